@@ -1,0 +1,138 @@
+"""A Trajectory and what the policy says of it in; (advantage, target) out, each [T, B].
+
+Each function here is an AdvantageFn: its keyword-only arguments are its hyperparameters. No gradient
+flows through what it returns.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from pgjax import moments, returns
+from pgjax.types import Array, Evaluation, RunningAdvantage, Trajectory
+
+
+def gae(
+    trajectory: Trajectory, now: Evaluation, *, discount: float = 0.99, gae_lambda: float = 0.95
+) -> tuple[Array, Array]:
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16); target A_t + V_t."""
+    advantage = returns.gae(
+        trajectory.reward,
+        now.value,
+        now.next_value,
+        trajectory.terminated,
+        trajectory.truncated,
+        discount,
+        gae_lambda,
+    )
+    return advantage, advantage + now.value
+
+
+def td(trajectory: Trajectory, now: Evaluation, *, discount: float = 0.99) -> tuple[Array, Array]:
+    """One-step temporal difference: A_t = r_t + gamma V'_t - V_t (Sutton & Barto 2018, sec. 13.5)."""
+    bootstrap, _ = returns.discounts(trajectory.terminated, trajectory.truncated, discount)
+    target = trajectory.reward + bootstrap * now.next_value
+    return target - now.value, target
+
+
+def n_step(
+    trajectory: Trajectory, now: Evaluation, *, discount: float = 0.99, n: int = 5
+) -> tuple[Array, Array]:
+    """n-step return minus value (Mnih et al. 2016, sec. 4)."""
+    target = returns.n_step_return(
+        trajectory.reward, now.next_value, trajectory.terminated, trajectory.truncated, discount, n
+    )
+    return target - now.value, target
+
+
+BASELINES = ("none", "constant", "running_mean", "leave_one_out", "value")
+
+
+def _monte_carlo(
+    state: moments.Moments,
+    trajectory: Trajectory,
+    now: Evaluation,
+    *,
+    discount: float = 0.99,
+    reward_to_go: bool = True,
+    gamma_t: bool = False,
+    baseline: str = "none",
+    constant: float = 0.0,
+    normalize: bool = False,
+    bootstrap: bool = False,
+) -> tuple[moments.Moments, tuple[Array, Array]]:
+    """Monte-Carlo return minus a baseline: the weights of REINFORCE (Williams 1992, eq. 11).
+
+    Args:
+      reward_to_go: weigh each action by what followed it, G_t; otherwise by the return of the whole
+        episode, G_0, discounted from its start (in a stream: from its first step in the array).
+      gamma_t: multiply by gamma^t: needed for the gradient of the discounted J (Sutton & Barto 2018,
+        sec. 13.3), commonly left out. For G_0, whose discount counts from the start already, the
+        factor belongs to no equation and is refused.
+      baseline: "none"; "constant", of the value `constant`; "running_mean", of all returns so far,
+        this batch included (which makes it depend on the actions: a bias of order 1 / count);
+        "leave_one_out", the mean of the other episodes' returns at the same t, 0 for those that have
+        ended (Kool et al. 2019); "value", the learned critic.
+      normalize: subtract the mean and divide by the standard deviation over the batch; biased.
+      bootstrap: complete a truncated episode by the critic's value. Otherwise the return is that of
+        the rewards within the time limit, and J is the return within it.
+
+    The critic's target is the return; with any baseline but "value" it is the critic's own value, so
+    that there is nothing to learn.
+    """
+    if baseline not in BASELINES:
+        raise ValueError(f"monte_carlo: baseline must be one of {', '.join(BASELINES)}; got {baseline!r}")
+    if gamma_t and not reward_to_go:
+        raise ValueError("monte_carlo: gamma_t=True needs reward_to_go=True; G_0 is discounted already")
+    mask = trajectory.mask
+    to_go = returns.discounted_return(
+        trajectory.reward,
+        trajectory.terminated,
+        trajectory.truncated,
+        discount,
+        now.next_value if bootstrap else None,
+    )
+    weight = to_go if reward_to_go else _from_the_start(to_go, trajectory)
+    state = moments.update(state, weight, mask)
+
+    if baseline == "leave_one_out":
+        others = mask.shape[1] - 1
+        if others < 1:
+            raise ValueError("monte_carlo: baseline='leave_one_out' needs two environments or more, num_envs is 1")
+        seen = weight * mask if reward_to_go else weight
+        reference = (jnp.sum(seen, axis=1, keepdims=True) - seen) / others
+    else:
+        reference = {
+            "none": jnp.zeros(()),
+            "constant": jnp.asarray(constant),
+            "running_mean": state.mean,
+            "value": now.value,
+        }[baseline]
+    advantage = weight - reference
+    if normalize:
+        advantage = normalized(advantage, mask)
+    if gamma_t:
+        advantage = advantage * discount ** trajectory.time.astype(advantage.dtype)
+    return state, (advantage, to_go if baseline == "value" else now.value)
+
+
+monte_carlo = RunningAdvantage(init=lambda: moments.empty(0.0), apply=_monte_carlo)
+
+
+def normalized(advantage: Array, mask: Array) -> Array:
+    """Mean 0 and standard deviation 1 over the steps that count."""
+    count = jnp.maximum(jnp.sum(mask), 1.0)
+    centred = advantage - jnp.sum(advantage * mask) / count
+    return centred / (jnp.sqrt(jnp.sum(centred**2 * mask) / count) + 1e-8)
+
+
+def _from_the_start(to_go: Array, trajectory: Trajectory) -> Array:
+    """G_0 of the episode that each step belongs to: the return at its first step in the array."""
+
+    def step(g, inputs):
+        g = jnp.where(inputs[1] == 0, inputs[0], g)
+        return g, g
+
+    return jax.lax.scan(step, to_go[0], (to_go, trajectory.time))[1]
+
+
+ADVANTAGES = {"gae": gae, "td": td, "n_step": n_step, "monte_carlo": monte_carlo}

@@ -1,0 +1,92 @@
+"""The roster: a name in; plugs, default hyperparameters, default Config and the paper out."""
+
+import dataclasses
+from collections.abc import Callable
+
+from pgjax.advantages import gae, monte_carlo, n_step, td
+from pgjax.estimators import surrogate
+from pgjax.learner import policy_gradient as make_learner
+from pgjax.losses import actor_critic, policy_gradient, ppo_clip
+from pgjax.optimizers import adam
+from pgjax.plugs import bind, unknown
+from pgjax.types import Algorithm, Config, LossFn
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One row of the roster. Default hyperparameters are the defaults of the plugs, as bound here."""
+
+    algorithm: Algorithm
+    config: Config
+    paper: str
+    summary: str
+    learner: Callable = make_learner  # (env, policy, algorithm, config) -> Learner
+    reduce: str = "step"  # how a loss given in place of the row's own is reduced
+
+
+ROSTER: dict[str, Entry] = {
+    "reinforce": Entry(
+        algorithm=Algorithm(
+            advantage=monte_carlo,
+            estimator=surrogate(actor_critic(policy_gradient), reduce="episode"),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=16, rollout="episodes"),
+        paper="Williams 1992, Simple statistical gradient-following algorithms",
+        summary="Monte-Carlo returns of whole episodes; reward-to-go, gamma^t, normalisation and baseline are options",
+        reduce="episode",
+    ),
+    "vpg": Entry(
+        algorithm=Algorithm(
+            advantage=bind(gae, gae_lambda=0.97),
+            estimator=bind(surrogate(actor_critic(policy_gradient)), normalize_advantage=True),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=16, num_steps=64),
+        paper="Schulman et al. 2016, High-dimensional continuous control using generalized advantage estimation",
+        summary="policy gradient with generalised advantage estimation",
+    ),
+    "actor_critic": Entry(
+        algorithm=Algorithm(
+            advantage=td,
+            estimator=surrogate(actor_critic(policy_gradient)),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=16, num_steps=8),
+        paper="Sutton & Barto 2018, Reinforcement learning, sec. 13.5",
+        summary="one-step temporal-difference actor-critic",
+    ),
+    "a2c": Entry(
+        algorithm=Algorithm(
+            advantage=n_step,
+            estimator=bind(surrogate(actor_critic(policy_gradient)), entropy_coef=0.01),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=16, num_steps=8),
+        paper="Mnih et al. 2016, Asynchronous methods for deep reinforcement learning",
+        summary="n-step advantage actor-critic, synchronous",
+    ),
+    "ppo": Entry(
+        algorithm=Algorithm(
+            advantage=gae,
+            estimator=bind(surrogate(actor_critic(ppo_clip)), normalize_advantage=True, entropy_coef=0.01),
+            optimizer=bind(adam, learning_rate=2.5e-4),
+        ),
+        config=Config(num_envs=8, num_steps=128, num_epochs=4, num_minibatches=4),
+        paper="Schulman et al. 2017, Proximal policy optimization algorithms",
+        summary="clipped surrogate over several epochs; optional value clipping and KL penalty",
+    ),
+}
+
+
+def entry(name: str) -> Entry:
+    """The row of an algorithm, or a ValueError with the nearest name."""
+    if name not in ROSTER:
+        raise ValueError(unknown("no algorithm", name, ROSTER))
+    return ROSTER[name]
+
+
+def with_loss(row: Entry, loss: LossFn) -> Entry:
+    """The row with `loss` as its policy loss; the critic's loss and the entropy bonus stay."""
+    estimator = surrogate(actor_critic(loss), reduce=row.reduce)
+    return dataclasses.replace(row, algorithm=row.algorithm._replace(estimator=estimator))

@@ -1,0 +1,112 @@
+"""Any gymnax environment in, an `Env` of pure functions out."""
+
+import dataclasses
+import inspect
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.plugs import unknown
+from pgjax.types import Array, Env, PyTree, Step
+
+
+def names() -> list[str]:
+    """Every environment that `make` knows by name: gymnax's own and this package's."""
+    return list(_registry().registered_envs)
+
+
+def make(name: str, **params: Any) -> Env:
+    """The registered environment `name`, with other parameters or constructor arguments.
+
+    Raises:
+      ValueError: for an unknown name or parameter, with the nearest one known.
+    """
+    registry = _registry()
+    if name not in registry.registered_envs:
+        raise ValueError(unknown("no environment", name, registry.registered_envs))
+    factory = registry._registry[name]
+    try:
+        accepted = inspect.signature(factory).parameters
+    except ValueError:
+        accepted = {}
+    arguments = {key: value for key, value in params.items() if key in accepted}
+    world, defaults = registry.make(name, **arguments)
+    rest = {key: value for key, value in params.items() if key not in accepted}
+    return from_gymnax(world, replace_fields(defaults, rest, name))
+
+
+def from_gymnax(world: Any, params: PyTree = None) -> Env:
+    """Adapt a gymnax >= 1.0 environment instance.
+
+    The environment's own keyed step is used, without gymnax's automatic reset. Actions of a Box are
+    clipped to its bounds; rewards are float32; `truncated` is false wherever `terminated` is true.
+    """
+    params = world.default_params if params is None else params
+    action_space = world.action_space(params)
+    continuous = hasattr(action_space, "low")
+    # Gymnax states mix Python numbers with arrays; a scan needs the same types at both its ends.
+    reference = jax.eval_shape(lambda: world.reset_env(jax.random.key(0), params))
+
+    def settle(obs, state):
+        return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), (obs, state), reference)
+
+    def reset(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
+        obs, state = settle(*world.reset_env(key, params))
+        return state, obs
+
+    def step(key: Array, params: PyTree, state: PyTree, action: Array) -> tuple[PyTree, Step]:
+        if continuous:
+            action = jnp.clip(action, action_space.low, action_space.high)
+        obs, state, reward, terminated, _ = world.step_env(key, state, action, params)
+        terminated = jnp.asarray(terminated, bool)
+        truncated = jnp.asarray(world.is_truncated(state, params), bool) & ~terminated
+        obs, state = settle(obs, state)
+        return state, Step(obs, jnp.asarray(reward, jnp.float32), terminated, truncated)
+
+    return Env(
+        params=params,
+        reset=reset,
+        step=step,
+        observation_space=world.observation_space(params),
+        action_space=action_space,
+        max_steps=int(params.max_steps_in_episode),
+    )
+
+
+def with_params(env: Env, values: dict[str, Any]) -> PyTree:
+    """The environment's parameters with some replaced; the values may be traced."""
+    return replace_fields(env.params, values, "the environment")
+
+
+def replace_fields(params: PyTree, values: dict[str, Any], owner: str) -> PyTree:
+    known = param_names(params)
+    for name in values:
+        if name not in known:
+            raise ValueError(unknown(f"{owner} takes no parameter", name, known))
+    if not values:
+        return params
+    if isinstance(params, dict):
+        return {**params, **values}
+    return params._replace(**values) if hasattr(params, "_fields") else dataclasses.replace(params, **values)
+
+
+def param_names(params: PyTree) -> dict[str, Any]:
+    """Name -> value of an environment's parameters: a dict, a NamedTuple or a dataclass."""
+    if isinstance(params, dict):
+        return params
+    if hasattr(params, "_fields"):
+        return params._asdict()
+    if dataclasses.is_dataclass(params):
+        return {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
+    return {}
+
+
+def _registry():
+    # Imported where it is used: gymnax takes seconds, and most of the package needs none of it.
+    import gymnax.registration
+
+    import pgjax.envs.probes  # noqa: F401  (registers this package's own worlds)
+    import pgjax.envs.tabular  # noqa: F401
+
+    return gymnax.registration

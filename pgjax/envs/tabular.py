@@ -1,0 +1,94 @@
+"""Tabular Markov decision processes: their tables are parameters, so a sweep may replace them.
+
+A gymnax environment, registered on import as `TabularMDP-pgjax`.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from gymnax.environments import environment, spaces
+from gymnax.registration import register, registered_envs
+
+
+@struct.dataclass
+class TabularState(environment.EnvState):
+    state: jax.Array
+    time: jax.Array
+
+
+@struct.dataclass
+class TabularParams(environment.EnvParams):
+    transition: jax.Array = None  # [S, A, S] probabilities P(s' | s, a)
+    reward: jax.Array = None  # [S, A] expected reward
+    start: jax.Array = None  # [S] probabilities of the first state
+    terminal: jax.Array = None  # [S] bool: entering it ends the episode
+    max_steps_in_episode: int = 10
+
+
+class TabularMDP(environment.Environment):
+    """A finite MDP with rewards R[s, a]; the observation is the state's index.
+
+    Args:
+      transition, reward, start: arrays [S, A, S], [S, A] and [S]. By default a random MDP of 5
+        states and 3 actions, the same on every machine.
+      terminal: [S] bool; none by default, so that only the time limit ends an episode.
+      horizon: the time limit, in steps. Reaching it truncates.
+    """
+
+    def __init__(self, transition=None, reward=None, start=None, terminal=None, horizon=10):
+        super().__init__()
+        if transition is None:
+            g = np.random.default_rng(0)
+            transition = g.dirichlet(np.ones(5), size=(5, 3))
+            reward = g.normal(size=(5, 3))
+            start = g.dirichlet(np.ones(5))
+        if reward is None or start is None:
+            raise ValueError("TabularMDP: transition needs reward [S, A] and start [S] beside it")
+        self.num_states, self._num_actions = np.shape(transition)[:2]
+        shapes = {"transition": np.shape(transition), "reward": np.shape(reward), "start": np.shape(start)}
+        s, a = self.num_states, self._num_actions
+        if shapes != {"transition": (s, a, s), "reward": (s, a), "start": (s,)}:
+            raise ValueError(f"TabularMDP: expected transition [S, A, S], reward [S, A], start [S]; got {shapes}")
+        self._params = TabularParams(
+            transition=jnp.asarray(transition, jnp.float32),
+            reward=jnp.asarray(reward, jnp.float32),
+            start=jnp.asarray(start, jnp.float32),
+            terminal=jnp.zeros(s, bool) if terminal is None else jnp.asarray(terminal, bool),
+            max_steps_in_episode=horizon,
+        )
+
+    @property
+    def default_params(self):
+        return self._params
+
+    def reset_env(self, key, params):
+        state = jax.random.choice(key, self.num_states, p=params.start).astype(jnp.int32)
+        return state, TabularState(state=state, time=jnp.int32(0))
+
+    def step_env(self, key, state, action, params):
+        reward = params.reward[state.state, action]
+        following = jax.random.choice(key, self.num_states, p=params.transition[state.state, action])
+        state = TabularState(state=following.astype(jnp.int32), time=state.time + 1)
+        return state.state, state, reward, self.is_terminated(state, params), {}
+
+    def is_terminated(self, state, params):
+        return params.terminal[state.state]
+
+    @property
+    def name(self):
+        return "TabularMDP-pgjax"
+
+    @property
+    def num_actions(self):
+        return self._num_actions
+
+    def action_space(self, params=None):
+        return spaces.Discrete(self._num_actions)
+
+    def observation_space(self, params):
+        return spaces.Discrete(self.num_states)
+
+
+if "TabularMDP-pgjax" not in registered_envs:
+    register("TabularMDP-pgjax", TabularMDP)

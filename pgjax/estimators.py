@@ -1,0 +1,78 @@
+"""A Batch in, a gradient of the policy's parameters out.
+
+Each function here is an EstimatorFn `(key, policy, params, batch, **hypers) -> (gradient, metrics)`;
+the gradient is that of a loss, so an optimiser descends it.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.advantages import normalized
+from pgjax.plugs import declare, hyperparameters, name_of
+from pgjax.types import EstimatorFn, LossFn
+
+REDUCTIONS = ("step", "episode")
+
+
+def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
+    """Lift a loss per step to an estimator: differentiate its reduction over the steps that count.
+
+    Args:
+      loss: a LossFn; its hyperparameters become the estimator's.
+      reduce: "step", the mean over steps, as actor-critic methods have it; "episode", the sum over
+        time averaged over episodes, the unbiased REINFORCE. The first weighs each step of a batch
+        alike, so episodes of different lengths make it another vector, and not J's gradient.
+
+    The estimator has one hyperparameter of its own: `normalize_advantage`, which gives the advantages
+    of each batch (with minibatches: of each minibatch) mean 0 and standard deviation 1.
+    """
+    if reduce not in REDUCTIONS:
+        raise ValueError(f"surrogate: reduce must be one of {', '.join(REDUCTIONS)}; got {reduce!r}")
+    hyperparameters(loss)
+
+    def estimator(key, policy, params, batch, *, normalize_advantage: bool = False, **hypers):
+        del key
+        mask = batch.trajectory.mask
+        if reduce == "episode" and mask.ndim != 2:
+            raise ValueError(
+                f"surrogate(reduce='episode') needs whole episodes [T, B], got rows {mask.shape}; "
+                "use rollout='episodes' or num_minibatches=1"
+            )
+        if normalize_advantage:
+            batch = batch._replace(advantage=normalized(batch.advantage, mask))
+        total = jnp.maximum(jnp.sum(mask), 1.0)
+        scale = total if reduce == "step" else mask.shape[1]
+
+        def objective(params):
+            per_step, metrics = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
+            _check(loss, per_step, metrics, mask)
+            # where, not a product: what stands behind an episode's end may be anything, even NaN.
+            value = jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / scale
+            means = {name: _mean(x, mask, total) for name, x in metrics.items()}
+            return value, {"loss": value, **means}
+
+        return jax.grad(objective, has_aux=True)(params)
+
+    estimator.__name__ = name_of(loss)
+    return declare(estimator, loss)
+
+
+def _mean(x, mask, total):
+    x = jax.lax.stop_gradient(x)
+    return x if jnp.ndim(x) == 0 else jnp.sum(jnp.where(mask > 0, x, 0.0)) / total
+
+
+def _check(loss, per_step, metrics, mask):
+    """What the user's loss returned, at trace time."""
+    axes = "[T, B]" if mask.ndim == 2 else "[N]"
+    if jnp.shape(per_step) != mask.shape:
+        raise ValueError(
+            f"loss {name_of(loss)!r} returned shape {jnp.shape(per_step)}, expected one loss per step, "
+            f"{axes} = {mask.shape}"
+        )
+    for name, value in metrics.items():
+        if jnp.shape(value) not in ((), mask.shape):
+            raise ValueError(
+                f"loss {name_of(loss)!r}: metric {name!r} has shape {jnp.shape(value)}, expected a scalar "
+                f"or one value per step, {axes} = {mask.shape}"
+            )

@@ -1,0 +1,222 @@
+"""An environment, a policy and three plugs in; a Learner(init, step, policy) out."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from pgjax import moments, policies, returns, rollout
+from pgjax.envs.adapter import with_params
+from pgjax.plugs import bind, hyperparameters, name_of
+from pgjax.types import Algorithm, Array, Batch, Config, Env, Hypers, Learner, Policy, PyTree, RunningAdvantage, Trajectory
+
+
+class RewardScale(NamedTuple):
+    brought: Array  # [B] what the discounted return of the stream brings into the next step
+    moments: moments.Moments
+
+
+class LearnerState(NamedTuple):
+    params: PyTree
+    optimizer: PyTree
+    advantage: PyTree  # the memory of a RunningAdvantage, or ()
+    rollout: PyTree  # RolloutState, or () where every update starts fresh episodes
+    obs_moments: PyTree  # Moments, or ()
+    reward_scale: PyTree  # RewardScale, or ()
+
+
+def default_hypers(algorithm: Algorithm, **parts: dict[str, Any]) -> Hypers:
+    """Every sweepable hyperparameter (a float) at its default, or at the value given by `parts`.
+
+    Example: `default_hypers(algorithm, optimizer={"learning_rate": 1e-3}, env={"gravity": 12.0})`.
+    """
+    values = {"env": dict(parts.pop("env", {}))}
+    for part in ("advantage", "estimator", "optimizer"):
+        plug = bind(getattr(algorithm, part), **parts.pop(part, {}))
+        values[part] = {k: v for k, v in hyperparameters(plug).items() if isinstance(v, float)}
+    if parts:
+        raise ValueError(f"no part {sorted(parts)[0]!r}; choose from {', '.join(Hypers._fields)}")
+    return Hypers(**{k: {n: jnp.float32(x) for n, x in v.items()} for k, v in values.items()})
+
+
+def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
+    """Roll out, weigh, estimate, descend: every on-policy method of the roster.
+
+    One step collects [T, B] under the current policy, evaluates it once, computes advantages, and
+    makes num_epochs x num_minibatches updates. Minibatches are random rows [N] of a stream, and whole
+    columns [T, b] where order matters: with whole episodes, or a policy with memory.
+
+    Raises:
+      ValueError: for a config that doesn't fit the environment, before anything is traced.
+    """
+    steps = _check(env, config)
+    whole = config.rollout == "episodes"
+    by_column = whole or policies.has_memory(policy)
+    rows = config.num_envs if by_column else config.num_envs * steps
+    if rows % config.num_minibatches:
+        unit = "environments" if by_column else "steps"
+        raise ValueError(
+            f"num_minibatches={config.num_minibatches} doesn't divide the batch of {rows} {unit}; "
+            f"choose a divisor of {rows}"
+        )
+    advantage = algorithm.advantage
+    if not isinstance(advantage, RunningAdvantage):
+        plain = advantage
+        advantage = RunningAdvantage(lambda: (), lambda state, *args, **hypers: (state, plain(*args, **hypers)))
+    if config.normalize_obs and not hasattr(env.observation_space, "low"):
+        raise ValueError(f"normalize_obs needs a Box of observations, got {env.observation_space!r}")
+    if config.scale_rewards and "discount" not in hyperparameters(algorithm.advantage):
+        raise ValueError(f"scale_rewards needs an advantage with a discount; {name_of(algorithm.advantage)} has none")
+
+    def seen_through(state: LearnerState) -> Policy:
+        if not config.normalize_obs:
+            return policy
+        return policies.with_observation_moments(policy, state.obs_moments)
+
+    def init(key: Array, hypers: Hypers) -> LearnerState:
+        key_params, key_envs = jax.random.split(key)
+        params = policy.init(key_params)
+        env_params = with_params(env, hypers.env)
+        _, obs = jax.eval_shape(env.reset, key, env_params)
+        return LearnerState(
+            params=params,
+            optimizer=algorithm.optimizer(**hypers.optimizer).init(params),
+            advantage=advantage.init(),
+            rollout=() if whole else rollout.start(key_envs, env, policy, config.num_envs, env_params),
+            obs_moments=moments.empty(obs) if config.normalize_obs else (),
+            reward_scale=RewardScale(jnp.zeros(config.num_envs), moments.empty(0.0)) if config.scale_rewards else (),
+        )
+
+    def step(key: Array, state: LearnerState, hypers: Hypers) -> tuple[LearnerState, dict[str, Array]]:
+        key_rollout, key_update = jax.random.split(key)
+        env_params = with_params(env, hypers.env)
+        behaviour = seen_through(state)
+        if whole:
+            trajectory, done = rollout.episodes(
+                key_rollout, env, behaviour, state.params, config.num_envs, steps, env_params
+            )
+            stream = ()
+            metrics = {
+                "episode_return": jnp.mean(done.episode_return),
+                "episode_length": jnp.mean(done.episode_length),
+            }
+        else:
+            stream, trajectory = rollout.unroll(
+                key_rollout, env, behaviour, state.params, state.rollout, steps, env_params
+            )
+            metrics = {
+                "episode_return": jnp.nanmean(stream.last_return),
+                "episode_length": jnp.nanmean(stream.last_length),
+            }
+        raw_obs = trajectory.obs
+        reward_scale = state.reward_scale
+        if config.scale_rewards:
+            reward_scale, trajectory = _scale(reward_scale, trajectory, hypers.advantage["discount"])
+
+        now = behaviour.evaluate(state.params, trajectory)
+        memory, (weight, target) = advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
+        _check_advantage(algorithm.advantage, weight, target, trajectory.mask)
+        batch = Batch(trajectory, weight, target, now.value)
+        params, optimizer, learned = _update(key_update, behaviour, state, batch, hypers)
+
+        obs_moments = state.obs_moments
+        if config.normalize_obs:
+            obs_moments = moments.update(obs_moments, raw_obs, trajectory.mask)
+        following = LearnerState(params, optimizer, memory, stream, obs_moments, reward_scale)
+        explained = _explained_variance(now.value, target, trajectory.mask)
+        return following, {**metrics, **learned, "explained_variance": explained}
+
+    def _update(key, behaviour, state, batch, hypers):
+        transform = algorithm.optimizer(**hypers.optimizer)
+
+        def descend(carry, inputs):
+            params, optimizer = carry
+            key, piece = inputs
+            gradient, metrics = algorithm.estimator(key, behaviour, params, piece, **hypers.estimator)
+            updates, optimizer = transform.update(gradient, optimizer, params)
+            metrics = {**metrics, "grad_norm": optax.tree.norm(gradient)}
+            return (optax.apply_updates(params, updates), optimizer), metrics
+
+        def epoch(carry, key):
+            key_shuffle, key_estimate = jax.random.split(key)
+            order = jax.random.permutation(key_shuffle, rows).reshape(config.num_minibatches, -1)
+            keys = jax.random.split(key_estimate, config.num_minibatches)
+
+            def minibatch(carry, inputs):
+                key, index = inputs
+                return descend(carry, (key, _take(batch, index, by_column)))
+
+            return jax.lax.scan(minibatch, carry, (keys, order))
+
+        carry = (state.params, state.optimizer)
+        keys = jax.random.split(key, config.num_epochs)
+        if config.num_minibatches == 1:
+            carry, metrics = jax.lax.scan(lambda c, k: descend(c, (k, batch)), carry, keys)
+        else:
+            carry, metrics = jax.lax.scan(epoch, carry, keys)
+        return (*carry, jax.tree.map(jnp.mean, metrics))
+
+    return Learner(init=init, step=step, policy=lambda state: (seen_through(state), state.params))
+
+
+def _take(batch: Batch, index: Array, by_column: bool) -> Batch:
+    """Columns [T, b] of a batch [T, B], or rows [n] of the same batch seen as [T B]."""
+    trajectory = batch.trajectory
+    if by_column:
+        memory = jax.tree.map(lambda x: x[index], trajectory.memory)
+        taken = jax.tree.map(lambda x: x[:, index], batch._replace(trajectory=trajectory._replace(memory=())))
+    else:
+        memory = trajectory.memory
+        taken = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[index], batch)
+    return taken._replace(trajectory=taken.trajectory._replace(memory=memory))
+
+
+def _scale(scale: RewardScale, trajectory: Trajectory, discount: Array) -> tuple[RewardScale, Trajectory]:
+    """Rewards over the standard deviation of the discounted return, which starts anew with each episode."""
+    _, carry = returns.discounts(trajectory.terminated, trajectory.truncated, discount)
+
+    def accumulate(brought, inputs):
+        reward, carry = inputs
+        running = reward + brought
+        return carry * running, running
+
+    first = jnp.where(trajectory.time[0] == 0, 0.0, scale.brought)
+    last, seen = jax.lax.scan(accumulate, first, (trajectory.reward, carry))
+    updated = moments.update(scale.moments, seen, trajectory.mask)
+    scaled = trajectory._replace(reward=trajectory.reward / moments.std(updated))
+    return RewardScale(last, updated), scaled
+
+
+def _explained_variance(value: Array, target: Array, mask: Array) -> Array:
+    """1 - Var(target - value) / Var(target) over the steps that count."""
+    total = jnp.maximum(jnp.sum(mask), 1.0)
+
+    def variance(x):
+        return jnp.sum(mask * (x - jnp.sum(mask * x) / total) ** 2) / total
+
+    return 1 - variance(target - value) / (variance(target) + 1e-8)
+
+
+def _check(env: Env, config: Config) -> int:
+    """The number of steps of one rollout, or a ValueError that says what is wrong."""
+    for field in ("num_envs", "num_epochs", "num_minibatches", "eval_episodes"):
+        if getattr(config, field) < 1:
+            raise ValueError(f"{field} must be 1 or more, got {getattr(config, field)}")
+    for field in dataclasses.fields(config):
+        choices = getattr(field.type, "__args__", ())
+        if choices and isinstance(choices[0], str) and getattr(config, field.name) not in choices:
+            raise ValueError(f"{field.name} must be one of {', '.join(choices)}; got {getattr(config, field.name)!r}")
+    if config.num_steps < 0 or (config.num_steps == 0 and config.rollout == "unroll"):
+        raise ValueError(f"num_steps must be 1 or more with rollout='unroll', got {config.num_steps}")
+    return config.num_steps or env.max_steps
+
+
+def _check_advantage(plug: Any, weight: Array, target: Array, mask: Array) -> None:
+    for what, x in (("advantage", weight), ("target", target)):
+        if jnp.shape(x) != mask.shape:
+            raise ValueError(
+                f"advantage {name_of(plug)!r} returned {what} of shape {jnp.shape(x)}, "
+                f"expected [T, B] = {mask.shape}"
+            )

@@ -1,0 +1,63 @@
+"""What the policy says now and the batch it learns from in; one loss per step out, never a mean.
+
+Each function here is a LossFn: its keyword-only arguments are its hyperparameters. The reduction is
+chosen in `estimators.surrogate`.
+"""
+
+import jax.numpy as jnp
+
+from pgjax.plugs import declare, hyperparameters, name_of
+from pgjax.types import Array, Batch, Evaluation, LossFn
+
+
+def policy_gradient(now: Evaluation, batch: Batch) -> tuple[Array, dict[str, Array]]:
+    """-A_t log pi(a_t | s_t): its gradient is REINFORCE's (Williams 1992, theorem 1)."""
+    return -now.log_prob * batch.advantage, {}
+
+
+def ppo_clip(
+    now: Evaluation, batch: Batch, *, clip_eps: float = 0.2, kl_coef: float = 0.0
+) -> tuple[Array, dict[str, Array]]:
+    """Clipped surrogate (Schulman et al. 2017, eq. 7), with an optional KL penalty (their eq. 8).
+
+    -min(rho A, clip(rho, 1 - eps, 1 + eps) A) + kl_coef KL(old || new), rho the probability ratio.
+    The KL is Schulman's estimate rho - 1 - log rho, never negative. clip_eps = inf turns clipping off.
+    """
+    log_ratio = now.log_prob - batch.trajectory.log_prob
+    ratio = jnp.exp(log_ratio)
+    clipped = jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps)
+    kl = jnp.expm1(log_ratio) - log_ratio
+    per_step = -jnp.minimum(ratio * batch.advantage, clipped * batch.advantage) + kl_coef * kl
+    return per_step, {"kl": kl, "clip_fraction": (jnp.abs(ratio - 1) > clip_eps).astype(kl.dtype)}
+
+
+def value_error(now: Evaluation, batch: Batch, *, value_clip: float = jnp.inf) -> tuple[Array, dict[str, Array]]:
+    """(V - target)^2 / 2, or the worse of it and the same for V kept within value_clip of the old value.
+
+    The clipped form is that of OpenAI's baselines, not of the PPO paper; inf turns it off.
+    """
+    moved = jnp.clip(now.value - batch.value, -value_clip, value_clip)
+    kept = jnp.where(jnp.isinf(value_clip), now.value, batch.value + moved)
+    error = 0.5 * jnp.maximum((now.value - batch.target) ** 2, (kept - batch.target) ** 2)
+    return error, {"value_loss": error}
+
+
+def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> LossFn:
+    """policy_loss + value_coef critic_loss - entropy_coef entropy, per step (Mnih et al. 2016, sec. 4).
+
+    The hyperparameters of both losses are those of the result too.
+    """
+
+    def loss(now, batch, *, value_coef: float = 0.5, entropy_coef: float = 0.0, **hypers):
+        own = {name: hypers[name] for name in hypers if name not in critic}
+        actor, metrics = policy_loss(now, batch, **own)
+        value, more = critic_loss(now, batch, **{name: hypers[name] for name in hypers if name in critic})
+        per_step = actor + value_coef * value - entropy_coef * now.entropy
+        return per_step, {**metrics, **more, "entropy": now.entropy}
+
+    critic = hyperparameters(critic_loss)
+    loss.__name__ = name_of(policy_loss)
+    return declare(loss, policy_loss, critic_loss)
+
+
+LOSSES = {"policy_gradient": policy_gradient, "ppo_clip": ppo_clip, "value_error": value_error}

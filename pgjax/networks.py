@@ -1,0 +1,197 @@
+"""The actor-critic networks of this package: observations in, `(distribution, value)` out.
+
+No LAPACK call may be compiled over lanes (on CPU two batched ones can wait for each other for
+ever), and no convolution either (with weights for each lane it becomes a grouped one, slow on
+CPU): orthogonal matrices come from a Gram-Schmidt scan, convolutions are products with patches.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pgjax.distributions import Categorical, DiagGaussian
+from pgjax.types import Config, Env
+
+_ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
+
+
+def orthogonal(scale: float):
+    """Initialiser: a uniformly random (semi-)orthogonal matrix times `scale`, by Gram-Schmidt."""
+
+    def init(key, shape, dtype=jnp.float32):
+        rows, columns = shape
+        long, short = max(rows, columns), min(rows, columns)
+        vectors = jax.random.normal(key, (short, long), dtype)
+
+        def step(basis, inputs):
+            i, v = inputs
+            for _ in range(2):  # once more for what rounding left behind
+                v = v - (basis @ v) @ basis
+            return basis.at[i].set(v / jnp.linalg.norm(v)), None
+
+        start = jnp.zeros((short, long), dtype)
+        basis, _ = jax.lax.scan(step, start, (jnp.arange(short), vectors))
+        return scale * (basis.T if rows == long else basis)
+
+    return init
+
+
+def layout(space) -> str:
+    """"" for discrete observations, "HWC" for images, "D" for the rest."""
+    if not hasattr(space, "low"):
+        return ""
+    return "HWC" if len(space.shape) == 3 else "D"
+
+
+def _require(condition: bool, kind: str, env: Env, wanted: str) -> None:
+    if not condition:
+        raise ValueError(f"network={kind!r} needs {wanted}, got {env.observation_space!r}; use network='auto'")
+
+
+def _linear(inputs: int, outputs: int, scale: float, rngs: nnx.Rngs) -> nnx.Linear:
+    return nnx.Linear(inputs, outputs, kernel_init=orthogonal(scale), rngs=rngs)
+
+
+class Torso(nnx.Module):
+    """Hidden layers, gain sqrt(2)."""
+
+    def __init__(self, inputs: int, config: Config, *, rngs: nnx.Rngs):
+        widths = (inputs, *config.hidden)
+        self.layers = nnx.List(
+            [_linear(i, o, 2**0.5, rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)]
+        )
+        self.activation = _ACTIVATIONS[config.activation]
+
+    def __call__(self, x):
+        for layer in self.layers:
+            x = self.activation(layer(x))
+        return x
+
+
+class ActorHead(nnx.Module):
+    """Features to a distribution over the action space; the first policy is nearly uniform.
+
+    A Gaussian's standard deviation is a parameter of its own, the same for every observation.
+    """
+
+    def __init__(self, features: int, space, *, rngs: nnx.Rngs):
+        self.continuous = hasattr(space, "low")
+        if self.continuous:
+            if len(space.shape) != 1:
+                raise ValueError(f"a Box of actions must have one axis, got shape {space.shape}")
+            self.log_std = nnx.Param(jnp.zeros(space.shape))
+        self.output = _linear(features, space.shape[0] if self.continuous else space.n, 0.01, rngs)
+
+    def __call__(self, x):
+        x = self.output(x)
+        if self.continuous:
+            return DiagGaussian(x, jnp.broadcast_to(self.log_std[...], x.shape))
+        return Categorical(x)
+
+
+class MLP(nnx.Module):
+    """Two towers, or one shared torso with two heads, on the flattened observation."""
+
+    def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        space = env.observation_space
+        _require(layout(space) != "", "mlp", env, "an array observation")
+        self.axes = len(space.shape)
+        inputs = 1
+        for size in space.shape:
+            inputs *= size
+        self._build(inputs, env, config, rngs)
+
+    def _build(self, inputs, env, config, rngs):
+        if not config.hidden:
+            raise ValueError("hidden=() leaves a network no layer; give one width or more, or network='table'")
+        self.actor_torso = Torso(inputs, config, rngs=rngs)
+        self.critic_torso = None if config.shared else Torso(inputs, config, rngs=rngs)
+        self.actor_head = ActorHead(config.hidden[-1], env.action_space, rngs=rngs)
+        self.critic_head = _linear(config.hidden[-1], 1, 1.0, rngs)
+
+    def features(self, obs):
+        obs = jnp.asarray(obs, jnp.float32)
+        return obs.reshape(*obs.shape[: obs.ndim - self.axes], -1)
+
+    def actor(self, obs):
+        return self.actor_head(self.actor_torso(self.features(obs)))
+
+    def critic(self, obs):
+        torso = self.critic_torso if self.critic_torso is not None else self.actor_torso
+        return self.critic_head(torso(self.features(obs)))[..., 0]
+
+    def __call__(self, obs):
+        return self.actor(obs), self.critic(obs)
+
+
+class CNN(MLP):
+    """One 3x3 convolution of 16 channels, then as MLP: the network of Young & Tian 2019 for MinAtar."""
+
+    channels = 16
+
+    def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        space = env.observation_space
+        _require(layout(space) == "HWC" and min(space.shape[:2]) >= 3, "cnn", env, "images [H, W, C] of 3 x 3 or more")
+        height, width, depth = space.shape
+        self.convolution = _linear(9 * depth, self.channels, 2**0.5, rngs)
+        self._build((height - 2) * (width - 2) * self.channels, env, config, rngs)
+
+    def features(self, obs):
+        obs = jnp.asarray(obs, jnp.float32)
+        h, w = obs.shape[-3] - 2, obs.shape[-2] - 2
+        patches = [obs[..., i : i + h, j : j + w, :] for i in range(3) for j in range(3)]
+        x = jax.nn.relu(self.convolution(jnp.concatenate(patches, axis=-1)))
+        return x.reshape(*x.shape[:-3], -1)
+
+
+class Table(nnx.Module):
+    """A row of logits and a value for each discrete observation; starts uniform and at zero."""
+
+    def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        _require(layout(env.observation_space) == "", "table", env, "a discrete observation")
+        states = env.observation_space.n
+        self.continuous = hasattr(env.action_space, "low")
+        width = env.action_space.shape[0] if self.continuous else env.action_space.n
+        self.preference = nnx.Param(jnp.zeros((states, width)))
+        if self.continuous:
+            self.log_std = nnx.Param(jnp.zeros((states, width)))
+        self.value = nnx.Param(jnp.zeros(states))
+
+    def actor(self, obs):
+        if self.continuous:
+            return DiagGaussian(self.preference[...][obs], self.log_std[...][obs])
+        return Categorical(self.preference[...][obs])
+
+    def critic(self, obs):
+        return self.value[...][obs]
+
+    def __call__(self, obs):
+        return self.actor(obs), self.critic(obs)
+
+
+class Recurrent(nnx.Module):
+    """A dense layer, a gated recurrent unit (Cho et al. 2014), and two heads on its memory."""
+
+    def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        space = env.observation_space
+        _require(layout(space) != "", "gru", env, "an array observation")
+        self.axes = len(space.shape)
+        inputs = 1
+        for size in space.shape:
+            inputs *= size
+        width = config.hidden[-1]
+        self.torso = Torso(inputs, config, rngs=rngs)
+        self.gates = _linear(2 * width, 2 * width, 1.0, rngs)
+        self.candidate = _linear(2 * width, width, 1.0, rngs)
+        self.actor_head = ActorHead(width, env.action_space, rngs=rngs)
+        self.critic_head = _linear(width, 1, 1.0, rngs)
+
+    def remember(self, memory, obs):
+        obs = jnp.asarray(obs, jnp.float32)
+        x = self.torso(obs.reshape(*obs.shape[: obs.ndim - self.axes], -1))
+        reset, update = jnp.split(jax.nn.sigmoid(self.gates(jnp.concatenate([x, memory], -1))), 2, -1)
+        candidate = jnp.tanh(self.candidate(jnp.concatenate([x, reset * memory], -1)))
+        return update * memory + (1 - update) * candidate
+
+    def read(self, memory):
+        return self.actor_head(memory), self.critic_head(memory)[..., 0]

@@ -1,0 +1,172 @@
+"""Networks and tables in, a `Policy` out: flax modules as pure functions of their parameters.
+
+A module maps observations [..., *obs] to `(distribution [...], value [...])`. Its parameters are
+one nested dict of arrays.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pgjax import networks
+from pgjax.moments import Moments, normalize
+from pgjax.types import Config, Env, Evaluation, Policy, PyTree, Trajectory
+
+
+def make(env: Env, config: Config = Config()) -> Policy:
+    """The policy that `config.network` names, sized for the environment's spaces.
+
+    "auto" is a table for discrete observations, a convolutional network for images [H, W, C], and a
+    multi-layer perceptron on the flattened observation for everything else.
+    """
+    kind = config.network
+    if kind == "auto":
+        kind = {"": "table", "HWC": "cnn"}.get(networks.layout(env.observation_space), "mlp")
+    if kind == "gru":
+        return recurrent(lambda rngs: networks.Recurrent(env, config, rngs=rngs), config.hidden[-1])
+    kinds = {"mlp": networks.MLP, "cnn": networks.CNN, "table": networks.Table}
+    if kind not in kinds:
+        raise ValueError(f"network must be auto, mlp, cnn, gru or table, got {kind!r}")
+    return from_nnx(lambda rngs: kinds[kind](env, config, rngs=rngs))
+
+
+def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Policy:
+    """A memoryless policy from the user's own nnx module.
+
+    Args:
+      build: `nnx.Rngs -> module`; `module(obs)` returns `(distribution, value)`. Its trainable
+        variables are its `nnx.Param`s; other variables stay as they were built.
+
+    A module that also has `actor(obs)` and `critic(obs)` is asked only for what is needed.
+    """
+    graph, template = _split(build)
+
+    def init(key):
+        return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param))
+
+    def call(params, obs, part=None):
+        module = _merge(graph, template, params)
+        if part is not None and hasattr(module, part):
+            return getattr(module, part)(obs)
+        output = _checked(module(obs), obs, type(module).__name__)
+        return output if part is None else output[("actor", "critic").index(part)]
+
+    return _memoryless(init, call)
+
+
+def from_linen(module: Any, env: Env) -> Policy:
+    """A memoryless policy from the user's own linen module: `module(obs) -> (distribution, value)`."""
+    reference = jax.eval_shape(env.reset, jax.random.key(0), env.params)[1]
+    example = jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), reference)
+
+    def call(params, obs, part=None):
+        output = _checked(module.apply(params, obs), obs, type(module).__name__)
+        return output if part is None else output[("actor", "critic").index(part)]
+
+    return _memoryless(lambda key: module.init(key, example), call)
+
+
+def _memoryless(init: Callable, call: Callable) -> Policy:
+    def act(params, memory, obs):
+        return call(params, obs, "actor"), memory
+
+    def evaluate(params, trajectory):
+        dist, value = call(params, trajectory.obs)
+        return _evaluation(dist, value, call(params, trajectory.next_obs, "critic"), trajectory)
+
+    return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate)
+
+
+def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int) -> Policy:
+    """A policy with a memory [B, width] that starts each episode at zero.
+
+    Args:
+      build: `nnx.Rngs -> module`; `module.remember(memory, obs) -> memory` takes in one observation,
+        `module.read(memory) -> (distribution, value)` looks at what is remembered.
+    """
+    graph, template = _split(build)
+
+    def init(key):
+        return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param))
+
+    def memory(batch):
+        return jnp.zeros((batch, width))
+
+    def act(params, memory, obs):
+        module = _merge(graph, template, params)
+        memory = module.remember(memory, obs)
+        return module.read(memory)[0], memory
+
+    def evaluate(params, trajectory):
+        module = _merge(graph, template, params)
+
+        def step(memory, inputs):
+            obs, next_obs, done = inputs
+            memory = module.remember(memory, obs)
+            foreseen = module.remember(memory, next_obs)
+            return jnp.where(done[:, None], 0.0, memory), (memory, foreseen)
+
+        done = trajectory.terminated | trajectory.truncated
+        inputs = (trajectory.obs, trajectory.next_obs, done)
+        seen, foreseen = jax.lax.scan(step, trajectory.memory, inputs)[1]
+        dist, value = module.read(seen)
+        return _evaluation(dist, value, module.read(foreseen)[1], trajectory)
+
+    return Policy(init=init, memory=memory, act=act, evaluate=evaluate)
+
+
+def with_observation_moments(policy: Policy, moments: Moments) -> Policy:
+    """The policy as it is when observations reach it normalised by `moments`."""
+
+    def act(params, memory, obs):
+        return policy.act(params, memory, normalize(moments, obs))
+
+    def evaluate(params, trajectory):
+        seen = trajectory._replace(
+            obs=normalize(moments, trajectory.obs), next_obs=normalize(moments, trajectory.next_obs)
+        )
+        return policy.evaluate(params, seen)
+
+    return policy._replace(act=act, evaluate=evaluate)
+
+
+def has_memory(policy: Policy) -> bool:
+    """Whether the order of steps matters to the policy."""
+    return bool(jax.tree.leaves(jax.eval_shape(functools.partial(policy.memory, 1))))
+
+
+def _evaluation(dist, value, next_value, trajectory: Trajectory) -> Evaluation:
+    return Evaluation(
+        dist=dist,
+        log_prob=dist.log_prob(trajectory.action),
+        entropy=dist.entropy(),
+        value=value,
+        next_value=next_value,
+    )
+
+
+def _split(build: Callable) -> tuple[Any, Any]:
+    """The module's structure and its parameters' shapes, without making any array."""
+    return nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+
+
+def _merge(graph: Any, template: Any, params: PyTree) -> nnx.Module:
+    state = jax.tree.map(lambda leaf: leaf, template)
+    nnx.replace_by_pure_dict(state, params)
+    return nnx.merge(graph, state)
+
+
+def _checked(output: Any, obs: PyTree, name: str) -> tuple[Any, Any]:
+    if not (isinstance(output, tuple) and len(output) == 2 and hasattr(output[0], "log_prob")):
+        raise TypeError(f"{name}: expected (distribution, value), got {type(output).__name__}")
+    batch = jnp.shape(output[0].entropy())
+    if jnp.shape(output[1]) != batch:
+        raise ValueError(
+            f"{name}: value has shape {jnp.shape(output[1])}, expected {batch} like the distribution; "
+            "squeeze its last axis"
+        )
+    return output

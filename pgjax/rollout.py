@@ -1,0 +1,205 @@
+"""An environment and a policy in, a Trajectory [T, B] out.
+
+`unroll` continues a stream of B environments that start again by themselves; `episodes` runs B whole
+episodes, masked after their end; `evaluate` runs whole episodes and keeps only their returns.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.types import Array, Env, Policy, PyTree, Trajectory
+
+
+class RolloutState(NamedTuple):
+    """Where B environments stand, and what their episodes have come to."""
+
+    env: PyTree  # [B, ...]
+    obs: PyTree  # [B, ...]
+    memory: PyTree  # [B, ...]
+    time: Array  # [B] int: steps since the episode began
+    running_return: Array  # [B] of the episode so far, undiscounted
+    last_return: Array  # [B] of the latest completed episode; NaN before the first
+    last_length: Array  # [B] of the latest completed episode; NaN before the first
+    completed: Array  # [] number of episodes completed, as a float
+
+
+class Episodes(NamedTuple):
+    """Undiscounted returns and lengths of whole episodes, each [B]."""
+
+    episode_return: Array
+    episode_length: Array
+
+
+def start(key: Array, env: Env, policy: Policy, num_envs: int, env_params: PyTree = None) -> RolloutState:
+    """B = `num_envs` environments at the beginning of an episode."""
+    params = env.params if env_params is None else env_params
+    state, obs = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), params)
+    nothing = jnp.full(num_envs, jnp.nan)
+    return RolloutState(
+        env=state,
+        obs=obs,
+        memory=policy.memory(num_envs),
+        time=jnp.zeros(num_envs, jnp.int32),
+        running_return=jnp.zeros(num_envs),
+        last_return=nothing,
+        last_length=nothing,
+        completed=jnp.zeros(()),
+    )
+
+
+def _interact(key, env, env_params, policy, params, state: RolloutState, greedy: bool):
+    """One step of every environment, no reset; returns the step and what the policy chose."""
+    key_action, key_env = jax.random.split(key)
+    dist, memory = policy.act(params, state.memory, state.obs)
+    action = dist.mode() if greedy else dist.sample(key_action)
+    keys = jax.random.split(key_env, state.time.shape[0])
+    env_state, step = jax.vmap(env.step, (0, None, 0, 0))(keys, env_params, state.env, action)
+    running = state.running_return + step.reward
+    moved = state._replace(
+        env=env_state, obs=step.obs, memory=memory, time=state.time + 1, running_return=running
+    )
+    return moved, step, dist, action
+
+
+def _where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
+    """Per environment: [B] condition against [B, ...] leaves."""
+
+    def pick(a, b):
+        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(pick, this, that)
+
+
+def _advance(alive: Array, moved: RolloutState, state: RolloutState) -> RolloutState:
+    """An episode that has ended stands still: stepping on could leave the numbers' range."""
+    pairs = zip(moved._replace(completed=()), state._replace(completed=()), strict=True)
+    kept = RolloutState(*(_where(alive, a, b) for a, b in pairs))
+    return kept._replace(completed=state.completed)
+
+
+def unroll(
+    key: Array,
+    env: Env,
+    policy: Policy,
+    params: PyTree,
+    state: RolloutState,
+    num_steps: int,
+    env_params: PyTree = None,
+) -> tuple[RolloutState, Trajectory]:
+    """T = `num_steps` steps of a stream; an environment whose episode ended is reset at once.
+
+    `next_obs` is the observation before that reset, so a truncated step can bootstrap from it.
+    """
+    env_params = env.params if env_params is None else env_params
+    num_envs = state.time.shape[0]
+    fresh_memory = policy.memory(num_envs)
+
+    def step(state, key):
+        key_step, key_reset = jax.random.split(key)
+        moved, seen, dist, action = _interact(key_step, env, env_params, policy, params, state, False)
+        done = seen.terminated | seen.truncated
+        keys = jax.random.split(key_reset, num_envs)
+        first_state, first_obs = jax.vmap(env.reset, (0, None))(keys, env_params)
+        following = RolloutState(
+            env=_where(done, first_state, moved.env),
+            obs=_where(done, first_obs, moved.obs),
+            memory=_where(done, fresh_memory, moved.memory),
+            time=jnp.where(done, 0, moved.time),
+            running_return=jnp.where(done, 0.0, moved.running_return),
+            last_return=jnp.where(done, moved.running_return, state.last_return),
+            last_length=jnp.where(done, moved.time.astype(jnp.float32), state.last_length),
+            completed=state.completed + jnp.sum(done),
+        )
+        row = _row(state, action, dist, seen, jnp.ones(num_envs))
+        return following, row
+
+    following, rows = jax.lax.scan(step, state, jax.random.split(key, num_steps))
+    return following, rows._replace(memory=state.memory)
+
+
+def episodes(
+    key: Array,
+    env: Env,
+    policy: Policy,
+    params: PyTree,
+    num_episodes: int,
+    max_steps: int | None = None,
+    env_params: PyTree = None,
+) -> tuple[Trajectory, Episodes]:
+    """B = `num_episodes` whole episodes from fresh starts, T = `max_steps` rows.
+
+    `mask` is 1 up to and including the step that ends an episode; what stands behind it repeats the
+    last state, with reward 0. An episode still running at `max_steps` is truncated there; by default
+    that is the environment's own limit.
+    """
+    env_params = env.params if env_params is None else env_params
+    limit = env.max_steps if max_steps is None else max_steps
+    key_start, key_steps = jax.random.split(key)
+    state = start(key_start, env, policy, num_episodes, env_params)
+
+    def step(carry, inputs):
+        state, alive = carry
+        key, t = inputs
+        moved, seen, dist, action = _interact(key, env, env_params, policy, params, state, False)
+        truncated = seen.truncated | ((t == limit - 1) & ~seen.terminated)
+        seen = seen._replace(
+            reward=jnp.where(alive, seen.reward, 0.0),
+            terminated=seen.terminated & alive,
+            truncated=truncated & alive,
+        )
+        row = _row(state, action, dist, seen, alive.astype(jnp.float32))
+        return (_advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), row
+
+    alive = jnp.ones(num_episodes, bool)
+    inputs = (jax.random.split(key_steps, limit), jnp.arange(limit))
+    (last, _), rows = jax.lax.scan(step, (state, alive), inputs)
+    done = Episodes(last.running_return, last.time.astype(jnp.float32))
+    return rows._replace(memory=state.memory), done
+
+
+def evaluate(
+    key: Array,
+    env: Env,
+    policy: Policy,
+    params: PyTree,
+    num_episodes: int,
+    *,
+    greedy: bool = False,
+    max_steps: int | None = None,
+    env_params: PyTree = None,
+) -> Episodes:
+    """Returns and lengths of B = `num_episodes` whole episodes, each counted once and to its end.
+
+    `greedy` takes the mode of each distribution, otherwise actions are sampled. Nothing is stored
+    on the way, so memory doesn't grow with the length of an episode.
+    """
+    env_params = env.params if env_params is None else env_params
+    limit = env.max_steps if max_steps is None else max_steps
+    key_start, key_steps = jax.random.split(key)
+    state = start(key_start, env, policy, num_episodes, env_params)
+
+    def step(carry, key):
+        state, alive = carry
+        moved, seen, _, _ = _interact(key, env, env_params, policy, params, state, greedy)
+        return (_advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), None
+
+    alive = jnp.ones(num_episodes, bool)
+    (last, _), _ = jax.lax.scan(step, (state, alive), jax.random.split(key_steps, limit))
+    return Episodes(last.running_return, last.time.astype(jnp.float32))
+
+
+def _row(state: RolloutState, action: Array, dist: Any, seen, mask: Array) -> Trajectory:
+    return Trajectory(
+        obs=state.obs,
+        action=action,
+        log_prob=dist.log_prob(action),
+        reward=seen.reward,
+        terminated=seen.terminated,
+        truncated=seen.truncated,
+        next_obs=seen.obs,
+        mask=mask,
+        time=state.time,
+        memory=(),
+    )

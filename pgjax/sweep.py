@@ -1,0 +1,60 @@
+"""Settings x seeds in, lanes of one program out.
+
+A lane is one setting with one seed. Lanes never communicate, and every setting gets the same seeds
+(common random numbers), so the program is `vmap` of the one for a single lane.
+"""
+
+import itertools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from pgjax import rollout, train
+from pgjax.envs.adapter import with_params
+from pgjax.types import Array, Env, Hypers, Learner, PyTree
+
+
+def grid(values: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values, as one dict for each; the last name varies fastest."""
+    return [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
+
+
+def lanes(settings: list[Hypers], seeds: list[int]) -> tuple[Array, Hypers]:
+    """Keys [L] and Hypers of [L] arrays, L = H x S, the seeds varying fastest."""
+    stacked = jax.tree.map(lambda *x: jnp.repeat(jnp.stack(x), len(seeds)), *settings)
+    keys = jax.vmap(jax.random.key)(jnp.tile(jnp.asarray(seeds, jnp.uint32), len(settings)))
+    return keys, stacked
+
+
+def init(keys: Array, learner: Learner, hypers: Hypers) -> train.TrainState:
+    """[L] states before the first update."""
+    return jax.vmap(lambda key, h: train.init(key, learner, h))(keys, hypers)
+
+
+def segment(
+    keys: Array, learner: Learner, states: PyTree, hypers: Hypers, num_updates: int
+) -> tuple[PyTree, dict[str, Array]]:
+    """`num_updates` updates of every lane; metrics are [L, U]."""
+    return jax.vmap(lambda key, s, h: train.train(key, learner, s, h, num_updates))(keys, states, hypers)
+
+
+def evaluate(
+    keys: Array, env: Env, learner: Learner, states: PyTree, hypers: Hypers, num_episodes: int
+) -> dict[str, rollout.Episodes]:
+    """Whole episodes of every lane's policy, "stochastic" and "greedy": Episodes of [L, B]."""
+
+    def one(key, state, hypers):
+        policy, params = learner.policy(state.learner)
+        key_stochastic, key_greedy = jax.random.split(jax.random.fold_in(key, _EVALUATE))
+        env_params = with_params(env, hypers.env)
+        run = lambda key, greedy: rollout.evaluate(  # noqa: E731
+            key, env, policy, params, num_episodes, greedy=greedy, env_params=env_params
+        )
+        return {"stochastic": run(key_stochastic, False), "greedy": run(key_greedy, True)}
+
+    return jax.vmap(one)(keys, states, hypers)
+
+
+# No update has this number, so evaluation shares no key with training.
+_EVALUATE = 2**31 - 2

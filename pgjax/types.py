@@ -1,0 +1,146 @@
+"""The values that flow through the pipeline, and one Protocol for each plug.
+
+Axes, the same in the whole package: `T` time, `B` environments, `N` minibatch rows, `A` actions,
+`S` seeds, `H` settings, `L` lanes (= H x S). Arrays are time-major, `[T, B, ...]`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol
+
+import jax
+
+Array = jax.Array
+PyTree = Any
+
+
+class Step(NamedTuple):
+    """What one environment step reveals."""
+
+    obs: PyTree  # after the action, before any reset
+    reward: Array  # []
+    terminated: Array  # [] bool: the world ended; nothing follows
+    truncated: Array  # [] bool: the clock ran out; the world would have gone on
+
+
+class Env(NamedTuple):
+    """A world as pure functions of one environment; the caller vmaps. It never resets itself."""
+
+    params: PyTree  # numbers that a sweep may replace by name (gravity, an MDP's tables)
+    reset: Callable  # (key, params) -> (state, obs)
+    step: Callable  # (key, params, state, action) -> (state, Step)
+    observation_space: Any  # a gymnax space
+    action_space: Any  # a gymnax space
+    max_steps: int  # the time limit of one episode
+
+
+class Policy(NamedTuple):
+    """An actor-critic as pure functions. `memory` is () for a memoryless policy."""
+
+    init: Callable  # (key) -> params
+    memory: Callable  # (batch size) -> memory [B, ...]
+    act: Callable  # (params, memory, obs [B, ...]) -> (dist [B], memory)
+    evaluate: Callable  # (params, trajectory) -> Evaluation
+
+
+class Trajectory(NamedTuple):
+    """Experience: [T, B, ...], or [N, ...] for rows drawn from it without regard to order."""
+
+    obs: PyTree
+    action: Array
+    log_prob: Array  # of the action under the policy that took it
+    reward: Array
+    terminated: Array  # bool
+    truncated: Array  # bool; never where terminated
+    next_obs: PyTree  # before any reset: what the action led to
+    mask: Array  # 1. where the step counts, 0. after an episode's end
+    time: Array  # int: steps since the episode began
+    memory: PyTree  # [B, ...] the policy's memory at the first step
+
+
+class Evaluation(NamedTuple):
+    """What a policy says of a trajectory; differentiable in its parameters. [T, B] or [N]."""
+
+    dist: Any
+    log_prob: Array
+    entropy: Array
+    value: Array
+    next_value: Array  # of next_obs; whether it may be used is decided in `returns.discounts`
+
+
+class Batch(NamedTuple):
+    """What an estimator works on; no gradient flows through it. [T, B] or [N]."""
+
+    trajectory: Trajectory
+    advantage: Array
+    target: Array
+    value: Array  # the critic's value when the batch was collected
+
+
+class Hypers(NamedTuple):
+    """All that vmap may sweep: a dict of scalars (or of [L] arrays) for each part."""
+
+    env: dict[str, Array]
+    advantage: dict[str, Array]
+    estimator: dict[str, Array]
+    optimizer: dict[str, Array]
+
+
+class AdvantageFn(Protocol):
+    """The keyword-only arguments, here as in every plug, are its hyperparameters."""
+
+    def __call__(self, trajectory: Trajectory, now: Evaluation, **hypers) -> tuple[Array, Array]:
+        """The advantage of each step and the target of the critic, each [T, B]."""
+
+
+class RunningAdvantage(NamedTuple):
+    """An AdvantageFn that remembers: for baselines that average over all updates so far."""
+
+    init: Callable  # () -> state
+    apply: Callable  # (state, trajectory, now, **hypers) -> (state, (advantage, target))
+
+
+class LossFn(Protocol):
+    def __call__(self, now: Evaluation, batch: Batch, **hypers) -> tuple[Array, dict[str, Array]]:
+        """One loss per step, [T, B] or [N], never a mean; and metrics, per step or scalar."""
+
+
+class EstimatorFn(Protocol):
+    def __call__(
+        self, key: Array, policy: Policy, params: PyTree, batch: Batch, **hypers
+    ) -> tuple[PyTree, dict[str, Array]]:
+        """A gradient of the loss with the tree of `params`, and scalar metrics."""
+
+
+class Algorithm(NamedTuple):
+    """The three plugs."""
+
+    advantage: AdvantageFn | RunningAdvantage
+    estimator: EstimatorFn
+    optimizer: Callable  # (**hypers) -> optax.GradientTransformation
+
+
+class Learner(NamedTuple):
+    """Anything that trains: what `train`, `sweep` and `driver` run."""
+
+    init: Callable  # (key, hypers) -> state
+    step: Callable  # (key, state, hypers) -> (state, metrics)
+    policy: Callable  # (state) -> (Policy, params): what to evaluate, act with and save
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What fixes shapes and trip counts, and so costs one compilation for each value."""
+
+    num_envs: int = 16  # B: environments of one lane
+    num_steps: int = 0  # T: steps of one rollout; 0 with rollout="episodes": the time limit
+    num_epochs: int = 1  # passes over the batch
+    num_minibatches: int = 1  # gradient steps in each pass
+    rollout: Literal["unroll", "episodes"] = "unroll"  # a stream that goes on, or whole episodes
+    normalize_obs: bool = False  # by running mean and standard deviation
+    scale_rewards: bool = False  # by the running standard deviation of the discounted return
+    network: Literal["auto", "mlp", "cnn", "gru", "table"] = "auto"
+    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
+    activation: Literal["tanh", "relu"] = "tanh"
+    shared: bool = False  # one torso for actor and critic
+    eval_episodes: int = 32  # whole episodes of the evaluation after training, for each lane
