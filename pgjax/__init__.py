@@ -1,3 +1,21 @@
-"""pgjax: a functional research framework for policy gradients in JAX."""
+"""pgjax: a functional research framework for policy gradients in JAX.
+
+Start with `pgjax.run("ppo", "CartPole-v1", seeds=32)`; the pieces are in the modules, from
+`pgjax.types` (the values that flow) to `pgjax.driver` (the edge).
+"""
+
+import importlib
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    # Lazy: whoever imports one module shouldn't wait for plots, checkpoints and environments.
+    if name == "run":
+        return importlib.import_module("pgjax.driver").run
+    try:
+        return importlib.import_module(f"pgjax.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"pgjax.{name}":
+            raise
+        raise AttributeError(f"module 'pgjax' has no attribute {name!r}") from None

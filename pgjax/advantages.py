@@ -34,9 +34,7 @@ def td(trajectory: Trajectory, now: Evaluation, *, discount: float = 0.99) -> tu
     return target - now.value, target
 
 
-def n_step(
-    trajectory: Trajectory, now: Evaluation, *, discount: float = 0.99, n: int = 5
-) -> tuple[Array, Array]:
+def n_step(trajectory: Trajectory, now: Evaluation, *, discount: float = 0.99, n: int = 5) -> tuple[Array, Array]:
     """n-step return minus value (Mnih et al. 2016, sec. 4)."""
     target = returns.n_step_return(
         trajectory.reward, now.next_value, trajectory.terminated, trajectory.truncated, discount, n

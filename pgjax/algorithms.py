@@ -17,10 +17,11 @@ class Entry:
     """One row of the roster. Default hyperparameters are the defaults of the plugs, as bound here."""
 
     algorithm: Algorithm
-    config: Config
-    paper: str
-    summary: str
+    config: Config = Config()
+    paper: str = ""
+    summary: str = ""
     learner: Callable = make_learner  # (env, policy, algorithm, config) -> Learner
+    steps: int = 160_000  # environment steps of a run that doesn't say
     reduce: str = "step"  # how a loss given in place of the row's own is reduced
 
 
@@ -31,9 +32,10 @@ ROSTER: dict[str, Entry] = {
             estimator=surrogate(actor_critic(policy_gradient), reduce="episode"),
             optimizer=bind(adam, learning_rate=1e-3),
         ),
-        config=Config(num_envs=16, rollout="episodes"),
+        config=Config(num_envs=16, num_steps=0, rollout="episodes"),
         paper="Williams 1992, Simple statistical gradient-following algorithms",
         summary="Monte-Carlo returns of whole episodes; reward-to-go, gamma^t, normalisation and baseline are options",
+        steps=4_000_000,
         reduce="episode",
     ),
     "vpg": Entry(
@@ -70,9 +72,9 @@ ROSTER: dict[str, Entry] = {
         algorithm=Algorithm(
             advantage=gae,
             estimator=bind(surrogate(actor_critic(ppo_clip)), normalize_advantage=True, entropy_coef=0.01),
-            optimizer=bind(adam, learning_rate=2.5e-4),
+            optimizer=bind(adam, learning_rate=1e-3),
         ),
-        config=Config(num_envs=8, num_steps=128, num_epochs=4, num_minibatches=4),
+        config=Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
         paper="Schulman et al. 2017, Proximal policy optimization algorithms",
         summary="clipped surrogate over several epochs; optional value clipping and KL penalty",
     ),

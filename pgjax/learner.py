@@ -10,7 +10,20 @@ import optax
 from pgjax import moments, policies, returns, rollout
 from pgjax.envs.adapter import with_params
 from pgjax.plugs import bind, hyperparameters, name_of
-from pgjax.types import Algorithm, Array, Batch, Config, Env, Evaluation, Hypers, Learner, Policy, PyTree, RunningAdvantage, Trajectory
+from pgjax.types import (
+    Algorithm,
+    Array,
+    Batch,
+    Config,
+    Env,
+    Evaluation,
+    Hypers,
+    Learner,
+    Policy,
+    PyTree,
+    RunningAdvantage,
+    Trajectory,
+)
 
 
 class RewardScale(NamedTuple):
@@ -51,7 +64,7 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
     Raises:
       ValueError: for a config that doesn't fit the environment, before anything is traced.
     """
-    steps = _check(env, config)
+    steps = check_config(env, config)
     whole = config.rollout == "episodes"
     by_column = whole or policies.has_memory(policy)
     rows = config.num_envs if by_column else config.num_envs * steps
@@ -126,7 +139,8 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
             obs_moments = moments.update(obs_moments, raw_obs, trajectory.mask)
         following = LearnerState(params, optimizer, memory, stream, obs_moments, reward_scale)
         explained = _explained_variance(now.value, target, trajectory.mask)
-        return following, {**metrics, **learned, "explained_variance": explained}
+        metrics = {**metrics, **learned, "explained_variance": explained, "env_steps": jnp.sum(trajectory.mask)}
+        return following, metrics
 
     def _update(key, behaviour, state, batch, hypers):
         transform = algorithm.optimizer(**hypers.optimizer)
@@ -224,11 +238,13 @@ def _explained_variance(value: Array, target: Array, mask: Array) -> Array:
     return 1 - variance(target - value) / (variance(target) + 1e-8)
 
 
-def _check(env: Env, config: Config) -> int:
+def check_config(env: Env, config: Config) -> int:
     """The number of steps of one rollout, or a ValueError that says what is wrong."""
     for field in ("num_envs", "num_epochs", "num_minibatches", "eval_episodes"):
         if getattr(config, field) < 1:
             raise ValueError(f"{field} must be 1 or more, got {getattr(config, field)}")
+    if min(config.hidden, default=1) < 1:
+        raise ValueError(f"hidden must be widths of 1 or more, got {'x'.join(map(str, config.hidden))}")
     for field in dataclasses.fields(config):
         choices = getattr(field.type, "__args__", ())
         if choices and isinstance(choices[0], str) and getattr(config, field.name) not in choices:
@@ -242,6 +258,5 @@ def _check_advantage(plug: Any, weight: Array, target: Array, mask: Array) -> No
     for what, x in (("advantage", weight), ("target", target)):
         if jnp.shape(x) != mask.shape:
             raise ValueError(
-                f"advantage {name_of(plug)!r} returned {what} of shape {jnp.shape(x)}, "
-                f"expected [T, B] = {mask.shape}"
+                f"advantage {name_of(plug)!r} returned {what} of shape {jnp.shape(x)}, expected [T, B] = {mask.shape}"
             )

@@ -37,7 +37,7 @@ def orthogonal(scale: float):
 
 
 def layout(space) -> str:
-    """"" for discrete observations, "HWC" for images, "D" for the rest."""
+    """ "" for discrete observations, "HWC" for images, "D" for the rest."""
     if not hasattr(space, "low"):
         return ""
     return "HWC" if len(space.shape) == 3 else "D"
@@ -57,9 +57,7 @@ class Torso(nnx.Module):
 
     def __init__(self, inputs: int, config: Config, *, rngs: nnx.Rngs):
         widths = (inputs, *config.hidden)
-        self.layers = nnx.List(
-            [_linear(i, o, 2**0.5, rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)]
-        )
+        self.layers = nnx.List([_linear(i, o, 2**0.5, rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)])
         self.activation = _ACTIVATIONS[config.activation]
 
     def __call__(self, x):

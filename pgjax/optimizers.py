@@ -3,9 +3,7 @@
 import optax
 
 
-def adam(
-    *, learning_rate: float = 3e-4, max_grad_norm: float = 0.5, eps: float = 1e-5
-) -> optax.GradientTransformation:
+def adam(*, learning_rate: float = 3e-4, max_grad_norm: float = 0.5, eps: float = 1e-5) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015) on gradients clipped to a global norm; inf turns clipping off."""
     return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate, eps=eps))
 

@@ -64,9 +64,7 @@ def declare(function: Callable, *plugs: Any) -> Callable:
     for plug in plugs:
         for name, default in hyperparameters(plug).items():
             if name in names:
-                raise ValueError(
-                    f"{name_of(plug)}: hyperparameter {name!r} is taken by {function.__name__}; rename it"
-                )
+                raise ValueError(f"{name_of(plug)}: hyperparameter {name!r} is taken by {function.__name__}; rename it")
             names.add(name)
             own.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
     function.__signature__ = inspect.Signature(own)

@@ -36,7 +36,7 @@ def start(key: Array, env: Env, policy: Policy, num_envs: int, env_params: PyTre
     """B = `num_envs` environments at the beginning of an episode."""
     params = env.params if env_params is None else env_params
     state, obs = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), params)
-    nothing = jnp.full(num_envs, jnp.nan)
+    nothing = jnp.full(num_envs, jnp.nan, jnp.float32)
     return RolloutState(
         env=state,
         obs=obs,
@@ -57,9 +57,7 @@ def _interact(key, env, env_params, policy, params, state: RolloutState, greedy:
     keys = jax.random.split(key_env, state.time.shape[0])
     env_state, step = jax.vmap(env.step, (0, None, 0, 0))(keys, env_params, state.env, action)
     running = state.running_return + step.reward
-    moved = state._replace(
-        env=env_state, obs=step.obs, memory=memory, time=state.time + 1, running_return=running
-    )
+    moved = state._replace(env=env_state, obs=step.obs, memory=memory, time=state.time + 1, running_return=running)
     return moved, step, dist, action
 
 

@@ -133,7 +133,7 @@ class Config:
     """What fixes shapes and trip counts, and so costs one compilation for each value."""
 
     num_envs: int = 16  # B: environments of one lane
-    num_steps: int = 0  # T: steps of one rollout; 0 with rollout="episodes": the time limit
+    num_steps: int = 128  # T: steps of one rollout; with whole episodes 0 means the time limit
     num_epochs: int = 1  # passes over the batch
     num_minibatches: int = 1  # gradient steps in each pass
     rollout: Literal["unroll", "episodes"] = "unroll"  # a stream that goes on, or whole episodes

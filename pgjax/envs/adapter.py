@@ -25,15 +25,24 @@ def make(name: str, **params: Any) -> Env:
     registry = _registry()
     if name not in registry.registered_envs:
         raise ValueError(unknown("no environment", name, registry.registered_envs))
-    factory = registry._registry[name]
-    try:
-        accepted = inspect.signature(factory).parameters
-    except ValueError:
-        accepted = {}
+    accepted = _constructor(registry, name)
     arguments = {key: value for key, value in params.items() if key in accepted}
     world, defaults = registry.make(name, **arguments)
     rest = {key: value for key, value in params.items() if key not in accepted}
     return from_gymnax(world, replace_fields(defaults, rest, name))
+
+
+def settable(name: str) -> dict[str, Any]:
+    """Name -> default of everything that `make(name, ...)` takes."""
+    params = param_names(make(name).params)
+    return {**_constructor(_registry(), name), **params}
+
+
+def _constructor(registry: Any, name: str) -> dict[str, Any]:
+    """Name -> default of what the environment's constructor takes."""
+    # gymnax has no public way from a name to its factory.
+    parameters = inspect.signature(registry._registry[name]).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def from_gymnax(world: Any, params: PyTree = None) -> Env:

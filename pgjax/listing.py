@@ -1,0 +1,48 @@
+"""The rosters in; the tables of `pgjax list` out."""
+
+from typing import Any
+
+from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, plugs
+
+
+def show(console: Any) -> None:
+    """Print algorithms, plugs and environments, with hyperparameters and defaults."""
+    from rich.table import Table
+
+    table = Table("algorithm", "what it is", "hyperparameters and defaults", title="algorithms", show_lines=True)
+    for name, row in algorithms.ROSTER.items():
+        table.add_row(f"{name}", f"{row.summary}\n[dim]{row.paper}[/dim]", "\n".join(_settings(row)))
+    console.print(table)
+    for title, roster in (
+        ("advantages", advantages.ADVANTAGES),
+        ("losses", losses.LOSSES),
+        ("estimators", {"surrogate(loss, reduce)": estimators.surrogate(losses.policy_gradient)}),
+        ("optimizers", optimizers.OPTIMIZERS),
+    ):
+        table = Table("name", "hyperparameters and defaults", title=title)
+        for name, plug in roster.items():
+            table.add_row(name, _defaults(plugs.hyperparameters(plug)) or "none")
+        console.print(table)
+    console.print("environments", style="bold")
+    console.print("  ".join(envs.names()), highlight=False)
+    console.print("A number may be a list, name=value,value: floats share one program, the rest compile one each.")
+
+
+def _settings(row: algorithms.Entry) -> list[str]:
+    algorithm, config = row.algorithm, row.config
+    lines = [
+        f"{part}: {_defaults(plugs.hyperparameters(getattr(algorithm, part))) or 'none'}"
+        for part in ("advantage", "estimator", "optimizer")
+    ]
+    return [*lines, f"config: {_defaults(vars(config))}"]
+
+
+def _defaults(values: dict[str, Any]) -> str:
+    def text(value: Any) -> str:
+        if isinstance(value, tuple):
+            return "x".join(map(str, value))
+        if isinstance(value, bool):
+            return str(value).lower()
+        return f"{value:g}" if isinstance(value, float) else str(value)
+
+    return " ".join(f"{name}={text(value)}" for name, value in values.items())

@@ -1,0 +1,84 @@
+"""Metrics of finished segments in; a live bar on a terminal, or a line now and then elsewhere, out."""
+
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+
+from pgjax.settings import Group, Plan
+
+_EVERY = 5.0  # seconds between two lines where the output is no terminal
+
+
+class Progress:
+    """A context: `say` for a phase, `start` for a group, `update` for each finished segment."""
+
+    def __init__(self, chosen: Plan, shown: bool = True):
+        self.chosen, self.shown = chosen, shown
+        self.groups = len(chosen.groups)
+        self.index = 0
+
+    def __enter__(self) -> "Progress":
+        if not self.shown:
+            return self
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self.console = Console(stderr=True)
+        self.bar = None
+        if self.console.is_terminal:
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("updates  {task.fields[news]}"),
+                TimeRemainingColumn(),
+            )
+            self.bar = Bar(*columns, console=self.console, transient=False)
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.shown and self.bar is not None:
+            self.bar.stop()
+
+    def say(self, text: str) -> None:
+        if self.shown:
+            self.console.print(text, highlight=False)
+
+    def start(self, group: Group) -> None:
+        self.index += 1
+        self.group, self.done, self.began, self.printed = group, 0, time.perf_counter(), 0.0
+        if self.shown and self.bar is not None:
+            name = "training" if self.groups == 1 else f"group {self.index}/{self.groups}"
+            self.task = self.bar.add_task(name, total=group.updates, news="")
+
+    def update(self, updates: int, metrics: dict[str, np.ndarray], finite: np.ndarray) -> None:
+        """`metrics` are [L, U] of the segment, `finite` is [L]."""
+        if not self.shown:
+            return
+        self.done += updates
+        elapsed = time.perf_counter() - self.began
+        lanes = len(finite)
+        steps = self.done * self.group.steps_per_update * lanes
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no number
+            latest = float(np.nanmean(metrics["episode_return"][:, -1]))
+        failed = int((~finite).sum())
+        news = f"{_count(steps / elapsed)} steps/s  return {latest:.4g}"
+        news += f"  {failed} of {lanes} lanes failed" if failed else ""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done, news=news)
+        elif elapsed - self.printed >= _EVERY or self.done == updates or self.done == self.group.updates:
+            self.printed = elapsed
+            left = elapsed / self.done * (self.group.updates - self.done)
+            self.say(f"{self.done}/{self.group.updates} updates  {news}  {left:.0f} s left")
+
+
+def _count(number: float) -> str:
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"
