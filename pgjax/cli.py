@@ -86,12 +86,12 @@ def _one_line(box: str) -> str:
     """What tyro's box of an error says, up to its first rule."""
     said = []
     for line in box.splitlines():
-        text = line.strip("│╭╮╰╯ ")
-        if text.startswith("─"):
+        text = line.strip("│╭╮╰╯|+ ")
+        if "───" in text or "---" in text:
             if said:
                 break
-            continue
-        said.append(text)
+        elif text:
+            said.append(text)
     return " ".join(said) or "the command line can't be read"
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.advantages import normalized
+from pgjax.losses import check_per_step
 from pgjax.plugs import declare, hyperparameters, name_of
 from pgjax.types import EstimatorFn, LossFn
 
@@ -45,7 +46,7 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
 
         def objective(params):
             per_step, metrics = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
-            _check(loss, per_step, metrics, mask)
+            check_per_step(loss, per_step, metrics, mask.shape)
             # where, not a product: what stands behind an episode's end may be anything, even NaN.
             value = jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / scale
             means = {name: _mean(x, mask, total) for name, x in metrics.items()}
@@ -60,19 +61,3 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
 def _mean(x, mask, total):
     x = jax.lax.stop_gradient(x)
     return x if jnp.ndim(x) == 0 else jnp.sum(jnp.where(mask > 0, x, 0.0)) / total
-
-
-def _check(loss, per_step, metrics, mask):
-    """What the user's loss returned, at trace time."""
-    axes = "[T, B]" if mask.ndim == 2 else "[N]"
-    if jnp.shape(per_step) != mask.shape:
-        raise ValueError(
-            f"loss {name_of(loss)!r} returned shape {jnp.shape(per_step)}, expected one loss per step, "
-            f"{axes} = {mask.shape}"
-        )
-    for name, value in metrics.items():
-        if jnp.shape(value) not in ((), mask.shape):
-            raise ValueError(
-                f"loss {name_of(loss)!r}: metric {name!r} has shape {jnp.shape(value)}, expected a scalar "
-                f"or one value per step, {axes} = {mask.shape}"
-            )

@@ -52,12 +52,30 @@ def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> Loss
         own = {name: hypers[name] for name in hypers if name not in critic}
         actor, metrics = policy_loss(now, batch, **own)
         value, more = critic_loss(now, batch, **{name: hypers[name] for name in hypers if name in critic})
+        # Checked here, where a scalar would still be told from one loss per step.
+        check_per_step(policy_loss, actor, metrics, now.log_prob.shape)
+        check_per_step(critic_loss, value, more, now.log_prob.shape)
         per_step = actor + value_coef * value - entropy_coef * now.entropy
         return per_step, {**metrics, **more, "entropy": now.entropy}
 
     critic = hyperparameters(critic_loss)
     loss.__name__ = name_of(policy_loss)
     return declare(loss, policy_loss, critic_loss)
+
+
+def check_per_step(loss: LossFn, per_step: Array, metrics: dict[str, Array], shape: tuple[int, ...]) -> None:
+    """Check, at trace time, what a loss returned against the shape of the batch, [T, B] or [N]."""
+    axes = "[T, B]" if len(shape) == 2 else "[N]"
+    if jnp.shape(per_step) != shape:
+        raise ValueError(
+            f"loss {name_of(loss)!r} returned shape {jnp.shape(per_step)}, expected one loss per step, {axes} = {shape}"
+        )
+    for name, value in metrics.items():
+        if jnp.shape(value) not in ((), shape):
+            raise ValueError(
+                f"loss {name_of(loss)!r}: metric {name!r} has shape {jnp.shape(value)}, expected a scalar "
+                f"or one value per step, {axes} = {shape}"
+            )
 
 
 LOSSES = {"policy_gradient": policy_gradient, "ppo_clip": ppo_clip, "value_error": value_error}

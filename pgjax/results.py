@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import platform
 from typing import Any
@@ -124,13 +125,20 @@ def create(path: pathlib.Path, config: dict[str, Any]) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, default=_plain) + "\n")
+    path.write_text(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def _plain(value: Any) -> Any:
+    """Strict JSON: arrays as lists, numbers that JSON lacks as text, functions by name."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
-        return value.tolist()
-    return getattr(value, "__name__", None) or str(value)
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else name(value)
 
 
 def write(result: Result) -> None:

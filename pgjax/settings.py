@@ -153,6 +153,7 @@ def _group(row, env, make_policy, static, fixed, points, known, labels, steps, u
         parts = {part: _part(part, swept) for part in PARTS if part != "config"}
         hypers.append(learner.default_hypers(algorithm, **parts))
     # A loss or a network of the user's is traced here, before anything is compiled or written.
+    _check_actions(world, policy)
     jax.eval_shape(lambda key: built.step(key, built.init(key, hypers[0]), hypers[0]), jax.random.key(0))
     per_update = config.num_envs * (config.num_steps or world.max_steps)
     return Group(
@@ -165,6 +166,21 @@ def _group(row, env, make_policy, static, fixed, points, known, labels, steps, u
         updates=updates or -(-(steps or row.steps) // per_update),
         steps_per_update=per_update,
     )
+
+
+def _check_actions(env: Env, policy: Policy) -> None:
+    def sample(key):
+        _, obs = env.reset(key, env.params)
+        dist, _ = policy.act(policy.init(key), policy.memory(1), jax.tree.map(lambda x: x[None], obs))
+        return dist.sample(key)
+
+    action, space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
+    continuous = jax.numpy.issubdtype(action.dtype, jax.numpy.floating)
+    if action.shape != (1, *space.shape) or continuous != hasattr(space, "low"):
+        raise ValueError(
+            f"the policy samples actions of shape {action.shape[1:]} and type {action.dtype}, "
+            f"the action space is {space!r}; give the policy a distribution that fits"
+        )
 
 
 def _env(env: Any, static: dict[str, Any]) -> Env:

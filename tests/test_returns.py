@@ -1,6 +1,5 @@
 """Every function of `returns` against sums written episode by episode in float64, and against each other."""
 
-import functools
 import warnings
 
 import jax
@@ -116,6 +115,11 @@ def _sums(reward, value, next_value, terminated, truncated, log_rho):
     return out
 
 
+def _by_columns(data):
+    columns = [_sums(**{name: x[:, b] for name, x in data.items()}) for b in range(data["reward"].shape[1])]
+    return {name: np.stack([column[name] for column in columns], axis=1) for name in columns[0]}
+
+
 def _cast(data, dtype):
     return {name: x.astype(dtype) if x.dtype != bool else x for name, x in data.items()}
 
@@ -133,9 +137,7 @@ def stream():
 
 @pytest.fixture(scope="module")
 def by_sums(stream):
-    data, _ = stream
-    columns = [_sums(**{name: x[:, b] for name, x in data.items()}) for b in range(data["reward"].shape[1])]
-    return {name: np.stack([column[name] for column in columns], axis=1) for name in columns[0]}
+    return _by_columns(stream[0])
 
 
 def test_the_data_hold_every_kind_of_end(stream):
@@ -155,11 +157,9 @@ def test_equals_the_sum_over_each_episode(name, stream, by_sums):
 
 def test_a_single_step_is_enough():
     data = _data(1, (1, 64))
-    expected = _sums(**{name: x[0] for name, x in data.items()} | {"terminated": data["terminated"][0]})
-    del expected
+    expected = _by_columns(data)
     for name, x in _run(data).items():
-        columns = [_sums(**{field: y[:, b] for field, y in data.items()})[name] for b in range(64)]
-        np.testing.assert_allclose(x, np.stack(columns, 1), rtol=RTOL, atol=RTOL, err_msg=name)
+        np.testing.assert_allclose(x, expected[name], rtol=RTOL, atol=RTOL, err_msg=name)
 
 
 def test_axes_behind_time_are_independent(stream):
@@ -294,7 +294,7 @@ class TestTimeLimit:
             np.testing.assert_array_equal(both[name], alone[name], err_msg=name)
 
     def test_no_reward_crosses_an_end(self):
-        """Doubling the rewards of the first episode leaves every other one alone, whichever way it ended."""
+        """Doubling every reward after the first end leaves the first episode alone, whichever way it ended."""
         for terminated, truncated in [(self.clock, self.never), (self.never, self.clock)]:
             data = {"value": self.value, "next_value": self.value, "log_rho": 0 * self.reward}
             data |= {"terminated": terminated, "truncated": truncated}
@@ -324,13 +324,11 @@ def test_rlax_agrees(rlax):
     """rlax knows terminations, as a discount of 0, but no truncations."""
     data = _cast(_data(3, (30,)), np.float32)
     data["truncated"] = np.zeros(30, bool)
-    going_on = ~data["terminated"][:-1]
-    data["next_value"][:-1][going_on] = data["value"][1:][going_on]
-    # rlax takes V' of a terminated step from the same array as V; the discount of 0 hides it.
+    # rlax's GAE reads V' from the array of V; where that belongs to another episode a discount of 0 hides it.
     data["next_value"][:-1] = data["value"][1:]
     ours = _run(data)
 
-    @functools.partial(jax.jit, static_argnames=())
+    @jax.jit
     def theirs(reward, value, next_value, terminated, truncated, log_rho):
         discount = jnp.where(terminated, 0.0, DISCOUNT)
         values = jnp.append(value, next_value[-1])

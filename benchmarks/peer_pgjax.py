@@ -1,0 +1,103 @@
+"""The pgjax side of peers.py: PPO as `pgjax train` runs it, without its evaluation and its files."""
+
+import dataclasses
+import time
+import warnings
+
+import jax
+import numpy as np
+import optax
+import peer
+
+from pgjax import algorithms, envs, learner, policies, rollout, sweep
+
+
+def main() -> None:
+    # A key of the state that the program only reads can't be reused; nothing is lost by it.
+    warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+    options = peer.arguments()
+    row = algorithms.entry("ppo")
+    config = dataclasses.replace(
+        row.config,
+        num_envs=options.envs,
+        num_steps=peer.NUM_STEPS,
+        num_epochs=peer.NUM_EPOCHS,
+        num_minibatches=peer.NUM_MINIBATCHES,
+        hidden=peer.HIDDEN,
+        activation=peer.ACTIVATION,
+    )
+    env = envs.make(peer.ENV)
+    policy = policies.make(env, config)
+    ppo = row.learner(env, policy, row.algorithm, config)
+    hypers = learner.default_hypers(
+        row.algorithm,
+        advantage={"discount": peer.DISCOUNT, "gae_lambda": peer.GAE_LAMBDA},
+        estimator={
+            "clip_eps": peer.CLIP_EPS,
+            "value_clip": peer.CLIP_EPS,
+            "value_coef": peer.VALUE_COEF,
+            "entropy_coef": peer.ENTROPY_COEF,
+        },
+        optimizer={
+            "learning_rate": peer.LEARNING_RATE,
+            "max_grad_norm": peer.MAX_GRAD_NORM,
+            "eps": peer.ADAM_EPS,
+        },
+    )
+
+    def lanes(number):
+        first = number * options.lanes
+        return sweep.lanes([hypers], list(range(first, first + options.lanes)))
+
+    began = time.perf_counter()
+    keys, stacked = lanes(0)
+    init = peer.compiled(lambda keys, h: sweep.init(keys, ppo, h), keys, stacked)
+    states = init(keys, stacked)
+    segment = peer.compiled(
+        lambda keys, states, h: sweep.segment(keys, ppo, states, h, options.updates), keys, states, stacked, donate=(1,)
+    )
+    compile_seconds = {"train": time.perf_counter() - began}
+
+    def train(number):
+        keys, stacked = lanes(number)
+        states, metrics = jax.block_until_ready(segment(keys, init(keys, stacked), stacked))
+        metrics = {name: np.asarray(value) for name, value in metrics.items()}
+        count = optax.tree.get(states.learner.optimizer, "count")
+        return {"env_steps": metrics["env_steps"].sum(), "gradient_steps": np.asarray(count).sum()}
+
+    def unroll(key, params, stream):
+        return rollout.unroll(key, env, policy, params, stream, peer.NUM_STEPS)
+
+    def unroll_and_evaluate(key, params, stream):
+        stream, trajectory = unroll(key, params, stream)
+        return stream, (trajectory, learner._evaluate(policy, params, trajectory))  # as the learner does it
+
+    def over_lanes(collect):
+        """A program that makes `collections` rollouts, each continuing the stream of the one before."""
+
+        def step(keys, number, params, stream):
+            return jax.vmap(lambda k, p, s: collect(jax.random.fold_in(k, number), p, s))(keys, params, stream)
+
+        start = init(keys, stacked).learner
+        run = peer.compiled(step, keys, np.int32(0), start.params, start.rollout, donate=(3,))
+        stream = start.rollout
+
+        def program(number):
+            nonlocal stream
+            for index in range(options.collections):
+                turn = np.int32(number * options.collections + index)
+                stream, collected = jax.block_until_ready(run(keys, turn, start.params, stream))
+            return {"env_steps": options.collections * options.lanes * options.envs * peer.NUM_STEPS}
+
+        return program
+
+    programs = {"train": train}
+    for name, collect in (("rollout", unroll), ("rollout_values", unroll_and_evaluate)):
+        began = time.perf_counter()
+        programs[name] = over_lanes(collect)
+        compile_seconds[name] = time.perf_counter() - began
+    peer.serve(programs, ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy"), compile_seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pgjax import cli
+
+TINY = ["--seeds", "2", "--updates", "2", "--num-steps", "4", "--set", "hidden=4", "eval_episodes=2"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def test_train_writes_the_default_folder_and_prints_a_table(tmp_path, capsys):
+    assert cli.main(["train", "a2c", "PolicyProbe-pgjax", "--num-envs", "2,4", *TINY, "learning_rate=1e-3,1e-2"]) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("a2c-PolicyProbe-pgjax-")
+    config = json.loads((folder / "config.json").read_text())
+    assert config["command"][:4] == ["pgjax", "train", "a2c", "PolicyProbe-pgjax"]
+    assert len(json.loads((folder / "summary.json").read_text())["settings"]) == 4
+    said = capsys.readouterr()
+    assert "final return" in said.out and "compiled in" in said.err
+
+
+def test_a_loss_and_an_environment_of_ones_own_come_from_a_file(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import pgjax.envs\n"
+        "def world():\n    return pgjax.envs.make('PolicyProbe-pgjax')\n"
+        "def loss(now, batch, *, beta=1.0):\n    return -beta * now.log_prob * batch.advantage, {}\n"
+    )
+    words = ["train", "a2c", "--env", "mine.py:world", "--loss", "mine.py:loss", "--num-envs", "2", "--out", "here"]
+    assert cli.main([*words, *TINY, "beta=.5,1."]) == 0
+    assert len(json.loads((tmp_path / "here" / "summary.json").read_text())["settings"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "pppo", "CartPole-v1"], "no algorithm 'pppo'; did you mean 'ppo'?"),
+        (["train", "ppo", "CartPol-v1"], "no environment 'CartPol-v1'; did you mean 'CartPole-v1'?"),
+        (["train", "ppo", "CartPole-v1", "--set", "clip_epz=.1"], "no hyperparameter 'clip_epz'; did you mean"),
+        (["train", "ppo", "CartPole-v1", "--set", "clip_eps"], "--set takes name=value, got 'clip_eps'"),
+        (["train", "ppo", "CartPole-v1", "--set", "clip_eps=.1", "clip_eps=.2"], "--set clip_eps was given twice"),
+        (["train", "ppo", "CartPole-v1", "--num-minibatches", "7"], "num_minibatches=7 doesn't divide the batch"),
+        (["train", "ppo", "CartPole-v1", "--seeds", "0"], "seeds must be 1 or more, got 0"),
+        (["train", "ppo", "CartPole-v1", "--seeds", "some"], "Error parsing --seeds"),
+        (["train", "ppo", "CartPole-v1", "--bogus", "3"], "Unrecognized options: --bogus, 3"),
+        (["train", "ppo", "CartPole-v1", "--out", "."], "out: folder '.' exists; choose another or remove it"),
+        (["train", "ppo", "CartPole-v1", "--out", "/dev/null/x"], "out: can't make folder '/dev/null/x'"),
+        (["train", "ppo"], "say which environment"),
+        (["train", "ppo", "CartPole-v1", "--loss", "nowhere:f"], "--loss: can't import 'nowhere'"),
+        (["frain"], ""),
+        ([], ""),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2_and_nothing_is_written(tmp_path, capsys, words, message):
+    before = sorted(tmp_path.iterdir())
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"pgjax: {message}") and said.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_list_names_every_algorithm_with_its_paper_and_every_environment(capsys):
+    from pgjax import algorithms, envs
+
+    assert cli.main(["list"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in algorithms.ROSTER)
+    assert all(name in said for name in envs.names())
+    assert "clip_eps=0.2" in said and "Williams 1992" in said
+
+
+def test_the_command_is_installed_and_shows_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "pgjax.cli", "train", "ppo", "Nowhere-v0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("pgjax: no environment 'Nowhere-v0'") and "Traceback" not in done.stderr

@@ -1,0 +1,123 @@
+"""Streaming moments against numpy on everything at once, in float64."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pgjax import moments
+
+update = jax.jit(moments.update)
+
+
+def _batches(seed, number, shape, mean=0.0, scale=1.0):
+    g = np.random.default_rng(seed)
+    return (mean + scale * g.normal(size=(number, *shape))).astype(np.float32)
+
+
+def _feed(batches, masks):
+    state = moments.empty(batches[0, 0, 0])
+    for batch, mask in zip(batches, masks, strict=True):
+        state = update(state, batch, mask)
+    return state
+
+
+def test_streaming_equals_the_whole():
+    batches = _batches(0, 7, (5, 4, 3), mean=2.0, scale=3.0)
+    state = _feed(batches, np.ones((7, 5, 4), np.float32))
+    whole = batches.reshape(-1, 3).astype(np.float64)
+    assert state.count == len(whole)
+    np.testing.assert_allclose(state.mean, whole.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(state.deviation, ((whole - whole.mean(0)) ** 2).sum(0), rtol=1e-5)
+    np.testing.assert_allclose(moments.std(state), whole.std(0), rtol=1e-5)
+
+
+def test_float64_streaming_is_exact():
+    with jax.enable_x64(True):
+        batches = np.random.default_rng(1).normal(size=(6, 5, 4))
+        state = moments.empty(np.float64(0))
+        for batch in batches:
+            state = jax.jit(moments.update)(state, batch, np.ones((5, 4)))
+        assert state.mean.dtype == jnp.float64
+        np.testing.assert_allclose(state.mean, batches.mean(), rtol=1e-12)
+        np.testing.assert_allclose(state.deviation, batches.var() * batches.size, rtol=1e-12)
+
+
+def test_only_what_the_mask_keeps_is_seen():
+    batches = _batches(2, 6, (5, 4, 2))
+    masks = (np.random.default_rng(3).random((6, 5, 4)) < 0.6).astype(np.float32)
+    masks[2] = 0  # a batch in which nothing counts
+    batches[masks == 0] = 1e6
+    state = _feed(batches, masks)
+    kept = batches[masks == 1].astype(np.float64)
+    assert state.count == len(kept)
+    np.testing.assert_allclose(state.mean, kept.mean(0), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(moments.std(state), kept.std(0), rtol=1e-4)
+
+
+def test_nothing_seen_is_mean_0_and_standard_deviation_1():
+    state = update(moments.empty(jnp.zeros(2)), jnp.ones((3, 4, 2)), jnp.zeros((3, 4)))
+    np.testing.assert_array_equal(state.mean, 0)
+    np.testing.assert_array_equal(moments.std(state), 1)
+
+
+def test_a_mean_far_from_0_does_not_swallow_the_variance():
+    """Sums of squares in float32 would hold nothing of a variance 1 beside a mean of 1e4."""
+    batches = _batches(4, 200, (10, 10), mean=1e4)
+    whole = batches.astype(np.float64)
+    naive = np.mean(batches**2, dtype=np.float32) - np.mean(batches, dtype=np.float32) ** 2
+    assert abs(naive - whole.var()) > 0.1
+    state = _feed(batches[..., None], np.ones((200, 10, 10), np.float32))
+    np.testing.assert_allclose(state.mean[0], whole.mean(), atol=5e-3)
+    np.testing.assert_allclose(moments.std(state)[0], whole.std(), rtol=2e-3)
+
+
+def test_the_order_of_batches_does_not_matter():
+    batches, masks = _batches(5, 4, (5, 4, 2)), np.ones((4, 5, 4), np.float32)
+    forward, backward = _feed(batches, masks), _feed(batches[::-1], masks)
+    for a, b in zip(jax.tree.leaves(forward), jax.tree.leaves(backward), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (5, 4, 3), (3,)])
+def test_normalize_gives_mean_0_and_standard_deviation_1(shape):
+    batches = _batches(6, 1, (50, 40, 3), mean=5.0, scale=2.0)
+    state = _feed(batches, np.ones((1, 50, 40), np.float32))
+    seen = moments.normalize(state, batches[0])
+    np.testing.assert_allclose(seen.mean((0, 1)), 0, atol=1e-5)
+    np.testing.assert_allclose(seen.std((0, 1)), 1, rtol=1e-5)
+    x = np.full(shape, 7.0, np.float32)
+    expected = np.broadcast_to((7 - batches.mean((0, 1, 2))) / batches.std((0, 1, 2)), shape)
+    np.testing.assert_allclose(moments.normalize(state, x), expected, rtol=1e-4)
+
+
+def test_normalize_clips():
+    state = _feed(_batches(7, 1, (50, 40, 1)), np.ones((1, 50, 40), np.float32))
+    np.testing.assert_array_equal(moments.normalize(state, jnp.array([1e9])), [10])
+    np.testing.assert_array_equal(moments.normalize(state, jnp.array([-1e9]), limit=3.0), [-3])
+
+
+def test_a_constant_observation_stays_finite():
+    state = _feed(np.full((3, 5, 4, 1), 3, np.float32), np.ones((3, 5, 4), np.float32))
+    np.testing.assert_allclose(moments.normalize(state, jnp.array([3.0])), 0, atol=1e-3)
+
+
+def test_trees_and_integers_are_observed_leaf_by_leaf():
+    g = np.random.default_rng(8)
+    batch = {"count": g.integers(0, 9, size=(5, 4)), "image": g.normal(size=(5, 4, 2, 3)).astype(np.float32)}
+    example = jax.tree.map(lambda x: x[0, 0], batch)
+    state = update(moments.empty(example), batch, jnp.ones((5, 4)))
+    np.testing.assert_allclose(state.mean["count"], batch["count"].mean(), rtol=1e-6)
+    np.testing.assert_allclose(state.mean["image"], batch["image"].mean((0, 1)), rtol=1e-5, atol=1e-6)
+    seen = moments.normalize(state, batch)
+    np.testing.assert_allclose(seen["count"].mean(), 0, atol=1e-5)
+
+
+def test_vmap_over_lanes_equals_a_loop():
+    batches = _batches(9, 3, (5, 4, 2))
+    masks = (np.random.default_rng(10).random((3, 5, 4)) < 0.5).astype(np.float32)
+    lanes = jax.vmap(lambda batch, mask: moments.update(moments.empty(jnp.zeros(2)), batch, mask))(batches, masks)
+    for i in range(3):
+        alone = update(moments.empty(jnp.zeros(2)), batches[i], masks[i])
+        for a, b in zip(jax.tree.leaves(lanes), jax.tree.leaves(alone), strict=True):
+            np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,44 @@
+"""The README's examples are run as they stand."""
+
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from pgjax import algorithms, cli, driver
+
+README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
+COMMANDS = [line for line in README.splitlines() if line.startswith("pgjax train")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_python_examples_run(source, monkeypatch):
+    run = driver.run
+    monkeypatch.setattr(driver, "run", lambda *a, **k: run(*a, progress=False, **k))
+    exec(compile(source, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_are_valid(command, monkeypatch):
+    planned = []
+
+    def plan_only(*arguments, out, command, **options):
+        planned.append(driver.plan(*arguments, **options))
+        raise ValueError("planned")
+
+    monkeypatch.setattr(driver, "run", plan_only)
+    monkeypatch.chdir(pathlib.Path(__file__).parent.parent)
+    assert cli.main(shlex.split(command)[1:]) == 2
+    assert planned and planned[0].groups
+
+
+def test_the_picture_and_the_files_it_speaks_of_exist():
+    root = pathlib.Path(__file__).parent.parent
+    for path in re.findall(r"\]\((?!http)([^)]+)\)", README) + re.findall(r"experiments/\w+\.py", README):
+        assert (root / path).is_file(), path
+
+
+def test_the_readme_names_no_algorithm_that_is_not_there():
+    assert {command.split()[2] for command in COMMANDS} <= set(algorithms.ROSTER)
