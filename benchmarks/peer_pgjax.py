@@ -86,7 +86,7 @@ def main() -> None:
             nonlocal stream
             for index in range(options.collections):
                 turn = np.int32(number * options.collections + index)
-                stream, collected = jax.block_until_ready(run(keys, turn, start.params, stream))
+                stream, _ = jax.block_until_ready(run(keys, turn, start.params, stream))
             return {"env_steps": options.collections * options.lanes * options.envs * peer.NUM_STEPS}
 
         return program

@@ -58,7 +58,7 @@ def main() -> None:
         nonlocal state
         before = np.asarray(state.global_step).sum()
         for _ in range(options.collections):
-            state, trajectories = jax.block_until_ready(collect(state))
+            state, _ = jax.block_until_ready(collect(state))
         return {"env_steps": np.asarray(state.global_step).sum() - before}
 
     packages = ("rejax", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")

@@ -35,8 +35,8 @@ class Case:
 
 
 CASES = (
-    Case(lanes=64, envs=16, updates=4, collections=12),
-    Case(lanes=1, envs=2048, updates=4, collections=12),
+    Case(lanes=64, envs=16, updates=4, collections=8),
+    Case(lanes=1, envs=2048, updates=2, collections=4),
 )
 
 
@@ -140,9 +140,9 @@ def measure(case: Case, options: argparse.Namespace, sides: dict[str, Any]) -> d
         for comparison in COMPARISONS:
             runs = {"pgjax": [], "rejax": []}
             for repeat in range(options.repeats):
-                for side in runs:
-                    runs[side].append(workers[side].go(getattr(comparison, side)))
-                took = "  ".join(f"{side} {runs[side][-1]['seconds']:.2f} s" for side in runs)
+                for side, rows in runs.items():
+                    rows.append(workers[side].go(getattr(comparison, side)))
+                took = "  ".join(f"{side} {rows[-1]['seconds']:.2f} s" for side, rows in runs.items())
                 print(f"{case.name}: {comparison.name} {repeat + 1}: {took}", file=sys.stderr, flush=True)
             comparisons.append(compare(comparison, runs))
     finally:
@@ -179,10 +179,10 @@ def compare(comparison: Comparison, runs: dict[str, list[dict[str, Any]]]) -> di
 
 def show(report: dict[str, Any]) -> None:
     table = Table(title="rejax seconds / pgjax seconds: above 1, pgjax is the faster", title_justify="left")
-    table.add_column("case")
-    table.add_column("what")
-    for column in ("steps", "pgjax s (min..max)", "rejax s (min..max)", "ratio of medians", "median of paired ratios"):
-        table.add_column(column, justify="right")
+    table.add_column("case", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    for column in ("steps", "pgjax", "rejax", "ratio of medians", "median of paired ratios"):
+        table.add_column(column, justify="right", no_wrap=column in ("pgjax", "rejax"))
     for case in report["cases"]:
         for row in case["comparisons"]:
             seconds = [row[side]["seconds"] for side in ("pgjax", "rejax")]

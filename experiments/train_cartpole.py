@@ -1,6 +1,6 @@
 """The pipeline written out from its pieces: PPO on CartPole, no driver.
 
-    python experiments/train_cartpole.py [--smoke]
+python experiments/train_cartpole.py [--smoke]
 """
 
 import sys

@@ -21,7 +21,7 @@ class Entry:
     paper: str = ""
     summary: str = ""
     learner: Callable = make_learner  # (env, policy, algorithm, config) -> Learner
-    steps: int = 160_000  # environment steps of a run that doesn't say
+    steps: int = 131_072  # environment steps of a run that doesn't say
     reduce: str = "step"  # how a loss given in place of the row's own is reduced
 
 
@@ -62,10 +62,11 @@ ROSTER: dict[str, Entry] = {
         algorithm=Algorithm(
             advantage=n_step,
             estimator=bind(surrogate(actor_critic(policy_gradient)), entropy_coef=0.01),
-            optimizer=bind(adam, learning_rate=1e-3),
+            optimizer=bind(adam, learning_rate=2e-3),
         ),
-        config=Config(num_envs=16, num_steps=8),
+        config=Config(num_envs=16, num_steps=16),
         paper="Mnih et al. 2016, Asynchronous methods for deep reinforcement learning",
+        steps=400_000,
         summary="n-step advantage actor-critic, synchronous",
     ),
     "ppo": Entry(

@@ -150,7 +150,9 @@ def _interruptible():
 def _config(chosen: Plan, algorithm: Any, env: Any, settings: Any, loss: Any, command: Any) -> dict[str, Any]:
     """Everything needed to run it again."""
     return {
-        "algorithm": algorithm if isinstance(algorithm, str) else results.name(getattr(algorithm, "algorithm", algorithm).estimator),
+        "algorithm": algorithm
+        if isinstance(algorithm, str)
+        else results.name(getattr(algorithm, "algorithm", algorithm).estimator),
         "env": env if isinstance(env, str) else results.name(env),
         "loss": None if loss is None else results.name(loss),
         "seeds": chosen.seeds,

@@ -3,6 +3,7 @@
 For the user's own plugs as for those shipped: `check_loss(my_loss)` in a test is all it takes.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -51,8 +52,8 @@ def check_env(env: Env, steps: int = 20) -> None:
 def check_policy(policy: Policy, env: Env, num_envs: int = 3, num_steps: int = 12) -> None:
     """Shapes [T, B]; what `evaluate` says of a rollout is what `act` said on the way."""
     key = jax.random.key(0)
-    params = policy.init(key)
-    stream = rollout.start(key, env, policy, num_envs)
+    params = jax.jit(policy.init)(key)
+    stream = jax.jit(lambda: rollout.start(key, env, policy, num_envs))()
     following, trajectory = jax.jit(lambda p, s: rollout.unroll(key, env, policy, p, s, num_steps))(params, stream)
     now = jax.jit(policy.evaluate)(params, trajectory)
     for field in ("log_prob", "entropy", "value", "next_value"):
@@ -66,26 +67,31 @@ def check_policy(policy: Policy, env: Env, num_envs: int = 3, num_steps: int = 1
         "evaluate and act give other log-probabilities for the same step",
     )
     _require(_same_kinds(stream.memory, following.memory), "act changes the memory's shapes or types")
-    gradient = jax.grad(lambda p: jnp.sum(policy.evaluate(p, trajectory).log_prob))(params)
+    gradient = jax.jit(jax.grad(lambda p: jnp.sum(policy.evaluate(p, trajectory).log_prob)))(params)
     _require(train.all_finite(gradient), "the gradient of log_prob is not finite")
 
 
-def example(policy: Policy | None = None, env: Env | None = None, seed: int = 0) -> tuple[Policy, Any, Batch]:
-    """A small policy, its parameters and a batch [T, B] of whole episodes with steps behind their ends."""
+@functools.cache
+def example(policy: Policy | None = None, env: Env | None = None) -> tuple[Policy, Any, Batch]:
+    """A small policy, its parameters and a batch [T, B] of whole episodes with steps behind their ends.
+
+    The parameters are others than those that acted, so probability ratios differ from 1.
+    """
     env = envs.make("TabularMDP-pgjax", terminal=np.arange(5) == 4) if env is None else env
     policy = policies.make(env, Config(hidden=(8,))) if policy is None else policy
-    key_params, key_noise, key_episodes, key_batch = jax.random.split(jax.random.key(seed), 4)
-    params = policy.init(key_params)
-    leaves, tree = jax.tree.flatten(params)
-    noise = [
-        0.3 * jax.random.normal(k, x.shape)
-        for k, x in zip(jax.random.split(key_noise, len(leaves)), leaves, strict=True)
-    ]
-    trajectory, _ = rollout.episodes(key_episodes, env, policy, params, 4, min(env.max_steps, 12))
-    params = jax.tree.map(jnp.add, params, tree.unflatten(noise))
-    now = policy.evaluate(params, trajectory)
-    advantage, target = jax.random.normal(key_batch, (2, *trajectory.mask.shape))
-    return policy, params, Batch(trajectory, advantage, target, now.value)
+
+    def build(key):
+        key_params, key_other, key_episodes, key_batch = jax.random.split(key, 4)
+        params = policy.init(key_params)
+        trajectory, _ = rollout.episodes(key_episodes, env, policy, params, 4, min(env.max_steps, 12))
+        leaves, tree = jax.tree.flatten(params)
+        keys = jax.random.split(key_other, len(leaves))
+        moved = [x + 0.3 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+        params = tree.unflatten(moved)
+        advantage, target = jax.random.normal(key_batch, (2, *trajectory.mask.shape))
+        return params, Batch(trajectory, advantage, target, policy.evaluate(params, trajectory).value)
+
+    return policy, *jax.jit(build)(jax.random.key(0))
 
 
 def check_loss(loss: Any, **hypers: Any) -> None:
@@ -102,12 +108,13 @@ def check_loss(loss: Any, **hypers: Any) -> None:
         jnp.shape(value) == mask.shape,
         f"{name_of(loss)} returned shape {jnp.shape(value)}, expected one loss per step, [T, B] = {mask.shape}",
     )
-    jacobian = jax.jacobian(per_step)(batch.advantage).reshape(mask.size, mask.size)
+    jacobian = jax.jit(jax.jacobian(per_step))(batch.advantage).reshape(mask.size, mask.size)
     _require(
         np.all(jacobian == np.diag(np.diag(jacobian))),
         f"{name_of(loss)}: a step's loss depends on another step's advantage: is there a mean inside?",
     )
-    gradient = jax.grad(lambda p: jnp.sum(loss(policy.evaluate(p, batch.trajectory), batch)[0]))(params)
+    total = lambda p: jnp.sum(loss(policy.evaluate(p, batch.trajectory), batch)[0])  # noqa: E731
+    gradient = jax.jit(jax.grad(total))(params)
     _require(train.all_finite(gradient), f"{name_of(loss)}: the gradient is not finite")
     rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
     _require(
@@ -122,7 +129,7 @@ def check_advantage(advantage: Any, **hypers: Any) -> None:
     plug = bind(advantage, **hypers)
     name = name_of(plug)
     policy, params, batch = example()
-    trajectory, now = batch.trajectory, policy.evaluate(params, batch.trajectory)
+    trajectory, now = batch.trajectory, jax.jit(policy.evaluate)(params, batch.trajectory)
 
     def apply(trajectory, now):
         if isinstance(plug, RunningAdvantage):
@@ -183,11 +190,11 @@ def check_estimator(estimator: Any, policy: Policy | None = None, env: Env | Non
         advantage=jnp.where(counts, batch.advantage, 99.0), target=jnp.where(counts, batch.target, 99.0)
     )
     _require(
-        _close(gradient(key, params, garbled)[0], eager, 1e-4), f"{name}: what stands behind an episode's end counts"
+        _close(compiled(key, params, garbled)[0], eager, 1e-4), f"{name}: what stands behind an episode's end counts"
     )
     lanes = jax.tree.map(lambda x: jnp.stack([x, 0.5 * x]), params)
-    together = jax.vmap(lambda p: gradient(key, p, batch)[0])(lanes)
-    apart = [gradient(key, jax.tree.map(lambda x: x[i], lanes), batch)[0] for i in range(2)]  # noqa: B023
+    together = jax.jit(jax.vmap(lambda p: gradient(key, p, batch)[0]))(lanes)
+    apart = [compiled(key, jax.tree.map(lambda x: x[i], lanes), batch)[0] for i in range(2)]  # noqa: B023
     _require(_close(together, jax.tree.map(lambda *x: jnp.stack(x), *apart), 1e-4), f"{name}: vmap and a loop differ")
 
 

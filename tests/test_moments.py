@@ -120,4 +120,4 @@ def test_vmap_over_lanes_equals_a_loop():
     for i in range(3):
         alone = update(moments.empty(jnp.zeros(2)), batches[i], masks[i])
         for a, b in zip(jax.tree.leaves(lanes), jax.tree.leaves(alone), strict=True):
-            np.testing.assert_allclose(a[i], b, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(np.asarray(a)[i], b, rtol=1e-5, atol=1e-6)

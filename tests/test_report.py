@@ -76,7 +76,9 @@ def test_lanes_of_different_lengths_are_interpolated_onto_the_shortest():
     np.testing.assert_allclose(y[3], np.interp(x, steps[3], curves[3]))
 
 
-@pytest.mark.parametrize("options", [{}, {"per_lane": True}, {"failed": [(0, 1), (1, 0)]}, {"failed": [(0, slice(None))]}])
+@pytest.mark.parametrize(
+    "options", [{}, {"per_lane": True}, {"failed": [(0, 1), (1, 0)]}, {"failed": [(0, slice(None))]}]
+)
 def test_the_curve_is_drawn(tmp_path, options):
     report.curve(dataset(**options), tmp_path / "curve.png", title="a title")
     assert (tmp_path / "curve.png").stat().st_size > 10_000

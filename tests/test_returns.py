@@ -37,9 +37,7 @@ def _data(seed, shape):
 
 def _everything(reward, value, next_value, terminated, truncated, log_rho):
     ends = (terminated, truncated, DISCOUNT)
-    v_target, v_advantage = returns.v_trace(
-        log_rho, reward, value, next_value, *ends, LAMBDA, CLIP_RHO, CLIP_C
-    )
+    v_target, v_advantage = returns.v_trace(log_rho, reward, value, next_value, *ends, LAMBDA, CLIP_RHO, CLIP_C)
     _, advantage = returns.v_trace(log_rho, reward, value, next_value, *ends, 1.0, CLIP_RHO, CLIP_C)
     return {
         "seen": returns.discounted_return(reward, *ends),
@@ -332,9 +330,7 @@ def test_rlax_agrees(rlax):
     def theirs(reward, value, next_value, terminated, truncated, log_rho):
         discount = jnp.where(terminated, 0.0, DISCOUNT)
         values = jnp.append(value, next_value[-1])
-        v_trace = rlax.vtrace_td_error_and_advantage(
-            value, next_value, reward, discount, jnp.exp(log_rho), lambda_=1.0
-        )
+        v_trace = rlax.vtrace_td_error_and_advantage(value, next_value, reward, discount, jnp.exp(log_rho), lambda_=1.0)
         return {
             "gae": rlax.truncated_generalized_advantage_estimation(reward, discount, LAMBDA, values),
             "lambda": rlax.lambda_returns(reward, discount, next_value, LAMBDA),

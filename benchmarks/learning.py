@@ -1,0 +1,237 @@
+"""Train what the table of final returns claims, and write the table.
+
+Each row is a `pgjax train` command, run in a process of its own with an empty compilation cache, so
+its wall time is that of a first run. Edit ROWS, then run `python benchmarks/learning.py --only NAME`:
+the other rows are kept from learning.json.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from typing import Any
+
+from common import RESULTS, cpu, write_json
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str
+    arguments: str  # of `pgjax train`
+    target: str  # for the IQM over seeds
+
+
+ROWS = (
+    Row("ppo-cartpole", "ppo CartPole-v1 --seeds 32", ">= 475"),
+    Row("ppo-acrobot", "ppo Acrobot-v1 --seeds 16 --steps 150000", ">= -100"),
+    Row("ppo-catch", "ppo Catch-bsuite --seeds 16 --steps 60000", ">= 0.95"),
+    Row(
+        "ppo-pendulum",
+        "ppo Pendulum-v1 --seeds 16 --steps 300000"
+        " --set normalize_obs=true scale_rewards=true discount=.9 num_steps=128",
+        ">= -300",
+    ),
+    Row(
+        "ppo-mountaincar",
+        "ppo MountainCarContinuous-v0 --seeds 16 --steps 300000"
+        " --set normalize_obs=true scale_rewards=true discount=.999",
+        "> 0",
+    ),
+    Row("ppo-breakout", "ppo Breakout-MinAtar --seeds 16 --steps 300000 --num-envs 16", "well above random"),
+    Row(
+        "reinforce-cartpole",
+        "reinforce CartPole-v1 --seeds 16 --updates 150 --set baseline=value learning_rate=3e-3",
+        ">= 475",
+    ),
+    Row("a2c-cartpole", "a2c CartPole-v1 --seeds 16 --steps 300000", ">= 475"),
+)
+
+RANDOM_EPISODES = 512
+
+
+def main() -> int:
+    names = [row.name for row in ROWS]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", help=f"names with commas between, from {', '.join(names)}")
+    parser.add_argument("--runs", type=pathlib.Path, default="runs/learning", help="folder of the run folders")
+    parser.add_argument("--results", type=pathlib.Path, default=RESULTS, help="folder of learning.json and learning.md")
+    parser.add_argument("--limit", type=float, default=3600.0, help="seconds that one row may take")
+    options = parser.parse_args()
+    only = options.only.split(",") if options.only else names
+    for name in only:
+        if name not in names:
+            parser.error(f"no row {name!r}; choose from {', '.join(names)}")
+
+    # A row whose command was edited since it ran is no longer what the file says.
+    commands = {row.name: command(row) for row in ROWS}
+    before = options.results / "learning.json"
+    kept = json.loads(before.read_text())["rows"] if before.is_file() else []
+    done = {row["name"]: row for row in kept if row["command"] == commands.get(row["name"])}
+
+    failed = []
+    for row in ROWS:
+        if row.name not in only:
+            if row.name in done:
+                done[row.name]["target"] = row.target
+            else:
+                print(f"{row.name}: not run with its present command", file=sys.stderr)
+            continue
+        print(commands[row.name], file=sys.stderr, flush=True)
+        done.pop(row.name, None)
+        try:
+            done[row.name] = measure(row, options.runs / row.name, options.limit)
+        except subprocess.SubprocessError as error:
+            print(f"{row.name}: {error}", file=sys.stderr)
+            failed.append(row.name)
+        rows = [done[name] for name in names if name in done]
+        write_json(before, {"rows": rows})
+        (options.results / "learning.md").write_text(markdown(rows))
+    print(markdown([done[name] for name in names if name in done]))
+    return 1 if failed else 0
+
+
+def command(row: Row) -> str:
+    return f"pgjax train {row.arguments}"
+
+
+def measure(row: Row, folder: pathlib.Path, limit: float) -> dict[str, Any]:
+    """Train in a fresh process, replacing the run folder of an earlier time, and read its summary."""
+    shutil.rmtree(folder, ignore_errors=True)
+    words = [sys.executable, "-m", "pgjax.cli", "train", *row.arguments.split(), "--out", str(folder)]
+    with tempfile.TemporaryDirectory() as cache:
+        began = time.perf_counter()
+        environment = {**os.environ, "XDG_CACHE_HOME": cache}
+        subprocess.run(words, env=environment, stdout=sys.stderr, check=True, timeout=limit)
+        wall = time.perf_counter() - began
+    config = json.loads((folder / "config.json").read_text())
+    summary = json.loads((folder / "summary.json").read_text())
+    if len(summary["settings"]) != 1:
+        raise ValueError(f"{row.name}: a row of the table is one setting, this is {len(summary['settings'])}")
+    setting = summary["settings"][0]
+    return {
+        "name": row.name,
+        "command": command(row),
+        "target": row.target,
+        "seeds": config["seeds"],
+        "env_steps_per_seed": summary["env_steps"] / summary["lanes"],
+        "eval_episodes": summary["eval_episodes"],
+        "stochastic": setting.get("stochastic"),
+        "greedy": setting.get("greedy"),
+        "failed_seeds": setting["failed_seeds"],
+        "random": random_return(config["env"]),
+        "wall_seconds": wall,
+        **{name: summary[name] for name in ("compile_seconds", "train_seconds", "evaluate_seconds")},
+        "versions": config["versions"],
+        "device": config["device"],
+        "cpu": cpu(),
+    }
+
+
+def random_return(name: str) -> dict[str, Any]:
+    """The return of the uniformly random policy in the environment `name` as it is registered."""
+    import jax
+    import numpy as np
+
+    from pgjax import envs, rollout
+    from pgjax.types import Policy
+
+    env = envs.make(name)
+
+    class Uniform:
+        """Every action of the space alike, whatever is observed."""
+
+        def sample(self, key):
+            return jax.vmap(env.action_space.sample)(jax.random.split(key, RANDOM_EPISODES))
+
+    policy = Policy(
+        init=lambda key: (), memory=lambda batch: (), act=lambda params, memory, obs: (Uniform(), ()), evaluate=None
+    )
+    episodes = jax.jit(lambda key: rollout.evaluate(key, env, policy, (), RANDOM_EPISODES))(jax.random.key(0))
+    returns = np.asarray(episodes.episode_return, float)
+    error = returns.std(ddof=1) / len(returns) ** 0.5
+    return {"mean": float(returns.mean()), "standard_error": float(error), "episodes": RANDOM_EPISODES}
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    machines = sorted({machine(row) for row in rows})
+    columns = (
+        "command",
+        "seeds",
+        "environment steps per seed",
+        "IQM (95 % interval)",
+        "mean",
+        "median",
+        "worst seed",
+        "greedy IQM",
+        "failed lanes",
+        "wall s",
+        "target for the IQM",
+        "random policy",
+    )
+    episodes = " or ".join(sorted({str(row["eval_episodes"]) for row in rows}))
+    about = (
+        f"Final returns: undiscounted, of {episodes} whole episodes for each seed after training, actions sampled "
+        "(greedy: the most likely action). A seed's return is the mean of its episodes; IQM is the interquartile "
+        "mean over seeds, its interval a bootstrap over seeds. The seeds are 0 to N-1, none chosen, all reported. "
+        "Wall seconds are of the whole command with an empty compilation cache. The random policy is uniform over "
+        f"the actions: mean of {RANDOM_EPISODES} whole episodes, with its standard error."
+    )
+    lines = [
+        *(f"Measured with {machine}.\n" for machine in machines),
+        textwrap.fill(about, width=110),
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + "|".join([" --- "] * 2 + [" ---: "] * (len(columns) - 2)) + "|",
+    ]
+    lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def machine(row: dict[str, Any]) -> str:
+    versions = ", ".join(f"{k} {row['versions'][k]}" for k in ("pgjax", "python", "jax", "jaxlib", "gymnax", "flax"))
+    device = row["device"]
+    if device["platform"] == "cpu":
+        kind = f"CPU {row['cpu']['model']}, {row['cpu']['cores']} cores"
+    else:
+        kind = f"{device['count']} x {device['kind']}"
+    return f"{versions}, on {kind}"
+
+
+def cells(row: dict[str, Any]) -> list[str]:
+    seeds = row["seeds"]
+    whole = seeds == list(range(seeds[0], seeds[-1] + 1))
+    shown = f"{seeds[0]} to {seeds[-1]}" if whole and len(seeds) > 1 else ", ".join(map(str, seeds))
+    random = f"{number(row['random']['mean'])} +- {number(row['random']['standard_error'])}"
+    final = ["-"] * 5
+    if row["stochastic"]:
+        s = row["stochastic"]
+        low, high = s["iqm_95"]
+        worst = min(x for x in s["seeds"] if x is not None)
+        final = [f"{number(s['iqm'])} ({number(low)} to {number(high)})"]
+        final += [number(x) for x in (s["mean"], s["median"], worst, row["greedy"]["iqm"])]
+    return [
+        f"`{row['command']}`",
+        f"{len(seeds)} ({shown})",
+        f"{row['env_steps_per_seed']:,.0f}",
+        *final,
+        str(len(row["failed_seeds"])),
+        f"{row['wall_seconds']:.0f}",
+        row["target"],
+        random,
+    ]
+
+
+def number(x: float) -> str:
+    """One decimal, or two where the returns are small."""
+    return f"{x:.1f}" if abs(x) >= 10 else f"{x:.2f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
