@@ -34,23 +34,27 @@ ROWS = (
     Row("ppo-catch", "ppo Catch-bsuite --seeds 16 --steps 60000", ">= 0.95"),
     Row(
         "ppo-pendulum",
-        "ppo Pendulum-v1 --seeds 16 --steps 300000"
-        " --set normalize_obs=true scale_rewards=true discount=.9 num_steps=128",
+        "ppo Pendulum-v1 --seeds 16 --steps 200000"
+        " --set normalize_obs=true scale_rewards=true discount=.95 num_steps=128",
         ">= -300",
     ),
     Row(
         "ppo-mountaincar",
-        "ppo MountainCarContinuous-v0 --seeds 16 --steps 300000"
-        " --set normalize_obs=true scale_rewards=true discount=.999",
+        "ppo MountainCarContinuous-v0 --seeds 16 --steps 200000"
+        " --set normalize_obs=true scale_rewards=true discount=.999 num_steps=128 entropy_coef=0",
         "> 0",
     ),
-    Row("ppo-breakout", "ppo Breakout-MinAtar --seeds 16 --steps 300000 --num-envs 16", "well above random"),
+    Row(
+        "ppo-breakout",
+        "ppo Breakout-MinAtar --seeds 16 --steps 200000 --num-envs 16 --num-epochs 2 --set shared=true hidden=64",
+        "well above random",
+    ),
     Row(
         "reinforce-cartpole",
         "reinforce CartPole-v1 --seeds 16 --updates 150 --set baseline=value learning_rate=3e-3",
         ">= 475",
     ),
-    Row("a2c-cartpole", "a2c CartPole-v1 --seeds 16 --steps 300000", ">= 475"),
+    Row("a2c-cartpole", "a2c CartPole-v1 --seeds 16", ">= 475"),
 )
 
 RANDOM_EPISODES = 512

@@ -115,13 +115,13 @@ def noise(observation, action):
     """A world without a state, whose observations are noise."""
 
     def reset(key, params):
-        return jnp.zeros(()), jax.random.normal(key, observation.shape)
+        return jnp.zeros(()), 2.0 + 3.0 * jax.random.normal(key, observation.shape)
 
     def step(key, params, state, action):
-        obs = jax.random.normal(key, observation.shape)
+        obs = reset(key, params)[1]
         # Ends of both kinds, read off the noise.
         first = obs.reshape(-1)[0]
-        return state, Step(obs, jnp.sum(obs), first > 1.0, first < -1.0)
+        return state, Step(obs, jnp.sum(obs), first > 5.0, first < -1.0)
 
     return Env((), reset, step, observation, action, max_steps=8)
 
@@ -261,7 +261,7 @@ def linear(inputs, actions):
 def several_updates(env, config, updates=3):
     """The states after each of a few updates, and the experience [U, T, B] that made them."""
     algorithm = Algorithm(gae, surrogate(actor_critic(policy_gradient)), adam)
-    built = learner.policy_gradient(env, linear(4, 2), algorithm, config)
+    built = learner.policy_gradient(env, linear(3, 2), algorithm, config)
     hypers = learner.default_hypers(algorithm)
 
     def update(state, key):
@@ -278,15 +278,15 @@ def several_updates(env, config, updates=3):
 
 
 @pytest.fixture(scope="module")
-def normalised(cartpole):
+def normalised():
     config = Config(num_envs=B, num_steps=T, normalize_obs=True, scale_rewards=True)
-    return several_updates(cartpole, config)
+    return several_updates(noise(VECTOR, TWO), config)
 
 
 def test_observation_moments_are_those_of_every_observation_seen(normalised):
     (states, seen), _ = normalised
     for u in range(3):
-        obs = seen.obs[: u + 1].reshape(-1, 4).astype(np.float64)
+        obs = seen.obs[: u + 1].reshape(-1, 3).astype(np.float64)
         now = jax.tree.map(lambda x, u=u: x[u], states.obs_moments)
         assert now.count == len(obs)
         np.testing.assert_allclose(now.mean, obs.mean(axis=0), rtol=1e-4, atol=1e-6)
@@ -306,7 +306,7 @@ def discounted_returns(reward, terminated, truncated, discount):
 def test_the_reward_scale_is_the_spread_of_the_discounted_return_of_the_stream(normalised):
     (states, seen), hypers = normalised
     merged = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen._replace(memory=()))
-    assert merged.terminated.any() or merged.truncated.any()
+    assert merged.terminated.any() and merged.truncated.any()
     discount = float(hypers.advantage["discount"])
     stream = discounted_returns(merged.reward, merged.terminated, merged.truncated, discount)
     for u in range(3):
@@ -337,14 +337,14 @@ def test_rewards_are_divided_by_the_spread_seen_so_far():
             mask=jnp.ones((T, B)),
             time=jnp.asarray(time.reshape(3, T, B)[u]),
         )
-        scale, scaled = learner._scale(scale, trajectory, discount)
+        scale, scaled = jax.jit(learner._scale)(scale, trajectory, discount)
         spread = stream[: (u + 1) * T].std()
         np.testing.assert_allclose(scaled.reward, reward[u] / spread, rtol=1e-4)
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 7, 8, 9, 100, 1000, 1024, 1025])
+@pytest.mark.parametrize("rows", [1, 2, 7, 8, 1000, 1025])
 def test_a_shuffle_is_a_permutation(rows):
-    order = np.asarray(learner._shuffle(jax.random.key(rows), rows))
+    order = np.asarray(jax.jit(learner._shuffle, static_argnums=1)(jax.random.key(rows), rows))
     np.testing.assert_array_equal(np.sort(order), np.arange(rows))
     assert order.dtype == np.int32
     if rows >= 100:
@@ -353,11 +353,12 @@ def test_a_shuffle_is_a_permutation(rows):
 
 def test_every_order_is_equally_likely():
     draws = 6000
-    orders = np.asarray(jax.vmap(lambda k: learner._shuffle(k, 3))(jax.random.split(jax.random.key(0), draws)))
+    many = jax.jit(jax.vmap(learner._shuffle, (0, None)), static_argnums=1)
+    orders = np.asarray(many(jax.random.split(jax.random.key(0), draws), 3))
     _, counts = np.unique(orders, axis=0, return_counts=True)
     assert len(counts) == 6
     assert stats.chisquare(counts).pvalue > 1e-3
-    places = np.asarray(jax.vmap(lambda k: learner._shuffle(k, 7))(jax.random.split(jax.random.key(1), draws)))
+    places = np.asarray(many(jax.random.split(jax.random.key(1), draws), 7))
     for position in range(7):
         assert stats.chisquare(np.bincount(places[:, position], minlength=7)).pvalue > 1e-4
 
@@ -365,7 +366,7 @@ def test_every_order_is_equally_likely():
 def tallying(env, config):
     """A learner whose parameters count how often each step of the batch was learned from."""
     rows = config.num_steps * config.num_envs
-    number = lambda trajectory: 100.0 * trajectory.obs[..., 0] + trajectory.time  # noqa: E731
+    number = lambda trajectory: 10.0 * trajectory.obs + trajectory.time  # noqa: E731
 
     def act(params, memory, obs):
         memory = memory if config.network == "mlp" else memory + 1.0
@@ -405,9 +406,9 @@ def tallying(env, config):
     [("mlp", 1, 2), ("mlp", 4, 1), ("gru", 2, 2)],
     ids=["the whole batch", "rows", "columns"],
 )
-def test_every_step_of_the_batch_is_learned_from_once_in_each_epoch(cartpole, network, minibatches, rank):
+def test_every_step_of_the_batch_is_learned_from_once_in_each_epoch(maze, network, minibatches, rank):
     config = Config(num_envs=B, num_steps=T, num_epochs=3, num_minibatches=minibatches, network=network)
-    tally, metrics = tallying(cartpole, config)
+    tally, metrics = tallying(maze, config)
     np.testing.assert_array_equal(tally, 3.0)
     assert (float(metrics["apart"]), float(metrics["split"]), float(metrics["rank"])) == (0.0, 0.0, rank)
 
