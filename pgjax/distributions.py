@@ -25,12 +25,15 @@ class Categorical(NamedTuple):
     def sample(self, key: Array) -> Array:
         """Action index, [...] int32, by inversion: one uniform number for each draw.
 
-        An action of probability 0 is never drawn: u < 1, so u times the total stays below the
-        total, and the strict inequality skips an empty first interval.
+        An action of probability 0 is never drawn: u < 1, so u times the total stays below the total.
         """
-        cumulative = jnp.cumsum(jax.nn.softmax(self.logits), axis=-1)
-        u = jax.random.uniform(key, self.logits.shape[:-1] + (1,), self.logits.dtype)
-        return jnp.sum(cumulative <= u * cumulative[..., -1:], axis=-1, dtype=jnp.int32)
+        p = jax.nn.softmax(self.logits)
+        # A parallel prefix sum may round equal neighbours apart: an interval ends only where p > 0.
+        ends = jnp.where(p > 0, jnp.cumsum(p, axis=-1), 0.0)
+        u = jax.random.uniform(key, p.shape[:-1] + (1,), p.dtype)
+        beyond = ends > u * jnp.max(ends, axis=-1, keepdims=True)
+        index = jax.lax.broadcasted_iota(jnp.int32, p.shape, p.ndim - 1)
+        return jnp.min(jnp.where(beyond, index, p.shape[-1] - 1), axis=-1)
 
     def log_prob(self, action: Array) -> Array:
         """[...]"""

@@ -21,8 +21,9 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
     Args:
       loss: a LossFn; its hyperparameters become the estimator's.
       reduce: "step", the mean over steps, as actor-critic methods have it; "episode", the sum over
-        time averaged over episodes, the unbiased REINFORCE. The first weighs each step of a batch
-        alike, so episodes of different lengths make it another vector, and not J's gradient.
+        time averaged over episodes, the unbiased REINFORCE. The first divides by the number of steps,
+        which the actions decide: over many episodes it tends to J's gradient over the mean length,
+        over few it is biased.
 
     The estimator has one hyperparameter of its own: `normalize_advantage`, which gives the advantages
     of each batch (with minibatches: of each minibatch) mean 0 and standard deviation 1.
@@ -39,6 +40,9 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
                 f"surrogate(reduce='episode') needs whole episodes [T, B], got rows {mask.shape}; "
                 "use rollout='episodes' or num_minibatches=1"
             )
+        # What stands behind an episode's end may be anything, NaN too; a gradient would spread it.
+        counted = {name: jnp.where(mask > 0, getattr(batch, name), 0.0) for name in ("advantage", "target", "value")}
+        batch = batch._replace(**counted)
         if normalize_advantage:
             batch = batch._replace(advantage=normalized(batch.advantage, mask))
         total = jnp.maximum(jnp.sum(mask), 1.0)
@@ -47,7 +51,6 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
         def objective(params):
             per_step, metrics = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
             check_per_step(loss, per_step, metrics, mask.shape)
-            # where, not a product: what stands behind an episode's end may be anything, even NaN.
             value = jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / scale
             means = {name: _mean(x, mask, total) for name, x in metrics.items()}
             return value, {"loss": value, **means}

@@ -126,7 +126,7 @@ def on_common_steps(chosen: Any, name: str, finite: np.ndarray) -> tuple[np.ndar
     """x [U] and the metric [S, U] of the lanes that are finite.
 
     Where lanes take different numbers of steps (whole episodes), each is interpolated onto the same
-    axis, which ends where the shortest lane does.
+    axis, and one that ended earlier keeps its last value: what happened late in any lane shows.
     """
     y = chosen[name].values[finite]
     steps = chosen["env_steps"]
@@ -138,8 +138,8 @@ def on_common_steps(chosen: Any, name: str, finite: np.ndarray) -> tuple[np.ndar
     if not usable:
         return steps[0], y
     first = max(steps[i][done[i]][0] for i in usable)
-    last = min(steps[i][done[i]][-1] for i in usable)
-    x = np.linspace(first, max(first, last), y.shape[1])
+    last = max(steps[i][done[i]][-1] for i in usable)
+    x = np.linspace(first, last, y.shape[1])
     return x, np.stack([np.interp(x, steps[i][done[i]], y[i][done[i]]) for i in usable])
 
 

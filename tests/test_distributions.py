@@ -199,3 +199,25 @@ def test_the_same_key_draws_the_same(pair):
     first, again, other = (everything(jax.random.key(i), *pair)[0] for i in (3, 3, 4))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_rounding_in_a_long_prefix_sum_opens_no_interval_for_an_impossible_action(monkeypatch):
+    """XLA sums long axes in blocks, and on a GPU always in parallel: neighbours of equal mass may round apart."""
+    actions, rows = 2048, 64
+    g = np.random.default_rng(0)
+    logits = g.normal(size=(rows, actions)).astype(np.float32)
+    logits[g.random((rows, actions)) < 0.5] = -np.inf
+    cumulative = np.asarray(jax.jit(lambda x: jnp.cumsum(jax.nn.softmax(x), axis=-1))(logits), np.float64)
+    sample = jax.jit(lambda logits, u: draw(logits, u))
+    grid = 2.0**-23
+
+    def draw(logits, u):
+        monkeypatch.setattr(jax.random, "uniform", lambda key, shape, dtype: u[:, None])
+        return Categorical(logits).sample(jax.random.key(0))
+
+    # The numbers of the generator's grid next to the end of each of the first intervals.
+    for k in range(1, actions, 16):
+        for offset in (-1, 0, 1):
+            u = np.clip(np.round(cumulative[:, k] / cumulative[:, -1] / grid) + offset, 0, 2**23 - 1) * grid
+            drawn = np.asarray(sample(logits, u.astype(np.float32)))
+            assert np.isfinite(logits[np.arange(rows), drawn]).all()

@@ -467,3 +467,25 @@ class TestReduction:
         direction = total / np.linalg.norm(total)
         across = reduced["step"] - np.einsum("ksa,sa->k", reduced["step"], direction)[:, None, None] * direction
         assert _z(across[:, :2], np.zeros((2, 2))) > 20
+
+
+@pytest.mark.parametrize("reduce", ["step", "episode"])
+@pytest.mark.parametrize("normalize_advantage", [False, True])
+def test_even_nan_behind_an_end_does_not_count(reduce, normalize_advantage):
+    env = make("TabularMDP-pgjax")
+    policy = make_policy(env)
+    params = policy.init(jax.random.key(0))
+    index, no = np.zeros((3, 2), np.int32), np.zeros((3, 2), bool)
+    mask = np.array([[1, 1], [1, 0], [0, 0]], np.float32)
+    zeros = np.zeros((3, 2), np.float32)
+    nan = np.where(mask > 0, np.float32(1), np.float32(np.nan))
+    trajectory = Trajectory(index, index, zeros, zeros, no, no, index, mask, index, ())
+    estimator = bind(surrogate(losses.actor_critic(losses.ppo_clip), reduce), normalize_advantage=normalize_advantage)
+    clean, spoilt = (
+        jax.tree.leaves(
+            jax.jit(estimator, static_argnums=1)(jax.random.key(0), policy, params, Batch(trajectory, x, x, x))
+        )
+        for x in (np.where(mask > 0, nan, 0), nan)
+    )
+    for a, b in zip(clean, spoilt, strict=True):
+        np.testing.assert_array_equal(a, b)

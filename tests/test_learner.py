@@ -325,9 +325,7 @@ def test_rewards_are_divided_by_the_spread_seen_so_far():
     done = (end <= 1).reshape(3 * T, B)
     for t in range(1, 3 * T):
         time[t] = np.where(done[t - 1], 0, time[t - 1] + 1)
-    stream = discounted_returns(
-        reward.reshape(-1, B), (end == 0).reshape(-1, B), (end == 1).reshape(-1, B), discount
-    )
+    stream = discounted_returns(reward.reshape(-1, B), (end == 0).reshape(-1, B), (end == 1).reshape(-1, B), discount)
     for u in range(3):
         nothing = {name: jnp.zeros((T, B)) for name in Trajectory._fields}
         trajectory = Trajectory(**nothing)._replace(

@@ -67,12 +67,13 @@ def test_summary_leaves_failed_lanes_out_and_names_them():
     assert rows[0]["setting"] == {"learning_rate": 0.1}
 
 
-def test_lanes_of_different_lengths_are_interpolated_onto_the_shortest():
+def test_lanes_of_different_lengths_share_an_axis_and_keep_their_last_value():
     metrics = dataset(per_lane=True)
     chosen = metrics.sel(learning_rate=0.1)
     x, y = report.on_common_steps(chosen, "episode_return", np.ones(6, bool))
     steps, curves = chosen.env_steps.values, chosen.episode_return.values
-    assert x[0] == steps[:, 0].max() and x[-1] == steps[:, -1].min()
+    assert x[0] == steps[:, 0].max() and x[-1] == steps[:, -1].max()
+    np.testing.assert_allclose(y[:, -1], curves[:, -1])
     np.testing.assert_allclose(y[3], np.interp(x, steps[3], curves[3]))
 
 

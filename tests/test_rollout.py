@@ -78,9 +78,7 @@ class Loop:
         for b in range(B):
             row = dict(obs=self.obs[b], action=action[b], log_prob=log_prob[b], time=self.time[b])
             self.states[b], seen = self.step(keys[b], self.env.params, self.states[b], action[b])
-            row |= dict(
-                next_obs=seen.obs, reward=seen.reward, terminated=seen.terminated, truncated=seen.truncated
-            )
+            row |= dict(next_obs=seen.obs, reward=seen.reward, terminated=seen.terminated, truncated=seen.truncated)
             self.obs[b], self.memory[b] = seen.obs, memory[b]
             self.time[b] += 1
             self.running[b] += float(seen.reward)
