@@ -8,7 +8,7 @@ from pgjax.estimators import surrogate
 from pgjax.learner import policy_gradient as make_learner
 from pgjax.losses import actor_critic, policy_gradient, ppo_clip
 from pgjax.optimizers import adam
-from pgjax.plugs import bind, unknown
+from pgjax.plugs import bind, hyperparameters, unknown
 from pgjax.types import Algorithm, Config, LossFn
 
 
@@ -92,4 +92,7 @@ def entry(name: str) -> Entry:
 def with_loss(row: Entry, loss: LossFn) -> Entry:
     """The row with `loss` as its policy loss; the critic's loss and the entropy bonus stay."""
     estimator = surrogate(actor_critic(loss), reduce=row.reduce)
-    return dataclasses.replace(row, algorithm=row.algorithm._replace(estimator=estimator))
+    own, new = hyperparameters(row.algorithm.estimator), hyperparameters(estimator)
+    # What the loss declares is its own; what stands around it stays as the row has it.
+    kept = {name: own[name] for name in new if name in own and name not in hyperparameters(loss)}
+    return dataclasses.replace(row, algorithm=row.algorithm._replace(estimator=bind(estimator, **kept)))

@@ -28,9 +28,9 @@ class Train:
     """How many seeds, each a lane of the compiled program."""
     seed: int = 0
     """The first seed."""
-    steps: int | None = None
+    steps: str | None = None
     """Environment steps of each lane. With whole episodes, each counts as long as the time limit."""
-    updates: int | None = None
+    updates: str | None = None
     """Updates of each lane, instead of --steps."""
     num_envs: str | None = None
     """Environments of each lane."""
@@ -54,10 +54,14 @@ class Train:
 class List:
     """Show algorithms, losses, estimators and environments, with their hyperparameters and defaults."""
 
+    env_name: Annotated[Positional[str], arg(metavar="ENV")] = ""
+    """Show the parameters of this environment."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Bad input is one line and code 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    typed, words = words, _one_set(words)
     commands = {"train": Train, "list": List}
     complaint = io.StringIO()
     try:
@@ -73,23 +77,41 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"pgjax: {_one_line(complaint.getvalue())}; see pgjax {' '.join(words[:1])} --help", file=sys.stderr)
         return int(stop.code or 0)
     try:
-        return _train(command, words) if isinstance(command, Train) else _list()
+        if isinstance(command, List):
+            return _list(command.env_name)
+        prepared = _prepare(command, typed)
     except (ValueError, TypeError) as error:
         if os.environ.get("PGJAX_TRACEBACK"):
             raise
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
         print(f"pgjax: {message}", file=sys.stderr)
         return 2
+    return _execute(prepared)
+
+
+def _one_set(words: list[str]) -> list[str]:
+    """Several --set as one: an option that takes a list would keep the last alone."""
+    rest, settings = [], []
+    inside = False
+    for word in words:
+        inside = word == "--set" or (inside and not word.startswith("--"))
+        if not inside:
+            rest.append(word)
+        elif word != "--set":
+            settings.append(word)
+    return [*rest, "--set", *settings] if settings else rest
 
 
 def _one_line(box: str) -> str:
-    """What tyro's box of an error says, up to its first rule."""
-    said = []
+    """What tyro's box of an error says: the text between its first two rules."""
+    said, rules = [], 0
     for line in box.splitlines():
         text = line.strip("│╭╮╰╯|+ ")
         if "───" in text or "---" in text:
-            if said:
+            rules += 1
+            if rules == 2:
                 break
+            said.clear()
         elif text:
             said.append(text)
     return " ".join(said) or "the command line can't be read"
@@ -104,7 +126,7 @@ def _identity(kind):
     return command
 
 
-def _train(options: Train, words: list[str]) -> int:
+def _prepare(options: Train, words: list[str]):
     if bool(options.env_name) == bool(options.env):
         raise ValueError("say which environment: either ENV by name, or --env module:factory")
     settings = {f"config.{k}": v for k, v in _config(options).items()}
@@ -122,17 +144,14 @@ def _train(options: Train, words: list[str]) -> int:
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "pgjax"
     jax.config.update("jax_compilation_cache_dir", str(cache))
 
-    from rich.console import Console
+    from pgjax import driver
+    from pgjax.parsing import load
 
-    from pgjax import driver, report
-    from pgjax.settings import load
-
-    env = load(options.env, "--env") if options.env else options.env_name
     name = options.env_name or options.env.rpartition(":")[2]
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    result = driver.run(
+    return driver.prepare(
         options.algorithm,
-        env,
+        load(options.env, "--env") if options.env else options.env_name,
         seeds=options.seeds,
         seed=options.seed,
         steps=options.steps,
@@ -142,6 +161,14 @@ def _train(options: Train, words: list[str]) -> int:
         out=options.out or f"runs/{options.algorithm}-{name}-{stamp}",
         command=["pgjax", *words],
     )
+
+
+def _execute(prepared) -> int:
+    from rich.console import Console
+
+    from pgjax import driver, report
+
+    result = driver.execute(prepared)
     console = Console(width=None if sys.stdout.isatty() else 110)
     if not result.interrupted:
         console.print(report.table(result.summary))
@@ -159,16 +186,18 @@ def _config(options: Train) -> dict[str, list[str]]:
     return {name: _values(getattr(options, name)) for name in names if getattr(options, name) is not None}
 
 
-def _values(text: str) -> list[str]:
-    return text.split(",")
+def _values(text: str) -> str | list[str]:
+    """A value, or the list of those between commas."""
+    return text.split(",") if "," in text else text
 
 
-def _list() -> int:
+def _list(env: str) -> int:
     from rich.console import Console
 
     from pgjax import listing
 
-    listing.show(Console())
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    listing.show_environment(console, env) if env else listing.show(console)
     return 0
 
 

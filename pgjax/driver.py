@@ -7,38 +7,68 @@ import sys
 import threading
 import time
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from pgjax import report, results, sweep
+from pgjax.envs.adapter import param_names
+from pgjax.plugs import hyperparameters, name_of
 from pgjax.progress import Progress
 from pgjax.results import Result, Store
 from pgjax.settings import Group, Plan, plan
 
 
-def run(
+class Prepared(NamedTuple):
+    """A run that was checked, its folder made, and nothing compiled yet."""
+
+    plan: Plan
+    config: dict[str, Any]
+    path: pathlib.Path | None
+
+
+def prepare(
     algorithm: Any,
     env: Any,
     *,
-    seeds: int | list[int] = 1,
-    seed: int = 0,
-    steps: int | None = None,
-    updates: int | None = None,
-    settings: dict[str, Any] | None = None,
-    loss: Any = None,
-    policy: Any = None,
     out: str | pathlib.Path | None = None,
-    progress: bool = True,
     command: list[str] | None = None,
-) -> Result:
+    **options: Any,
+) -> Prepared:
+    """Check a run and make its folder: all that bad input can spoil happens here. See `run`."""
+    chosen = plan(algorithm, env, **options)
+    config = _config(chosen, algorithm, env, command, options)
+    path = None if out is None else pathlib.Path(out)
+    if path is not None:
+        results.create(path, config)
+    return Prepared(chosen, config, path)
+
+
+def execute(prepared: Prepared, progress: bool = True) -> Result:
+    """Train, evaluate, and write what came of it. See `run`."""
+    chosen, config, path = prepared
+    store, states, clock = Store(chosen), [], {"compile_seconds": 0.0, "train_seconds": 0.0, "evaluate_seconds": 0.0}
+    with _interruptible() as stop, Progress(chosen, shown=progress) as bar:
+        for group in chosen.groups:
+            if stop.is_set():
+                break
+            states.append(_train(group, chosen, store, clock, bar, stop))
+    result = _result(chosen, config, store, states, clock, path)
+    if path is not None:
+        results.write(result)
+        report.curve(result.metrics, path / "curve.png", title=f"{config['algorithm']} on {config['env']}")
+    return result
+
+
+def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> Result:
     """Train every setting with every seed, as lanes of one compiled program for each static choice.
 
     Example: `run("ppo", "CartPole-v1", seeds=32, settings={"learning_rate": [1e-3, 3e-4]})`.
 
     Args:
-      algorithm, env, seeds, seed, steps, updates, settings, loss, policy: see `settings.plan`.
+      algorithm, env: names, or objects of one's own.
+      seeds=1, seed=0, steps, updates, settings, loss, policy: see `settings.plan`.
       out: the run folder, which must not exist; None writes nothing.
       progress: show a live bar (lines where the output is no terminal).
       command: what the user typed, for config.json.
@@ -50,32 +80,7 @@ def run(
     Raises:
       ValueError, TypeError: for bad input, before anything is compiled or written.
     """
-    chosen = plan(
-        algorithm,
-        env,
-        seeds=seeds,
-        seed=seed,
-        steps=steps,
-        updates=updates,
-        settings=settings,
-        loss=loss,
-        policy=policy,
-    )
-    path = None if out is None else pathlib.Path(out)
-    config = _config(chosen, algorithm, env, settings, loss, command)
-    if path is not None:
-        results.create(path, config)
-    store, states, clock = Store(chosen), [], {"compile_seconds": 0.0, "train_seconds": 0.0, "evaluate_seconds": 0.0}
-    with _interruptible() as stop, Progress(chosen, shown=progress) as bar:
-        for group in chosen.groups:
-            if stop.is_set():
-                break
-            states.append(_train(group, chosen, store, clock, bar, stop))
-    result = _result(chosen, config, store, states, clock, path, stop.is_set())
-    if path is not None:
-        results.write(result)
-        report.curve(result.metrics, path / "curve.png", title=f"{config['algorithm']} on {config['env']}")
-    return result
+    return execute(prepare(algorithm, env, **options), progress)
 
 
 def _train(group: Group, chosen: Plan, store: Store, clock: dict, bar: Progress, stop: threading.Event) -> Any:
@@ -110,6 +115,7 @@ def _train(group: Group, chosen: Plan, store: Store, clock: dict, bar: Progress,
         store.add_final(group, f"final_return_{kind}", np.asarray(outcome.episode_return))
         store.add_final(group, f"final_length_{kind}", np.asarray(outcome.episode_length))
     clock["evaluate_seconds"] += time.perf_counter() - began
+    store.groups_done += 1
     return states
 
 
@@ -147,21 +153,26 @@ def _interruptible():
         signal.signal(signal.SIGINT, before)
 
 
-def _config(chosen: Plan, algorithm: Any, env: Any, settings: Any, loss: Any, command: Any) -> dict[str, Any]:
-    """Everything needed to run it again."""
+def _config(chosen: Plan, algorithm: Any, env: Any, command: Any, options: dict[str, Any]) -> dict[str, Any]:
+    """Everything needed to run it again; what is a function of the user's, by name and place."""
+    mine = {name: results.origin(options[name]) for name in ("loss", "policy") if options.get(name) is not None}
     return {
-        "algorithm": algorithm
-        if isinstance(algorithm, str)
-        else results.name(getattr(algorithm, "algorithm", algorithm).estimator),
-        "env": env if isinstance(env, str) else results.name(env),
-        "loss": None if loss is None else results.name(loss),
+        "algorithm": algorithm if isinstance(algorithm, str) else name_of(chosen.groups[0].algorithm.estimator),
+        "env": env if isinstance(env, str) else results.origin(env),
+        **mine,
         "seeds": chosen.seeds,
-        "settings": settings or {},
+        "settings": options.get("settings") or {},
         "command": command,
         "groups": [
             {
                 "config": vars(group.config),
-                "hypers": [{part: values for part, values in h._asdict().items()} for h in group.hypers],
+                "settings": group.settings,
+                "plugs": {
+                    part: {"name": name_of(plug), "defaults": hyperparameters(plug)}
+                    for part, plug in group.algorithm._asdict().items()
+                },
+                "env": param_names(group.env.params),
+                "hypers": [h._asdict() for h in group.hypers],
                 "updates": group.updates,
                 "env_steps_at_most": group.updates * group.steps_per_update,
             }
@@ -171,8 +182,9 @@ def _config(chosen: Plan, algorithm: Any, env: Any, settings: Any, loss: Any, co
     }
 
 
-def _result(chosen, config, store, states, clock, path, interrupted) -> Result:
+def _result(chosen, config, store, states, clock, path) -> Result:
     metrics = store.dataset()
+    interrupted = not store.complete
     trained = float(np.nansum(np.nanmax(np.nan_to_num(store.env_steps), axis=-1)))
     summary = {
         "algorithm": config["algorithm"],

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.advantages import normalized
-from pgjax.losses import check_per_step
+from pgjax.losses import checked
 from pgjax.plugs import declare, hyperparameters, name_of
 from pgjax.types import EstimatorFn, LossFn
 
@@ -49,8 +49,8 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
         scale = total if reduce == "step" else mask.shape[1]
 
         def objective(params):
-            per_step, metrics = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
-            check_per_step(loss, per_step, metrics, mask.shape)
+            output = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
+            per_step, metrics = checked(loss, output, mask.shape)
             value = jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / scale
             means = {name: _mean(x, mask, total) for name, x in metrics.items()}
             return value, {"loss": value, **means}

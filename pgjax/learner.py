@@ -9,7 +9,7 @@ import optax
 
 from pgjax import moments, policies, returns, rollout
 from pgjax.envs.adapter import with_params
-from pgjax.plugs import bind, hyperparameters, name_of
+from pgjax.plugs import hyperparameters, name_of, unknown
 from pgjax.types import (
     Algorithm,
     Array,
@@ -47,11 +47,16 @@ def default_hypers(algorithm: Algorithm, **parts: dict[str, Any]) -> Hypers:
     """
     values = {"env": dict(parts.pop("env", {}))}
     for part in ("advantage", "estimator", "optimizer"):
-        plug = bind(getattr(algorithm, part), **parts.pop(part, {}))
-        values[part] = {k: v for k, v in hyperparameters(plug).items() if isinstance(v, float)}
+        known, given = hyperparameters(getattr(algorithm, part)), parts.pop(part, {})
+        for name in given:
+            if name not in known:
+                raise ValueError(unknown(f"{part} takes no hyperparameter", name, known))
+            if not isinstance(known[name], float):
+                raise ValueError(f"{part}.{name} is a static choice; bind it to the plug of the Algorithm instead")
+        values[part] = {name: given.get(name, x) for name, x in known.items() if isinstance(x, float)}
     if parts:
         raise ValueError(f"no part {sorted(parts)[0]!r}; choose from {', '.join(Hypers._fields)}")
-    return Hypers(**{k: {n: jnp.float32(x) for n, x in v.items()} for k, v in values.items()})
+    return Hypers(**{k: {n: jnp.asarray(x, jnp.float32) for n, x in v.items()} for k, v in values.items()})
 
 
 def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:

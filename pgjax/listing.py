@@ -3,6 +3,7 @@
 from typing import Any
 
 from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, plugs
+from pgjax.envs import adapter
 
 
 def show(console: Any) -> None:
@@ -25,7 +26,16 @@ def show(console: Any) -> None:
         console.print(table)
     console.print("environments", style="bold")
     console.print("  ".join(envs.names()), highlight=False)
+    console.print("`pgjax list ENV` shows an environment's parameters.", highlight=False)
     console.print("A number may be a list, name=value,value: floats share one program, the rest compile one each.")
+
+
+def show_environment(console: Any, name: str) -> None:
+    """Print the parameters of one environment, and what it shows and takes."""
+    settable = adapter.settable(name)
+    env = envs.make(name)
+    console.print(f"{name}: observations {env.observation_space!r}, actions {env.action_space!r}", highlight=False)
+    console.print("  ".join(f"env.{key}={value}" for key, value in settable.items()), highlight=False)
 
 
 def _settings(row: algorithms.Entry) -> list[str]:

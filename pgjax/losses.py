@@ -4,6 +4,8 @@ Each function here is a LossFn: its keyword-only arguments are its hyperparamete
 chosen in `estimators.surrogate`.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from pgjax.plugs import declare, hyperparameters, name_of
@@ -50,11 +52,11 @@ def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> Loss
 
     def loss(now, batch, *, value_coef: float = 0.5, entropy_coef: float = 0.0, **hypers):
         own = {name: hypers[name] for name in hypers if name not in critic}
-        actor, metrics = policy_loss(now, batch, **own)
-        value, more = critic_loss(now, batch, **{name: hypers[name] for name in hypers if name in critic})
-        # Checked here, where a scalar would still be told from one loss per step.
-        check_per_step(policy_loss, actor, metrics, now.log_prob.shape)
-        check_per_step(critic_loss, value, more, now.log_prob.shape)
+        # Each is checked by itself, where a scalar can still be told from one loss per step.
+        shape = now.log_prob.shape
+        actor, metrics = checked(policy_loss, policy_loss(now, batch, **own), shape)
+        others = {name: hypers[name] for name in hypers if name in critic}
+        value, more = checked(critic_loss, critic_loss(now, batch, **others), shape)
         per_step = actor + value_coef * value - entropy_coef * now.entropy
         return per_step, {**metrics, **more, "entropy": now.entropy}
 
@@ -63,19 +65,34 @@ def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> Loss
     return declare(loss, policy_loss, critic_loss)
 
 
-def check_per_step(loss: LossFn, per_step: Array, metrics: dict[str, Array], shape: tuple[int, ...]) -> None:
-    """Check, at trace time, what a loss returned against the shape of the batch, [T, B] or [N]."""
-    axes = "[T, B]" if len(shape) == 2 else "[N]"
+# Names that the pipeline gives its own metrics, and the axes of the dataset.
+RESERVED = ("loss", "grad_norm", "explained_variance", "episode_return", "episode_length", "env_steps", "finite")
+RESERVED += ("seed", "update", "episode")
+
+
+def checked(loss: LossFn, output: Any, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
+    """What a loss returned, checked at trace time against the shape of the batch, [T, B] or [N]."""
+    name, axes = name_of(loss), "[T, B]" if len(shape) == 2 else "[N]"
+    if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict)):
+        raise TypeError(
+            f"loss {name!r} returned {type(output).__name__}, expected (one loss per step, dict of metrics)"
+        )
+    per_step, metrics = output
     if jnp.shape(per_step) != shape:
         raise ValueError(
-            f"loss {name_of(loss)!r} returned shape {jnp.shape(per_step)}, expected one loss per step, {axes} = {shape}"
+            f"loss {name!r} returned shape {jnp.shape(per_step)}, expected one loss per step, {axes} = {shape}"
         )
-    for name, value in metrics.items():
-        if jnp.shape(value) not in ((), shape):
+    if not jnp.issubdtype(jnp.result_type(per_step), jnp.floating):
+        raise TypeError(f"loss {name!r} returned {jnp.result_type(per_step)} numbers, expected real ones")
+    for metric, value in metrics.items():
+        if metric in RESERVED:
+            raise ValueError(f"loss {name!r}: metric {metric!r} is a name of the pipeline's own; rename it")
+        if isinstance(value, str) or jnp.shape(value) not in ((), shape):
+            what = type(value).__name__ if isinstance(value, str) else f"shape {jnp.shape(value)}"
             raise ValueError(
-                f"loss {name_of(loss)!r}: metric {name!r} has shape {jnp.shape(value)}, expected a scalar "
-                f"or one value per step, {axes} = {shape}"
+                f"loss {name!r}: metric {metric!r} has {what}, expected a scalar or one value per step, {shape}"
             )
+    return per_step, metrics
 
 
 LOSSES = {"policy_gradient": policy_gradient, "ppo_clip": ppo_clip, "value_error": value_error}

@@ -48,6 +48,8 @@ def bind(plug: Any, **defaults: Any) -> Any:
     for name in defaults:
         if name not in known:
             raise ValueError(unknown(f"{name_of(plug)} takes no hyperparameter", name, known))
+        if isinstance(known[name], float) and isinstance(defaults[name], int):
+            defaults[name] = float(defaults[name])  # its type says that it may be swept
     if isinstance(plug, RunningAdvantage):
         return plug._replace(apply=functools.partial(plug.apply, **defaults))
     return functools.partial(plug, **defaults)

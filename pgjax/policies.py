@@ -27,6 +27,8 @@ def make(env: Env, config: Config = Config()) -> Policy:
     if kind == "auto":
         kind = {"": "table", "HWC": "cnn"}.get(networks.layout(env.observation_space), "mlp")
     if kind == "gru":
+        if not config.hidden:
+            raise ValueError("network='gru' needs hidden widths, got hidden=()")
         return recurrent(lambda rngs: networks.Recurrent(env, config, rngs=rngs), config.hidden[-1])
     kinds = {"mlp": networks.MLP, "cnn": networks.CNN, "table": networks.Table}
     if kind not in kinds:
@@ -38,18 +40,15 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Policy:
     """A memoryless policy from the user's own nnx module.
 
     Args:
-      build: `nnx.Rngs -> module`; `module(obs)` returns `(distribution, value)`. Its trainable
-        variables are its `nnx.Param`s; other variables stay as they were built.
+      build: `nnx.Rngs -> module`; `module(obs)` returns `(distribution, value)`. Its variables are
+        `nnx.Param`s; a module with others (batch statistics, dropout keys) is refused.
 
     A module that also has `actor(obs)` and `critic(obs)` is asked only for what is needed.
     """
-    graph, template = _split(build)
-
-    def init(key):
-        return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param))
+    init, merge = _functional(build)
 
     def call(params, obs, part=None):
-        module = _merge(graph, template, params)
+        module = merge(params)
         if part is not None and hasattr(module, part):
             return getattr(module, part)(obs)
         output = _checked(module(obs), obs, type(module).__name__)
@@ -88,21 +87,18 @@ def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int) -> Policy:
       build: `nnx.Rngs -> module`; `module.remember(memory, obs) -> memory` takes in one observation,
         `module.read(memory) -> (distribution, value)` looks at what is remembered.
     """
-    graph, template = _split(build)
-
-    def init(key):
-        return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param))
+    init, merge = _functional(build)
 
     def memory(batch):
         return jnp.zeros((batch, width))
 
     def act(params, memory, obs):
-        module = _merge(graph, template, params)
+        module = merge(params)
         memory = module.remember(memory, obs)
         return module.read(memory)[0], memory
 
     def evaluate(params, trajectory):
-        module = _merge(graph, template, params)
+        module = merge(params)
 
         def step(memory, inputs):
             obs, next_obs, done = inputs
@@ -149,15 +145,24 @@ def _evaluation(dist, value, next_value, trajectory: Trajectory) -> Evaluation:
     )
 
 
-def _split(build: Callable) -> tuple[Any, Any]:
-    """The module's structure and its parameters' shapes, without making any array."""
-    return nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+def _functional(build: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Callable, Callable]:
+    """init(key) -> params, a nested dict; merge(params) -> module."""
+    graph, template, rest = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
+    if jax.tree.leaves(rest):
+        raise ValueError(
+            f"the module has variables that are no nnx.Param: {', '.join(map(str, nnx.to_pure_dict(rest)))}; "
+            "make constants plain arrays, and keep what changes in the policy's memory"
+        )
 
+    def init(key):
+        return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param))
 
-def _merge(graph: Any, template: Any, params: PyTree) -> nnx.Module:
-    state = jax.tree.map(lambda leaf: leaf, template)
-    nnx.replace_by_pure_dict(state, params)
-    return nnx.merge(graph, state)
+    def merge(params):
+        state = jax.tree.map(lambda leaf: leaf, template)
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graph, state, rest)
+
+    return init, merge
 
 
 def _checked(output: Any, obs: PyTree, name: str) -> tuple[Any, Any]:

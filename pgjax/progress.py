@@ -50,7 +50,8 @@ class Progress:
 
     def start(self, group: Group) -> None:
         self.index += 1
-        self.group, self.done, self.began, self.printed = group, 0, time.perf_counter(), 0.0
+        self.group, self.done, self.steps, self.printed = group, 0, 0.0, 0.0
+        self.began = time.perf_counter()
         if self.shown and self.bar is not None:
             name = "training" if self.groups == 1 else f"group {self.index}/{self.groups}"
             self.task = self.bar.add_task(name, total=group.updates, news="")
@@ -62,12 +63,12 @@ class Progress:
         self.done += updates
         elapsed = time.perf_counter() - self.began
         lanes = len(finite)
-        steps = self.done * self.group.steps_per_update * lanes
+        self.steps += np.nansum(metrics["env_steps"]) if "env_steps" in metrics else 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no number
-            latest = float(np.nanmean(metrics["episode_return"][:, -1]))
+            latest = float(np.nanmean(metrics["episode_return"][:, -1])) if "episode_return" in metrics else np.nan
         failed = int((~finite).sum())
-        news = f"{_count(steps / elapsed)} steps/s  return {latest:.4g}"
+        news = f"{_count(self.steps / elapsed)} steps/s  return {latest:.4g}"
         news += f"  {failed} of {lanes} lanes failed" if failed else ""
         if self.bar is not None:
             self.bar.update(self.task, completed=self.done, news=news)

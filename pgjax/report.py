@@ -60,9 +60,8 @@ def summarise(metrics: Any) -> list[dict[str, Any]]:
         for kind in ("stochastic", "greedy"):
             if f"final_return_{kind}" not in chosen:
                 continue
-            returns = chosen[f"final_return_{kind}"].values
-            finals = np.array([np.nanmean(r) if np.isfinite(r).any() else np.nan for r in returns])
-            good = finals[finite & np.isfinite(finals)]
+            finals = np.where(finite, chosen[f"final_return_{kind}"].values.mean(axis=-1), np.nan)
+            good = finals[np.isfinite(finals)]
             if not len(good):
                 continue
             low, high = bootstrap(good)
@@ -93,7 +92,7 @@ def curve(metrics: Any, path: str | pathlib.Path, title: str = "", name: str = "
 
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
-    settings = settings_of(metrics)
+    settings = settings_of(metrics) if name in metrics else []
     for index, setting in enumerate(settings):
         chosen = metrics.sel(setting)
         finite = chosen["finite"].values

@@ -1,6 +1,7 @@
 """Metrics of lanes in; a labelled dataset, and the folder of a run, out."""
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -39,7 +40,7 @@ class Result:
         """Environment, policy and parameters of one lane: `result.lane(seed=4, learning_rate=1e-3)`."""
         for group, states in zip(self.plan.groups, self.states, strict=False):
             for h, setting in enumerate(group.settings):
-                if setting == labels and seed in self.plan.seeds:
+                if _labels(setting) == _labels(labels) and seed in self.plan.seeds:
                     index = h * len(self.plan.seeds) + self.plan.seeds.index(seed)
                     state = jax.tree.map(lambda x: x[index], states)  # noqa: B023
                     policy, params = group.learner.policy(state.learner)
@@ -60,6 +61,12 @@ class Store:
         self.finals: dict[str, np.ndarray] = {}
         self.finite = np.ones(self.shape, bool)
         self.env_steps = np.full((*self.shape, self.updates), np.nan)
+        self.groups_done = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every group was trained and evaluated to its end."""
+        return self.groups_done == len(self.plan.groups)
 
     def _rows(self, group: Group):
         """Position in the arrays of each setting of the group."""
@@ -109,6 +116,10 @@ class Store:
         return xarray.Dataset(data, coords)
 
 
+def _labels(setting: dict[str, Any]) -> dict[str, Any]:
+    return {name: _label(value) for name, value in setting.items()}
+
+
 def _label(value: Any) -> Any:
     return "x".join(map(str, value)) if isinstance(value, tuple) else value
 
@@ -138,7 +149,7 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    return value if isinstance(value, (str, int, float, bool, type(None))) else name(value)
+    return value if isinstance(value, (str, int, float, bool, type(None))) else name_of(value)
 
 
 def write(result: Result) -> None:
@@ -169,6 +180,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def name(thing: Any) -> str:
-    """A readable name of a plug or a factory."""
-    return thing if isinstance(thing, str) else name_of(thing)
+def origin(thing: Any) -> str:
+    """Where a plug or a factory of the user's comes from: name, module and file."""
+    import inspect
+
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    try:
+        return f"{thing.__module__}:{name_of(thing)} ({inspect.getsourcefile(thing)})"
+    except (AttributeError, TypeError):
+        return name_of(thing)

@@ -6,17 +6,16 @@ everything else is static and makes groups, one compilation each.
 """
 
 import dataclasses
-import importlib
-import importlib.util
-import pathlib
-import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from pgjax import algorithms, envs, learner, plugs, policies, sweep
+from pgjax.distributions import Categorical
 from pgjax.envs.adapter import param_names, replace_fields, settable
+from pgjax.parsing import convert, named, seed_numbers, whole
 from pgjax.types import Algorithm, Config, Env, Hypers, Learner, Policy
 
 PARTS = ("env", "advantage", "estimator", "optimizer", "config")
@@ -27,6 +26,7 @@ class Group(NamedTuple):
 
     env: Env
     policy: Policy
+    algorithm: Algorithm
     learner: Learner
     config: Config
     settings: list[dict[str, Any]]  # label -> value, one dict for each setting, static labels included
@@ -39,34 +39,6 @@ class Plan(NamedTuple):
     groups: list[Group]
     axes: dict[str, list[Any]]  # label -> values, for every setting given as a list
     seeds: list[int]
-
-
-def load(spec: str, option: str) -> Any:
-    """The object that `module:name` or `path/to/file.py:name` stands for."""
-    where, _, name = spec.rpartition(":")
-    if not where or not name:
-        raise ValueError(f"{option} must be module:name or file.py:name, got {spec!r}")
-    try:
-        if where.endswith(".py"):
-            path = pathlib.Path(where)
-            if not path.is_file():
-                raise ValueError(f"{option}: no file {where!r}")
-            module_spec = importlib.util.spec_from_file_location(path.stem, path)
-            module = importlib.util.module_from_spec(module_spec)
-            sys.modules.setdefault(path.stem, module)
-            module_spec.loader.exec_module(module)
-        else:
-            sys.path.insert(0, "")
-            try:
-                module = importlib.import_module(where)
-            finally:
-                sys.path.remove("")
-    except ImportError as error:
-        raise ValueError(f"{option}: can't import {where!r}: {error}") from error
-    if not hasattr(module, name):
-        public = [key for key in vars(module) if not key.startswith("_")]
-        raise ValueError(plugs.unknown(f"{option}: {where} has no", name, public))
-    return getattr(module, name)
 
 
 def plan(
@@ -88,7 +60,8 @@ def plan(
       env: a registered name, an Env, or a function without arguments that returns an Env or a gymnax
         environment.
       seeds: how many, counted from `seed`; or the list of them.
-      steps: environment steps of each lane; updates: gradient updates instead.
+      steps: environment steps of each lane, rounded up to whole updates; updates: their number
+        instead, each one rollout and all its gradient steps.
       settings: name -> value or list of values.
       loss: a LossFn in place of the algorithm's policy loss.
       policy: (env, config) -> Policy; by default the network that config names.
@@ -99,24 +72,38 @@ def plan(
     row = algorithms.entry(algorithm) if isinstance(algorithm, str) else algorithm
     if isinstance(row, Algorithm):
         row = algorithms.Entry(row)
+    if not isinstance(row, algorithms.Entry):
+        raise TypeError(f"algorithm must be a name, an Algorithm or an Entry, got {algorithm!r}")
+    if not isinstance(settings or {}, dict):
+        raise TypeError(f"settings must be a dict of name -> value or list of values, got {settings!r}")
     if loss is not None:
         row = algorithms.with_loss(row, loss)
-    numbers = _seeds(seeds, seed)
-    for name, value in (("steps", steps), ("updates", updates)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be 1 or more, got {value}")
+    numbers = seed_numbers(seeds, seed)
+    if steps is not None and updates is not None:
+        raise ValueError("give steps or updates, not both")
+    steps, updates = whole("steps", steps), whole("updates", updates)
     known = _known(row, env)
-    given = {resolve(name, known): value for name, value in (settings or {}).items()}
+    given: dict[str, Any] = {}
+    for name, value in (settings or {}).items():
+        full = resolve(str(name), known)
+        if full in given:
+            raise ValueError(f"{full} was given twice")
+        given[full] = value
     axes, fixed = {}, {}
     for full, value in given.items():
         part, _, name = full.partition(".")
-        values = value if isinstance(value, list) else [value]
+        default = known[part][name]
+        several = isinstance(value, (list, range, np.ndarray)) or (
+            isinstance(value, tuple) and not isinstance(default, tuple)
+        )
+        values = [convert(full, x, default) for x in (value if several else [value])]
         if not values:
             raise ValueError(f"{full} was given no value")
-        values = [_convert(full, x, known[part][name]) for x in values]
+        if several and full == "config.eval_episodes":
+            raise ValueError("config.eval_episodes must be one number, the same for every setting")
         if len(set(values)) < len(values):
             raise ValueError(f"{full} has the same value twice: {', '.join(map(str, values))}")
-        if isinstance(value, list) and len(values) > 1:
+        if several:
             axes[full] = values
         else:
             fixed[full] = values[0]
@@ -153,12 +140,19 @@ def _group(row, env, make_policy, static, fixed, points, known, labels, steps, u
         parts = {part: _part(part, swept) for part in PARTS if part != "config"}
         hypers.append(learner.default_hypers(algorithm, **parts))
     # A loss or a network of the user's is traced here, before anything is compiled or written.
-    _check_actions(world, policy)
-    jax.eval_shape(lambda key: built.step(key, built.init(key, hypers[0]), hypers[0]), jax.random.key(0))
+    with named("the policy"):
+        _check_actions(world, policy)
+    with named("one update"):
+        first = lambda key: built.step(key, built.init(key, hypers[0]), hypers[0])  # noqa: E731
+        metrics = jax.eval_shape(first, jax.random.key(0))[1]
+    for name in metrics:
+        if name in labels.values():
+            raise ValueError(f"metric {name!r} has the name of a setting given as a list; rename the metric")
     per_update = config.num_envs * (config.num_steps or world.max_steps)
     return Group(
         env=world,
         policy=policy,
+        algorithm=algorithm,
         learner=built,
         config=config,
         settings=[{labels[k]: v for k, v in point.items()} for point in points],
@@ -169,12 +163,17 @@ def _group(row, env, make_policy, static, fixed, points, known, labels, steps, u
 
 
 def _check_actions(env: Env, policy: Policy) -> None:
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy must return a pgjax Policy, got {type(policy).__name__}")
+
     def sample(key):
         _, obs = env.reset(key, env.params)
         dist, _ = policy.act(policy.init(key), policy.memory(1), jax.tree.map(lambda x: x[None], obs))
-        return dist.sample(key)
+        return dist.sample(key), dist
 
-    action, space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
+    (action, dist), space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
+    if isinstance(dist, Categorical) and dist.logits.shape[-1] != getattr(space, "n", None):
+        raise ValueError(f"the policy chooses among {dist.logits.shape[-1]} actions, the action space is {space!r}")
     continuous = jax.numpy.issubdtype(action.dtype, jax.numpy.floating)
     if action.shape != (1, *space.shape) or continuous != hasattr(space, "low"):
         raise ValueError(
@@ -186,22 +185,57 @@ def _check_actions(env: Env, policy: Policy) -> None:
 def _env(env: Any, static: dict[str, Any]) -> Env:
     if isinstance(env, str):
         return envs.make(env, **static)
-    made = env if isinstance(env, Env) else env()
-    if not isinstance(made, Env):
-        if not hasattr(made, "step_env"):
+    made = env
+    if not isinstance(env, Env) and not hasattr(env, "step_env"):
+        if not callable(env):
             raise TypeError(
-                f"env {plugs.name_of(env)!r} returned {type(made).__name__}; expected a pgjax Env or a gymnax one"
+                f"env must be a name, an Env, a gymnax environment or a function that makes one, got {env!r}"
             )
-        made = envs.from_gymnax(made)
-    params = replace_fields(made.params, static, "the environment")
+        with named(f"env {plugs.name_of(env)!r}"):
+            made = env()
+    if hasattr(made, "step_env"):
+        return envs.from_gymnax(made, replace_fields(made.default_params, static, "the environment"))
+    if not isinstance(made, Env):
+        raise TypeError(
+            f"env {plugs.name_of(env)!r} returned {type(made).__name__}; expected a pgjax Env or a gymnax one"
+        )
+    _check_steps(made)
     limit = static.get("max_steps_in_episode", made.max_steps)
-    return made._replace(params=params, max_steps=limit)
+    return made._replace(params=replace_fields(made.params, static, "the environment"), max_steps=limit)
+
+
+def _check_steps(env: Env) -> None:
+    """The values of an Env written by hand, by one abstract step."""
+
+    def step(key):
+        state, obs = env.reset(key, env.params)
+        action = env.action_space.sample(key)
+        return (state, obs), env.step(key, env.params, state, action)
+
+    with named("the environment"):
+        before, (state, seen) = jax.eval_shape(step, jax.random.key(0))
+    kinds = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (before, (state, seen.obs))]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"the environment's step changes the shapes or types of (state, obs): {kinds[0]} became {kinds[1]}"
+        )
+    for field, dtype in (("reward", "float32"), ("terminated", "bool"), ("truncated", "bool")):
+        got = getattr(seen, field)
+        if (got.shape, str(got.dtype)) != ((), dtype):
+            raise ValueError(
+                f"the environment's step gave {field} as {got.dtype}{list(got.shape)}, expected a {dtype} scalar"
+            )
 
 
 def _known(row: algorithms.Entry, env: Any) -> dict[str, dict[str, Any]]:
     """Part -> name -> default of everything that can be set."""
+    with named(f"env {env!r}"):
+        world = settable(env) if isinstance(env, str) else param_names(_env(env, {}).params)
+    if "max_steps_in_episode" in world:
+        # The length of a scan, so never swept, though some worlds give it as a float.
+        world = {**world, "max_steps_in_episode": int(world["max_steps_in_episode"])}
     return {
-        "env": settable(env) if isinstance(env, str) else param_names(_env(env, {}).params),
+        "env": world,
         "advantage": plugs.hyperparameters(row.algorithm.advantage),
         "estimator": plugs.hyperparameters(row.algorithm.estimator),
         "optimizer": plugs.hyperparameters(row.algorithm.optimizer),
@@ -237,39 +271,3 @@ def _swept(full: str, known: dict[str, dict[str, Any]]) -> bool:
 
 def _part(part: str, values: dict[str, Any]) -> dict[str, Any]:
     return {full.partition(".")[2]: value for full, value in values.items() if full.startswith(f"{part}.")}
-
-
-def _convert(full: str, value: Any, default: Any) -> Any:
-    """The value in the type of the default; text from the command line is parsed."""
-    wanted = type(default)
-    try:
-        if wanted is bool and isinstance(value, str):
-            return {"true": True, "false": False}[value.lower()]
-        if wanted is tuple:
-            parts = value.split("x") if isinstance(value, str) else value
-            return tuple(int(x) for x in parts)
-        if wanted is bool and not isinstance(value, bool):
-            raise ValueError
-        if wanted in (int, float):
-            number = wanted(value)
-            if wanted is int and not isinstance(value, str) and number != value:
-                raise ValueError
-            return number
-        if wanted is str and not isinstance(value, str):
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
-        example = {bool: "true or false", tuple: "such as 64x64", int: "a whole number", float: "a number"}
-        kind = example.get(wanted, wanted.__name__)
-        raise ValueError(f"{full} must be {kind}, got {value!r}") from None
-    return value
-
-
-def _seeds(seeds: int | list[int], seed: int) -> list[int]:
-    numbers = list(range(seed, seed + seeds)) if isinstance(seeds, int) else list(seeds)
-    if not numbers:
-        raise ValueError(f"seeds must be 1 or more, got {seeds}")
-    if min(numbers) < 0 or max(numbers) >= 2**32:
-        raise ValueError(f"seeds must lie in [0, 2**32), got {min(numbers)} to {max(numbers)}")
-    if len(set(numbers)) < len(numbers):
-        raise ValueError("seeds has the same seed twice")
-    return numbers

@@ -22,7 +22,7 @@ def grid(values: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 def lanes(settings: list[Hypers], seeds: list[int]) -> tuple[Array, Hypers]:
     """Keys [L] and Hypers of [L] arrays, L = H x S, the seeds varying fastest."""
-    stacked = jax.tree.map(lambda *x: jnp.repeat(jnp.stack(x), len(seeds)), *settings)
+    stacked = jax.tree.map(lambda *x: jnp.repeat(jnp.stack(x), len(seeds), axis=0), *settings)
     keys = jax.vmap(jax.random.key)(jnp.tile(jnp.asarray(seeds, jnp.uint32), len(settings)))
     return keys, stacked
 

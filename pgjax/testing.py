@@ -12,7 +12,7 @@ import numpy as np
 
 from pgjax import envs, policies, rollout, train
 from pgjax.plugs import bind, name_of
-from pgjax.types import Batch, Config, Env, Hypers, Learner, Policy, RunningAdvantage
+from pgjax.types import Batch, Env, Hypers, Learner, Policy, RunningAdvantage
 
 
 def check_env(env: Env, steps: int = 20) -> None:
@@ -72,13 +72,20 @@ def check_policy(policy: Policy, env: Env, num_envs: int = 3, num_steps: int = 1
 
 
 @functools.cache
+def _example() -> tuple[Policy, Any, Batch]:
+    env = envs.make("TabularMDP-pgjax", terminal=np.arange(5) == 4)
+    return example(policies.make(env), env)
+
+
 def example(policy: Policy | None = None, env: Env | None = None) -> tuple[Policy, Any, Batch]:
     """A small policy, its parameters and a batch [T, B] of whole episodes with steps behind their ends.
 
     The parameters are others than those that acted, so probability ratios differ from 1.
     """
-    env = envs.make("TabularMDP-pgjax", terminal=np.arange(5) == 4) if env is None else env
-    policy = policies.make(env, Config(hidden=(8,))) if policy is None else policy
+    if policy is None and env is None:
+        return _example()
+    if policy is None or env is None:
+        raise ValueError("give both policy and env, or neither")
 
     def build(key):
         key_params, key_other, key_episodes, key_batch = jax.random.split(key, 4)

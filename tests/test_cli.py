@@ -49,9 +49,15 @@ def test_a_loss_and_an_environment_of_ones_own_come_from_a_file(tmp_path):
         (["train", "ppo", "CartPole-v1", "--num-minibatches", "7"], "num_minibatches=7 doesn't divide the batch"),
         (["train", "ppo", "CartPole-v1", "--seeds", "0"], "seeds must be 1 or more, got 0"),
         (["train", "ppo", "CartPole-v1", "--seeds", "some"], "Error parsing --seeds"),
-        (["train", "ppo", "CartPole-v1", "--bogus", "3"], "Unrecognized options: --bogus, 3"),
+        (["train", "ppo", "CartPole-v1", "--bogus", "3"], "Unrecognized options"),
         (["train", "ppo", "CartPole-v1", "--out", "."], "out: folder '.' exists; choose another or remove it"),
         (["train", "ppo", "CartPole-v1", "--out", "/dev/null/x"], "out: can't make folder '/dev/null/x'"),
+        (["train", "ppo", "CartPole-v1", "--steps", "1e3", "--updates", "2"], "give steps or updates, not both"),
+        (["train", "ppo", "CartPole-v1", "--steps", "many"], "steps must be a whole number, got 'many'"),
+        (["train", "ppo", "CartPole-v1", "--num-envs", "8", "--set", "num_envs=16"], "config.num_envs was given twice"),
+        (["train", "ppo", "CartPole-v1", "--set", "clip_eps=-1"], "estimator.clip_eps must lie in [0, inf], got -1"),
+        (["train", "ppo", "CartPole-v1", "--set", "discount=nan"], "advantage.discount must be a number, got 'nan'"),
+        (["list", "CartPol-v1"], "no environment 'CartPol-v1'; did you mean 'CartPole-v1'?"),
         (["train", "ppo"], "say which environment"),
         (["train", "ppo", "CartPole-v1", "--loss", "nowhere:f"], "--loss: can't import 'nowhere'"),
         (["frain"], ""),
@@ -81,3 +87,27 @@ def test_the_command_is_installed_and_shows_no_traceback(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=os.environ)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("pgjax: no environment 'Nowhere-v0'") and "Traceback" not in done.stderr
+
+
+def test_settings_after_every_set_count(tmp_path):
+    words = ["train", "a2c", "PolicyProbe-pgjax", "--set", "learning_rate=1e-2", "--num-envs", "2", "--out", "here"]
+    assert cli.main([*words, *TINY]) == 0
+    settings = json.loads((tmp_path / "here" / "config.json").read_text())["settings"]
+    assert settings["learning_rate"] == "1e-2" and settings["hidden"] == "4"
+
+
+def test_what_a_users_function_raises_is_one_line(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("def loss(now, batch):\n    return now.logprob, {}\n")
+    (tmp_path / "broken.py").write_text("def loss(:\n")
+    for spec, message in (
+        ("mine.py:loss", "one update raised AttributeError"),
+        ("broken.py:loss", "--loss: 'broken.py' raised SyntaxError"),
+    ):
+        assert cli.main(["train", "a2c", "PolicyProbe-pgjax", "--loss", spec]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"pgjax: {message}") and said.count("\n") == 1
+
+
+def test_list_shows_the_parameters_of_an_environment(capsys):
+    assert cli.main(["list", "CartPole-v1"]) == 0
+    assert "env.gravity=9.8" in capsys.readouterr().out

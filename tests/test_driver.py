@@ -108,7 +108,7 @@ def test_summary_is_computed_from_the_evaluation_episodes(result):
 
 
 def test_a_failed_lane_is_reported_and_leaves_the_others_as_they_were():
-    grid = {"num_envs": 2, "learning_rate": [1e-3, float("nan")]}
+    grid = {"num_envs": 2, "learning_rate": [1e-3, float("inf")]}
     healthy = run(seeds=2, updates=4, settings={**grid, "learning_rate": [1e-3, 1e-2]})
     broken = run(seeds=2, updates=4, settings=grid)
     assert broken.summary["failed_lanes"] == 2

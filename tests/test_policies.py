@@ -125,10 +125,11 @@ def test_a_recurrent_policy_evaluates_as_it_acts_and_forgets_at_every_end():
     assert trajectory.terminated.any() and trajectory.truncated.any()
     now = policy.evaluate(params, trajectory)
 
+    act = jax.jit(policy.act)
     memory = trajectory.memory
     for t in range(10):
         before = np.asarray(memory, np.float64)
-        dist, memory = policy.act(params, memory, trajectory.obs[t])
+        dist, memory = act(params, memory, trajectory.obs[t])
         remembered = before / 2 + np.asarray(trajectory.obs[t], np.float64) @ weight
         np.testing.assert_allclose(memory, remembered, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(dist.log_prob(trajectory.action[t]), now.log_prob[t], rtol=1e-4, atol=1e-5)
@@ -160,10 +161,9 @@ class Line(nnx.Module):
 
     def __init__(self, rngs):
         self.linear = nnx.Linear(2, 3, rngs=rngs)
-        self.count = nnx.Variable(jnp.ones(()))
 
     def __call__(self, obs):
-        out = self.linear(obs) * self.count[...]
+        out = self.linear(obs)
         return Categorical(out[..., :2]), out[..., 2]
 
 
@@ -203,6 +203,36 @@ def test_a_policy_keeps_no_parameters_of_its_own():
     np.testing.assert_array_equal(policy.act(first, (), obs)[0].logits, before)
     gradient = jax.grad(lambda p: jnp.sum(policy.act(p, (), obs)[0].logits))(first)
     np.testing.assert_array_equal(gradient["linear"]["bias"], [1.0, 1.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    "constant", [2.0, np.float32([2.0, 2.0]), jnp.float32([2.0, 2.0])], ids=["float", "numpy", "jax"]
+)
+def test_the_constants_of_a_module_stay_as_they_were_built(constant):
+    class Scaled(Line):
+        def __init__(self, rngs):
+            super().__init__(rngs)
+            self.scale = constant * 1.0
+
+        def __call__(self, obs):
+            return super().__call__(obs * jnp.broadcast_to(self.scale, obs.shape))
+
+    plain, scaled = (policies.from_nnx(lambda rngs, m=m: m(rngs)) for m in (Line, Scaled))
+    params = plain.init(jax.random.key(0))
+    obs = jnp.ones((4, 2))
+    assert jax.tree.map(jnp.shape, scaled.init(jax.random.key(0))) == jax.tree.map(jnp.shape, params)
+    logits = [p.act(params, (), x)[0].logits for p, x in ((scaled, obs), (plain, 2 * obs))]
+    np.testing.assert_allclose(*logits, rtol=1e-6)
+
+
+def test_a_module_whose_variables_change_as_it_is_called_is_refused():
+    class Counting(Line):
+        def __init__(self, rngs):
+            super().__init__(rngs)
+            self.calls = nnx.Variable(jnp.zeros(()))
+
+    with pytest.raises(ValueError, match="no nnx.Param: calls"):
+        policies.from_nnx(lambda rngs: Counting(rngs))
 
 
 class LogitsAlone(Line):

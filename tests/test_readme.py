@@ -15,8 +15,8 @@ COMMANDS = [line for line in README.splitlines() if line.startswith("pgjax train
 @pytest.mark.slow
 @pytest.mark.parametrize("source", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_python_examples_run(source, monkeypatch):
-    run = driver.run
-    monkeypatch.setattr(driver, "run", lambda *a, **k: run(*a, progress=False, **k))
+    execute = driver.execute
+    monkeypatch.setattr(driver, "execute", lambda prepared, progress: execute(prepared, progress=False))
     exec(compile(source, "README.md", "exec"), {})
 
 
@@ -28,7 +28,7 @@ def test_commands_are_valid(command, monkeypatch):
         planned.append(driver.plan(*arguments, **options))
         raise ValueError("planned")
 
-    monkeypatch.setattr(driver, "run", plan_only)
+    monkeypatch.setattr(driver, "prepare", plan_only)
     monkeypatch.chdir(pathlib.Path(__file__).parent.parent)
     assert cli.main(shlex.split(command)[1:]) == 2
     assert planned and planned[0].groups

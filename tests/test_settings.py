@@ -1,8 +1,8 @@
 import jax.numpy as jnp
 import pytest
 
-from pgjax import settings
 from pgjax.envs import make
+from pgjax.parsing import load
 from pgjax.settings import plan
 from pgjax.types import Config
 
@@ -68,8 +68,8 @@ def test_seeds_count_from_the_first():
         ({"settings": {"estimator.clip_epz": 0.1}}, "estimator takes no hyperparameter 'clip_epz'; did you mean"),
         ({"settings": {"estimater.clip_eps": 0.1}}, "no part 'estimater'; did you mean 'estimator'"),
         ({"settings": {"clip_eps": "much"}}, "estimator.clip_eps must be a number, got 'much'"),
-        ({"settings": {"num_envs": "2.5"}}, "config.num_envs must be a whole number, got '2.5'"),
-        ({"settings": {"num_envs": 2.5}}, "config.num_envs must be a whole number, got 2.5"),
+        ({"settings": {"num_envs": "2.5"}}, "config.num_envs must be a whole number, like its default 8, got '2.5'"),
+        ({"settings": {"num_envs": 2.5}}, "config.num_envs must be a whole number, like its default 8, got 2.5"),
         ({"settings": {"normalize_obs": "maybe"}}, "config.normalize_obs must be true or false, got 'maybe'"),
         ({"settings": {"clip_eps": []}}, "estimator.clip_eps was given no value"),
         ({"settings": {"clip_eps": [0.1, 0.1]}}, "estimator.clip_eps has the same value twice"),
@@ -128,15 +128,15 @@ def test_a_discrete_policy_on_a_continuous_world_is_refused():
             evaluate=lambda params, trajectory: None,
         )
 
-    with pytest.raises(ValueError, match="the policy samples actions of shape .*, the action space is Box"):
+    with pytest.raises(ValueError, match="the policy chooses among 3 actions, the action space is Box"):
         make_plan(env="Pendulum-v1", policy=discrete)
 
 
 def test_load_finds_functions_in_modules_and_files(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text("def loss(now, batch):\n    return now.log_prob, {}\n")
-    assert settings.load(f"{file}:loss", "--loss").__name__ == "loss"
-    assert settings.load("pgjax.losses:ppo_clip", "--loss").__name__ == "ppo_clip"
+    assert load(f"{file}:loss", "--loss").__name__ == "loss"
+    assert load("pgjax.losses:ppo_clip", "--loss").__name__ == "ppo_clip"
     for spec, message in (
         ("loss", "--loss must be module:name or file.py:name, got 'loss'"),
         ("nowhere:loss", "--loss: can't import 'nowhere'"),
@@ -144,7 +144,7 @@ def test_load_finds_functions_in_modules_and_files(tmp_path):
         (f"{file}:los", "--loss: .* has no 'los'; did you mean 'loss'"),
     ):
         with pytest.raises(ValueError, match=message):
-            settings.load(spec, "--loss")
+            load(spec, "--loss")
 
 
 def test_config_defaults_make_a_valid_plan():

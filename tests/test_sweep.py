@@ -123,27 +123,11 @@ def test_every_setting_starts_from_the_same_parameters_and_observations(swept):
 
 
 def test_a_parameter_of_the_world_is_swept_like_any_other(swept):
-    built, _, keys, hypers, (start, _, _, _) = swept
+    _, _, _, hypers, (start, states, metrics, _) = swept
     np.testing.assert_allclose(hypers.env["gravity"], np.float32([2.0, 2.0, 9.8, 9.8] * 2))
     # Lanes 0 and 2 differ in nothing but gravity: the same beginning, another fall.
-    step = jax.jit(jax.vmap(built.step))
-    following, _ = jax.device_get(step(keys, start.learner, hypers))
-    same, other = (following.rollout.obs[i] for i in (0, 2))
-    assert np.max(np.abs(same - other)) > 1e-4
-    # Lanes 0 and 4 differ in the learning rate alone, which a first rollout doesn't feel.
-    np.testing.assert_allclose(following.rollout.obs[0], following.rollout.obs[4], rtol=1e-5, atol=1e-6)
-    moved = [np.max(np.abs(following.params[i] - start.learner.params[i])) for i in (0, 4)]
+    assert abs(metrics["loss"][0, 0] - metrics["loss"][2, 0]) > 1e-4
+    # Lanes 0 and 4 differ in the learning rate alone, which the first rollout doesn't feel.
+    np.testing.assert_allclose(metrics["loss"][0, 0], metrics["loss"][4, 0], rtol=1e-5)
+    moved = [np.max(np.abs(states.learner.params[i] - start.learner.params[i])) for i in (0, 4)]
     assert moved[1] > 5 * moved[0]
-
-
-def test_a_second_segment_goes_on_with_the_metrics_of_one_longer_run(swept):
-    built, _, keys, hypers, (start, states, metrics, _) = swept
-    one = jax.jit(lambda s: sweep.segment(keys, built, s, hypers, 1))
-    state, seen = start, []
-    for _ in range(UPDATES):
-        state, row = one(state)
-        seen.append(row)
-    joined = {name: np.concatenate([row[name] for row in seen], axis=1) for name in metrics}
-    for name, expected in metrics.items():
-        np.testing.assert_allclose(joined[name], expected, rtol=1e-3, atol=1e-4, err_msg=name)
-    np.testing.assert_array_equal(state.updates, states.updates)

@@ -66,7 +66,8 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
 
     def step(key: Array, params: PyTree, state: PyTree, action: Array) -> tuple[PyTree, Step]:
         if continuous:
-            action = jnp.clip(action, action_space.low, action_space.high)
+            bounds = world.action_space(params)  # these parameters', which a sweep may have replaced
+            action = jnp.clip(action, bounds.low, bounds.high)
         obs, state, reward, terminated, _ = world.step_env(key, state, action, params)
         terminated = jnp.asarray(terminated, bool)
         truncated = jnp.asarray(world.is_truncated(state, params), bool) & ~terminated

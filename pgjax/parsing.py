@@ -1,0 +1,142 @@
+"""What the user typed or passed in; values of the right type, or one clear line, out."""
+
+import contextlib
+import importlib
+import importlib.util
+import math
+import operator
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+
+from pgjax.plugs import unknown
+
+# Where a hyperparameter of the package's own plugs makes sense; beyond, training only looks like it.
+RANGES = {
+    "advantage.discount": (0, 1),
+    "advantage.gae_lambda": (0, 1),
+    "estimator.clip_eps": (0, math.inf),
+    "estimator.value_clip": (0, math.inf),
+    "estimator.kl_coef": (0, math.inf),
+    "estimator.value_coef": (0, math.inf),
+    "optimizer.learning_rate": (0, math.inf),
+    "optimizer.max_grad_norm": (0, math.inf),
+    "optimizer.eps": (0, math.inf),
+}
+
+
+def load(spec: str, option: str) -> Any:
+    """The object that `module:name` or `path/to/file.py:name` stands for."""
+    where, _, name = spec.rpartition(":")
+    if not where or not name:
+        raise ValueError(f"{option} must be module:name or file.py:name, got {spec!r}")
+    try:
+        if where.endswith(".py"):
+            path = pathlib.Path(where)
+            if not path.is_file():
+                raise ValueError(f"{option}: no file {where!r}")
+            module_spec = importlib.util.spec_from_file_location(path.stem, path)
+            module = importlib.util.module_from_spec(module_spec)
+            sys.modules.setdefault(path.stem, module)
+            module_spec.loader.exec_module(module)
+        else:
+            sys.path.insert(0, "")
+            try:
+                module = importlib.import_module(where)
+            finally:
+                sys.path.remove("")
+    except ImportError as error:
+        raise ValueError(f"{option}: can't import {where!r}: {error}") from error
+    except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith(option):
+            raise
+        raise ValueError(f"{option}: {where!r} raised {type(error).__name__}: {error}") from error
+    if not hasattr(module, name):
+        public = [key for key in vars(module) if not key.startswith("_")]
+        raise ValueError(unknown(f"{option}: {where} has no", name, public))
+    return getattr(module, name)
+
+
+@contextlib.contextmanager
+def named(what: str):
+    """What a function of the user's raises, as one line that says where."""
+    try:
+        yield
+    except (ValueError, TypeError):
+        raise
+    except Exception as error:
+        raise ValueError(f"{what} raised {type(error).__name__}: {error}") from error
+
+
+def convert(full: str, value: Any, default: Any) -> Any:
+    """The value in the type of the default; text from the command line is parsed."""
+    wanted = type(default)
+    if isinstance(value, np.generic):
+        value = value.item()
+    try:
+        if wanted is bool and isinstance(value, str):
+            return {"true": True, "false": False}[value.lower()]
+        if wanted is tuple:
+            parts = value.split("x") if isinstance(value, str) else value
+            return tuple(int(x) for x in parts)
+        if wanted is bool and not isinstance(value, bool):
+            raise ValueError
+        if wanted in (int, float):
+            number = wanted(value)
+            if isinstance(value, bool) or number != number or (wanted is int and number != float(value)):
+                raise ValueError
+            low, high = RANGES.get(full, (-math.inf, math.inf))
+            if not low <= number <= high:
+                raise ValueError(f"{full} must lie in [{low:g}, {high:g}], got {value}")
+            return number
+        if wanted is str and not isinstance(value, str):
+            raise ValueError
+    except (KeyError, TypeError, ValueError) as error:
+        if "must lie in" in str(error):
+            raise
+        kind = {
+            bool: "true or false",
+            tuple: "such as 64x64 (in Python a tuple; a list is a grid)",
+            int: f"a whole number, like its default {default}",
+            float: "a number",
+        }.get(wanted, wanted.__name__)
+        raise ValueError(f"{full} must be {kind}, got {value!r}") from None
+    return value
+
+
+def whole(name: str, value: Any) -> int | None:
+    """A count of 1 or more; 1e6 will do."""
+    if value is None:
+        return None
+    try:
+        number = int(float(value))
+        if number != float(value):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
+    if number < 1:
+        raise ValueError(f"{name} must be 1 or more, got {value}")
+    return number
+
+
+def seed_numbers(seeds: int | list[int], seed: int) -> list[int]:
+    if isinstance(seeds, (str, float)):
+        raise TypeError(f"seeds must be how many, or a list of them, got {seeds!r}")
+    try:
+        if np.ndim(seeds) == 0:
+            numbers = list(range(operator.index(seed), operator.index(seed) + operator.index(seeds)))
+        else:
+            numbers = [operator.index(number) for number in seeds]
+    except TypeError:
+        raise TypeError(f"seeds must be whole numbers, got seeds={seeds!r}, seed={seed!r}") from None
+    if np.ndim(seeds) and seed:
+        raise ValueError("give seed, the first one, or a list of seeds, not both")
+    if not numbers:
+        raise ValueError(f"seeds must be 1 or more, got {seeds}")
+    if min(numbers) < 0 or max(numbers) >= 2**32:
+        raise ValueError(f"seeds must lie in [0, 2**32), got {min(numbers)} to {max(numbers)}")
+    if len(set(numbers)) < len(numbers):
+        raise ValueError("seeds has the same seed twice")
+    return numbers
