@@ -5,6 +5,8 @@ ever), and no convolution either (with weights for each lane it becomes a groupe
 CPU): orthogonal matrices come from a Gram-Schmidt scan, convolutions are products with patches.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -94,10 +96,7 @@ class MLP(nnx.Module):
         space = env.observation_space
         _require(layout(space) != "", "mlp", env, "an array observation")
         self.axes = len(space.shape)
-        inputs = 1
-        for size in space.shape:
-            inputs *= size
-        self._build(inputs, env, config, rngs)
+        self._build(math.prod(space.shape), env, config, rngs)
 
     def _build(self, inputs, env, config, rngs):
         if not config.hidden:
@@ -174,11 +173,8 @@ class Recurrent(nnx.Module):
         space = env.observation_space
         _require(layout(space) != "", "gru", env, "an array observation")
         self.axes = len(space.shape)
-        inputs = 1
-        for size in space.shape:
-            inputs *= size
         width = config.hidden[-1]
-        self.torso = Torso(inputs, config, rngs=rngs)
+        self.torso = Torso(math.prod(space.shape), config, rngs=rngs)
         self.gates = _linear(2 * width, 2 * width, 1.0, rngs)
         self.candidate = _linear(2 * width, width, 1.0, rngs)
         self.actor_head = ActorHead(width, env.action_space, rngs=rngs)

@@ -124,7 +124,7 @@ class Learner(NamedTuple):
     """Anything that trains: what `train`, `sweep` and `driver` run."""
 
     init: Callable  # (key, hypers) -> state
-    step: Callable  # (key, state, hypers) -> (state, metrics)
+    step: Callable  # (key, state, hypers) -> (state, metrics); best with episode_return and env_steps
     policy: Callable  # (state) -> (Policy, params): what to evaluate, act with and save
 
 

@@ -11,9 +11,9 @@ TINY = ["--seeds", "2", "--updates", "2", "--num-steps", "4", "--set", "hidden=4
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
+def elsewhere(tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 def test_train_writes_the_default_folder_and_prints_a_table(tmp_path, capsys):
