@@ -60,6 +60,8 @@ class Torso(nnx.Module):
     def __init__(self, inputs: int, config: Config, *, rngs: nnx.Rngs):
         widths = (inputs, *config.hidden)
         self.layers = nnx.List([_linear(i, o, 2**0.5, rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)])
+        if config.activation not in _ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}; got {config.activation!r}")
         self.activation = _ACTIVATIONS[config.activation]
 
     def __call__(self, x):

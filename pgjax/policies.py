@@ -14,7 +14,7 @@ from flax import nnx
 
 from pgjax import networks
 from pgjax.moments import Moments, normalize
-from pgjax.types import Config, Env, Evaluation, Policy, PyTree, Trajectory
+from pgjax.types import Config, Env, Evaluation, Policy, Trajectory
 
 
 def make(env: Env, config: Config = Config()) -> Policy:
@@ -51,7 +51,7 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Policy:
         module = merge(params)
         if part is not None and hasattr(module, part):
             return getattr(module, part)(obs)
-        output = _checked(module(obs), obs, type(module).__name__)
+        output = _checked(module(obs), type(module).__name__)
         return output if part is None else output[("actor", "critic").index(part)]
 
     return _memoryless(init, call)
@@ -63,7 +63,7 @@ def from_linen(module: Any, env: Env) -> Policy:
     example = jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), reference)
 
     def call(params, obs, part=None):
-        output = _checked(module.apply(params, obs), obs, type(module).__name__)
+        output = _checked(module.apply(params, obs), type(module).__name__)
         return output if part is None else output[("actor", "critic").index(part)]
 
     return _memoryless(lambda key: module.init(key, example), call)
@@ -92,10 +92,13 @@ def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int) -> Policy:
     def memory(batch):
         return jnp.zeros((batch, width))
 
+    def read(module, memory):
+        return _checked(module.read(memory), type(module).__name__)
+
     def act(params, memory, obs):
         module = merge(params)
         memory = module.remember(memory, obs)
-        return module.read(memory)[0], memory
+        return read(module, memory)[0], memory
 
     def evaluate(params, trajectory):
         module = merge(params)
@@ -109,8 +112,8 @@ def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int) -> Policy:
         done = trajectory.terminated | trajectory.truncated
         inputs = (trajectory.obs, trajectory.next_obs, done)
         seen, foreseen = jax.lax.scan(step, trajectory.memory, inputs)[1]
-        dist, value = module.read(seen)
-        return _evaluation(dist, value, module.read(foreseen)[1], trajectory)
+        dist, value = read(module, seen)
+        return _evaluation(dist, value, read(module, foreseen)[1], trajectory)
 
     return Policy(init=init, memory=memory, act=act, evaluate=evaluate)
 
@@ -147,10 +150,11 @@ def _evaluation(dist, value, next_value, trajectory: Trajectory) -> Evaluation:
 
 def _functional(build: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Callable, Callable]:
     """init(key) -> params, a nested dict; merge(params) -> module."""
-    graph, template, rest = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
-    if jax.tree.leaves(rest):
+    others = nnx.All(nnx.Variable, nnx.Not(nnx.Param))
+    kept = jax.eval_shape(lambda: nnx.to_pure_dict(nnx.state(build(nnx.Rngs(0)), others)))
+    if kept:
         raise ValueError(
-            f"the module has variables that are no nnx.Param: {', '.join(map(str, nnx.to_pure_dict(rest)))}; "
+            f"the module has variables that are no nnx.Param: {', '.join(map(str, kept))}; "
             "make constants plain arrays, and keep what changes in the policy's memory"
         )
 
@@ -158,14 +162,18 @@ def _functional(build: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Callable, Call
         return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param))
 
     def merge(params):
-        state = jax.tree.map(lambda leaf: leaf, template)
+        # Built anew where it is used, so that its constants belong to the trace at hand; the
+        # compiler drops the unused initial parameters.
+        module = build(nnx.Rngs(0))
+        state = nnx.state(module, nnx.Param)
         nnx.replace_by_pure_dict(state, params)
-        return nnx.merge(graph, state, rest)
+        nnx.update(module, state)
+        return module
 
     return init, merge
 
 
-def _checked(output: Any, obs: PyTree, name: str) -> tuple[Any, Any]:
+def _checked(output: Any, name: str) -> tuple[Any, Any]:
     if not (isinstance(output, tuple) and len(output) == 2 and hasattr(output[0], "log_prob")):
         raise TypeError(f"{name}: expected (distribution, value), got {type(output).__name__}")
     batch = jnp.shape(output[0].entropy())

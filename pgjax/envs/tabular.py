@@ -46,15 +46,19 @@ class TabularMDP(environment.Environment):
         if reward is None or start is None:
             raise ValueError("TabularMDP: transition needs reward [S, A] and start [S] beside it")
         self.num_states, self._num_actions = np.shape(transition)[:2]
-        shapes = {"transition": np.shape(transition), "reward": np.shape(reward), "start": np.shape(start)}
+        terminal = np.zeros(self.num_states, bool) if terminal is None else terminal
+        given = {"transition": transition, "reward": reward, "start": start, "terminal": terminal}
+        shapes = {name: np.shape(table) for name, table in given.items()}
         s, a = self.num_states, self._num_actions
-        if shapes != {"transition": (s, a, s), "reward": (s, a), "start": (s,)}:
-            raise ValueError(f"TabularMDP: expected transition [S, A, S], reward [S, A], start [S]; got {shapes}")
+        if shapes != {"transition": (s, a, s), "reward": (s, a), "start": (s,), "terminal": (s,)}:
+            raise ValueError(
+                f"TabularMDP: expected transition [S, A, S], reward [S, A], start [S], terminal [S]; got {shapes}"
+            )
         self._params = TabularParams(
             transition=jnp.asarray(transition, jnp.float32),
             reward=jnp.asarray(reward, jnp.float32),
             start=jnp.asarray(start, jnp.float32),
-            terminal=jnp.zeros(s, bool) if terminal is None else jnp.asarray(terminal, bool),
+            terminal=jnp.asarray(terminal, bool),
             max_steps_in_episode=horizon,
         )
 
