@@ -16,6 +16,7 @@ def elsewhere(tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.mark.slow
 def test_train_writes_the_default_folder_and_prints_a_table(tmp_path, capsys):
     assert cli.main(["train", "a2c", "PolicyProbe-pgjax", "--num-envs", "2,4", *TINY, "learning_rate=1e-3,1e-2"]) == 0
     (folder,) = (tmp_path / "runs").iterdir()
@@ -27,6 +28,7 @@ def test_train_writes_the_default_folder_and_prints_a_table(tmp_path, capsys):
     assert "final return" in said.out and "compiled in" in said.err
 
 
+@pytest.mark.slow
 def test_a_loss_and_an_environment_of_ones_own_come_from_a_file(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import pgjax.envs\n"
@@ -89,6 +91,7 @@ def test_the_command_is_installed_and_shows_no_traceback(tmp_path):
     assert done.stderr.startswith("pgjax: no environment 'Nowhere-v0'") and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_settings_after_every_set_count(tmp_path):
     words = ["train", "a2c", "PolicyProbe-pgjax", "--set", "learning_rate=1e-2", "--num-envs", "2", "--out", "here"]
     assert cli.main([*words, *TINY]) == 0

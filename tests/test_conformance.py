@@ -98,6 +98,7 @@ def test_optimizers_accept_traced_hyperparameters(optimizer):
     assert jnp.allclose(together, apart) and jnp.allclose(together[1], 2 * together[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", algorithms.ROSTER)
 def test_learners_conform(name):
     row = algorithms.ROSTER[name]

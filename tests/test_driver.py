@@ -46,6 +46,7 @@ def test_environment_steps_are_a_plain_axis_where_all_lanes_agree():
     assert metrics.env_steps.dims == ("update",)
 
 
+@pytest.mark.slow
 def test_whole_episodes_count_the_steps_they_took():
     small = {"hidden": (4,), "num_envs": 4, "eval_episodes": 4}
     metrics = pgjax.run("reinforce", "PolicyProbe-pgjax", seeds=2, updates=2, settings=small, progress=False).metrics
@@ -91,6 +92,7 @@ def test_a_lane_is_found_by_its_labels(result):
         result.lane(learning_rate=5.0, num_envs=4, seed=9)
 
 
+@pytest.mark.slow
 def test_the_same_seed_alone_has_the_same_lane(result):
     alone = run(seeds=[8], updates=6, settings={"learning_rate": 1e-3, "num_envs": 2}).metrics
     together = result.metrics.sel(learning_rate=1e-3, num_envs=2, seed=[8])
@@ -107,6 +109,7 @@ def test_summary_is_computed_from_the_evaluation_episodes(result):
     assert low <= row["stochastic"]["iqm"] <= high
 
 
+@pytest.mark.slow
 def test_a_failed_lane_is_reported_and_leaves_the_others_as_they_were():
     grid = {"num_envs": 2, "learning_rate": [1e-3, float("inf")]}
     healthy = run(seeds=2, updates=4, settings={**grid, "learning_rate": [1e-3, 1e-2]})
@@ -119,6 +122,7 @@ def test_a_failed_lane_is_reported_and_leaves_the_others_as_they_were():
         np.testing.assert_array_equal(broken.metrics[name][0], healthy.metrics[name][0])
 
 
+@pytest.mark.slow
 def test_interruption_writes_what_there_is(tmp_path, monkeypatch):
     update = progress.Progress.update
 

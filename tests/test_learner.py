@@ -138,6 +138,7 @@ def test_the_reader_of_compiled_programs_sees_a_lapack_call():
     assert any(LAPACK.search(name) for name in custom_calls(lowered))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", FITTING)
 def test_no_program_over_lanes_holds_a_lapack_call(network):
     # On CPU two batched LAPACK calls in one program can wait for each other for ever.

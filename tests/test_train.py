@@ -62,6 +62,7 @@ def a2c():
     return row.learner(env, policies.make(env, config), row.algorithm, config), learner.default_hypers(row.algorithm)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lengths", [(3, 4), (3, 3)], ids=["toy", "a2c"])
 def test_training_cut_into_segments_is_training_at_once_bit_for_bit(lengths, a2c):
     made, hypers = a2c if lengths == (3, 3) else (toy(), NEVER)
