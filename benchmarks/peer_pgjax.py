@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import peer
 
-from pgjax import algorithms, envs, learner, policies, rollout, sweep
+from pgjax import algorithms, batches, envs, learner, policies, rollout, sweep
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def main() -> None:
 
     def unroll_and_evaluate(key, params, stream):
         stream, trajectory = unroll(key, params, stream)
-        return stream, (trajectory, learner._evaluate(policy, params, trajectory))  # as the learner does it
+        return stream, (trajectory, batches.evaluate(policy, params, trajectory))  # as the learner does it
 
     def over_lanes(collect):
         """A program that makes `collections` rollouts, each continuing the stream of the one before."""

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pgjax import networks
+from pgjax.distributions import Categorical
 from pgjax.moments import Moments, normalize
 from pgjax.types import Config, Env, Evaluation, Policy, Trajectory
 
@@ -136,6 +137,27 @@ def with_observation_moments(policy: Policy, moments: Moments) -> Policy:
 def has_memory(policy: Policy) -> bool:
     """Whether the order of steps matters to the policy."""
     return bool(jax.tree.leaves(jax.eval_shape(functools.partial(policy.memory, 1))))
+
+
+def check_actions(env: Env, policy: Policy) -> None:
+    """That the policy samples what the environment takes, by one abstract step; ValueError where not."""
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy must return a pgjax Policy, got {type(policy).__name__}")
+
+    def sample(key):
+        _, obs = env.reset(key, env.params)
+        dist, _ = policy.act(policy.init(key), policy.memory(1), jax.tree.map(lambda x: x[None], obs))
+        return dist.sample(key), dist
+
+    (action, dist), space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
+    if isinstance(dist, Categorical) and dist.logits.shape[-1] != getattr(space, "n", None):
+        raise ValueError(f"the policy chooses among {dist.logits.shape[-1]} actions, the action space is {space!r}")
+    continuous = jnp.issubdtype(action.dtype, jnp.floating)
+    if action.shape != (1, *space.shape) or continuous != hasattr(space, "low"):
+        raise ValueError(
+            f"the policy samples actions of shape {action.shape[1:]} and type {action.dtype}, "
+            f"the action space is {space!r}; give the policy a distribution that fits"
+        )
 
 
 def _evaluation(dist, value, next_value, trajectory: Trajectory) -> Evaluation:

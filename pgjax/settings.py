@@ -13,8 +13,7 @@ import jax
 import numpy as np
 
 from pgjax import algorithms, envs, learner, plugs, policies, sweep
-from pgjax.distributions import Categorical
-from pgjax.envs.adapter import param_names, replace_fields, settable
+from pgjax.envs.adapter import check, param_names, replace_fields, settable
 from pgjax.parsing import convert, named, seed_numbers, whole
 from pgjax.types import Algorithm, Config, Env, Hypers, Learner, Policy
 
@@ -141,7 +140,7 @@ def _group(row, env, make_policy, static, fixed, points, known, labels, steps, u
         hypers.append(learner.default_hypers(algorithm, **parts))
     # A loss or a network of the user's is traced here, before anything is compiled or written.
     with named("the policy"):
-        _check_actions(world, policy)
+        policies.check_actions(world, policy)
     with named("one update"):
         first = lambda key: built.step(key, built.init(key, hypers[0]), hypers[0])  # noqa: E731
         metrics = jax.eval_shape(first, jax.random.key(0))[1]
@@ -162,26 +161,6 @@ def _group(row, env, make_policy, static, fixed, points, known, labels, steps, u
     )
 
 
-def _check_actions(env: Env, policy: Policy) -> None:
-    if not isinstance(policy, Policy):
-        raise TypeError(f"policy must return a pgjax Policy, got {type(policy).__name__}")
-
-    def sample(key):
-        _, obs = env.reset(key, env.params)
-        dist, _ = policy.act(policy.init(key), policy.memory(1), jax.tree.map(lambda x: x[None], obs))
-        return dist.sample(key), dist
-
-    (action, dist), space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
-    if isinstance(dist, Categorical) and dist.logits.shape[-1] != getattr(space, "n", None):
-        raise ValueError(f"the policy chooses among {dist.logits.shape[-1]} actions, the action space is {space!r}")
-    continuous = jax.numpy.issubdtype(action.dtype, jax.numpy.floating)
-    if action.shape != (1, *space.shape) or continuous != hasattr(space, "low"):
-        raise ValueError(
-            f"the policy samples actions of shape {action.shape[1:]} and type {action.dtype}, "
-            f"the action space is {space!r}; give the policy a distribution that fits"
-        )
-
-
 def _env(env: Any, static: dict[str, Any]) -> Env:
     if isinstance(env, str):
         return envs.make(env, **static)
@@ -199,32 +178,10 @@ def _env(env: Any, static: dict[str, Any]) -> Env:
         raise TypeError(
             f"env {plugs.name_of(env)!r} returned {type(made).__name__}; expected a pgjax Env or a gymnax one"
         )
-    _check_steps(made)
+    with named("the environment"):
+        check(made)
     limit = static.get("max_steps_in_episode", made.max_steps)
     return made._replace(params=replace_fields(made.params, static, "the environment"), max_steps=limit)
-
-
-def _check_steps(env: Env) -> None:
-    """The values of an Env written by hand, by one abstract step."""
-
-    def step(key):
-        state, obs = env.reset(key, env.params)
-        action = env.action_space.sample(key)
-        return (state, obs), env.step(key, env.params, state, action)
-
-    with named("the environment"):
-        before, (state, seen) = jax.eval_shape(step, jax.random.key(0))
-    kinds = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (before, (state, seen.obs))]
-    if kinds[0] != kinds[1]:
-        raise ValueError(
-            f"the environment's step changes the shapes or types of (state, obs): {kinds[0]} became {kinds[1]}"
-        )
-    for field, dtype in (("reward", "float32"), ("terminated", "bool"), ("truncated", "bool")):
-        got = getattr(seen, field)
-        if (got.shape, str(got.dtype)) != ((), dtype):
-            raise ValueError(
-                f"the environment's step gave {field} as {got.dtype}{list(got.shape)}, expected a {dtype} scalar"
-            )
 
 
 def _known(row: algorithms.Entry, env: Any) -> dict[str, dict[str, Any]]:

@@ -14,8 +14,8 @@ PACKAGE = pathlib.Path(pgjax.__file__).parent
 # A room imports only rooms above it.
 ROOMS = (
     "types plugs moments distributions envs networks policies rollout returns advantages losses optimizers "
-    "estimators learner algorithms train sweep oracle variance parsing settings results report progress driver testing "
-    "listing cli"
+    "estimators batches learner algorithms train sweep oracle variance parsing settings results report progress "
+    "driver testing listing cli"
 ).split()
 COMPILING = {"driver", "testing", "cli"}
 

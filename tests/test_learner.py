@@ -10,7 +10,7 @@ import pytest
 from gymnax.environments import spaces
 from scipy import stats
 
-from pgjax import algorithms, envs, learner, plugs, policies, rollout, sweep, train
+from pgjax import algorithms, batches, envs, learner, plugs, policies, rollout, sweep, train
 from pgjax.advantages import gae, td
 from pgjax.distributions import Categorical
 from pgjax.estimators import surrogate
@@ -343,7 +343,7 @@ def test_rewards_are_divided_by_the_spread_seen_so_far():
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 1000, 1025])
 def test_a_shuffle_is_a_permutation(rows):
-    order = np.asarray(jax.jit(learner._shuffle, static_argnums=1)(jax.random.key(rows), rows))
+    order = np.asarray(jax.jit(batches.shuffle, static_argnums=1)(jax.random.key(rows), rows))
     np.testing.assert_array_equal(np.sort(order), np.arange(rows))
     assert order.dtype == np.int32
     if rows >= 100:
@@ -352,7 +352,7 @@ def test_a_shuffle_is_a_permutation(rows):
 
 def test_every_order_is_equally_likely():
     draws = 6000
-    many = jax.jit(jax.vmap(learner._shuffle, (0, None)), static_argnums=1)
+    many = jax.jit(jax.vmap(batches.shuffle, (0, None)), static_argnums=1)
     orders = np.asarray(many(jax.random.split(jax.random.key(0), draws), 3))
     _, counts = np.unique(orders, axis=0, return_counts=True)
     assert len(counts) == 6

@@ -84,6 +84,28 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
     )
 
 
+def check(env: Env) -> None:
+    """The shapes and types of an Env written by hand, by one abstract step; ValueError where one is wrong."""
+
+    def step(key):
+        state, obs = env.reset(key, env.params)
+        action = env.action_space.sample(key)
+        return (state, obs), env.step(key, env.params, state, action)
+
+    before, (state, seen) = jax.eval_shape(step, jax.random.key(0))
+    kinds = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (before, (state, seen.obs))]
+    if kinds[0] != kinds[1]:
+        raise ValueError(
+            f"the environment's step changes the shapes or types of (state, obs): {kinds[0]} became {kinds[1]}"
+        )
+    for field, dtype in (("reward", "float32"), ("terminated", "bool"), ("truncated", "bool")):
+        got = getattr(seen, field)
+        if (got.shape, str(got.dtype)) != ((), dtype):
+            raise ValueError(
+                f"the environment's step gave {field} as {got.dtype}{list(got.shape)}, expected a {dtype} scalar"
+            )
+
+
 def with_params(env: Env, values: dict[str, Any]) -> PyTree:
     """The environment's parameters with some replaced; the values may be traced."""
     return replace_fields(env.params, values, "the environment")
