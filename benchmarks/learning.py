@@ -55,6 +55,8 @@ ROWS = (
         ">= 475",
     ),
     Row("a2c-cartpole", "a2c CartPole-v1 --seeds 16", ">= 475"),
+    Row("vpg-cartpole", "vpg CartPole-v1 --seeds 16 --steps 400000 --set learning_rate=2e-3", "none set"),
+    Row("actor-critic-cartpole", "actor_critic CartPole-v1 --seeds 16 --steps 400000", "none set"),
 )
 
 RANDOM_EPISODES = 512
