@@ -46,6 +46,8 @@ class Train:
     """A loss of your own in place of the policy loss: module:function or file.py:function."""
     env: str | None = None
     """An environment of your own: module:factory or file.py:factory."""
+    snapshots: int = 0
+    """Save the parameters this often during training, first before it, besides at its end."""
     out: str | None = None
     """The run folder; runs/<algorithm>-<env>-<time> by default."""
 
@@ -158,6 +160,8 @@ def _prepare(options: Train, words: list[str]):
         updates=options.updates,
         settings=settings,
         loss=load(options.loss, "--loss") if options.loss else None,
+        snapshots=options.snapshots,
+        specs={"env": options.env, "loss": options.loss},
         out=options.out or f"runs/{options.algorithm}-{name}-{stamp}",
         command=["pgjax", *words],
     )

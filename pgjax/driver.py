@@ -14,6 +14,7 @@ import numpy as np
 
 from pgjax import report, results, sweep
 from pgjax.envs.adapter import param_names
+from pgjax.parsing import anchor, whole
 from pgjax.plugs import hyperparameters, name_of
 from pgjax.progress import Progress
 from pgjax.results import Result, Store
@@ -26,6 +27,7 @@ class Prepared(NamedTuple):
     plan: Plan
     config: dict[str, Any]
     path: pathlib.Path | None
+    snapshots: int
 
 
 def prepare(
@@ -34,26 +36,32 @@ def prepare(
     *,
     out: str | pathlib.Path | None = None,
     command: list[str] | None = None,
+    specs: dict[str, str] | None = None,
+    snapshots: int = 0,
     **options: Any,
 ) -> Prepared:
     """Check a run and make its folder: all that bad input can spoil happens here. See `run`."""
+    snapshots = whole("snapshots", snapshots, least=0) or 0
+    if snapshots and out is None:
+        raise ValueError(f"snapshots={snapshots} needs a run folder to be written to; give out")
     chosen = plan(algorithm, env, **options)
-    config = _config(chosen, algorithm, env, command, options)
+    config = _config(chosen, algorithm, env, command, specs or {}, options)
     path = None if out is None else pathlib.Path(out)
     if path is not None:
         results.create(path, config)
-    return Prepared(chosen, config, path)
+    return Prepared(chosen, config, path, snapshots)
 
 
 def execute(prepared: Prepared, progress: bool = True) -> Result:
     """Train, evaluate, and write what came of it. See `run`."""
-    chosen, config, path = prepared
+    chosen, config, path, snapshots = prepared
     store, states, clock = Store(chosen), [], {"compile_seconds": 0.0, "train_seconds": 0.0, "evaluate_seconds": 0.0}
     with _interruptible() as stop, Progress(chosen, shown=progress) as bar:
-        for group in chosen.groups:
+        for index, group in enumerate(chosen.groups):
             if stop.is_set():
                 break
-            states.append(_train(group, chosen, store, clock, bar, stop))
+            saves = {u: path / "snapshots" / f"update-{u:08}" / f"group{index}" for u in _points(group, snapshots)}
+            states.append(_train(group, chosen, store, clock, bar, stop, saves))
     result = _result(chosen, config, store, states, clock, path)
     if path is not None:
         results.write(result)
@@ -70,8 +78,11 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
       algorithm, env: names, or objects of one's own.
       seeds=1, seed=0, steps, updates, settings, loss, policy: see `settings.plan`.
       out: the run folder, which must not exist; None writes nothing.
+      snapshots: how often to save the parameters during training, besides at its end: first before
+        training, then at even distances, each at the nearest end of a segment. See `runs.load`.
       progress: show a live bar (lines where the output is no terminal).
-      command: what the user typed, for config.json.
+      command: what the user typed, for config.json; specs: "env" or "loss" -> the module:name or
+        file.py:name that it was loaded from.
 
     Returns:
       a Result. After Ctrl-C it holds what was done up to then, and `interrupted` is true; a second
@@ -83,7 +94,15 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
     return execute(prepare(algorithm, env, **options), progress)
 
 
-def _train(group: Group, chosen: Plan, store: Store, clock: dict, bar: Progress, stop: threading.Event) -> Any:
+def _train(
+    group: Group,
+    chosen: Plan,
+    store: Store,
+    clock: dict,
+    bar: Progress,
+    stop: threading.Event,
+    saves: dict[int, pathlib.Path],
+) -> Any:
     keys, hypers = sweep.lanes(group.hypers, chosen.seeds)
     length = _segment(group.updates)
     bar.say(f"compiling for {len(keys)} lanes")
@@ -98,6 +117,8 @@ def _train(group: Group, chosen: Plan, store: Store, clock: dict, bar: Progress,
     for done in range(0, group.updates, length):
         if stop.is_set():
             return states
+        if done in saves:
+            results.save(saves[done], group, states)
         began = time.perf_counter()
         states, metrics = jax.block_until_ready(step(keys, states, hypers))
         clock["train_seconds"] += time.perf_counter() - began
@@ -132,6 +153,12 @@ def _segment(updates: int, wanted: int = 40) -> int:
     return max(n for n in range(1, most + 1) if updates % n == 0)
 
 
+def _points(group: Group, snapshots: int) -> set[int]:
+    """The updates before which to save: fractions 0, 1/snapshots, ... of all, as whole segments."""
+    length = _segment(group.updates)
+    return {round(group.updates * i / snapshots / length) * length for i in range(snapshots)}
+
+
 @contextlib.contextmanager
 def _interruptible():
     """Yields an event that the first Ctrl-C sets; the second stops the program as usual."""
@@ -153,15 +180,23 @@ def _interruptible():
         signal.signal(signal.SIGINT, before)
 
 
-def _config(chosen: Plan, algorithm: Any, env: Any, command: Any, options: dict[str, Any]) -> dict[str, Any]:
+def _config(
+    chosen: Plan, algorithm: Any, env: Any, command: Any, specs: dict[str, str], options: dict[str, Any]
+) -> dict[str, Any]:
     """Everything needed to run it again; what is a function of the user's, by name and place."""
-    mine = {name: results.origin(options[name]) for name in ("loss", "policy") if options.get(name) is not None}
+    mine = {name: options[name] for name in ("loss", "policy") if options.get(name) is not None}
+    objects = {
+        name: {"name": thing} if isinstance(thing, str) else {"spec": anchor(specs.get(name)) or results.spec(thing)}
+        for name, thing in {"algorithm": algorithm, "env": env, **mine}.items()
+    }
     return {
         "algorithm": algorithm if isinstance(algorithm, str) else name_of(chosen.groups[0].algorithm.estimator),
         "env": env if isinstance(env, str) else results.origin(env),
-        **mine,
+        **{name: results.origin(thing) for name, thing in mine.items()},
+        "objects": objects,
         "seeds": chosen.seeds,
         "settings": options.get("settings") or {},
+        **chosen.chosen,
         "command": command,
         "groups": [
             {
@@ -193,6 +228,7 @@ def _result(chosen, config, store, states, clock, path) -> Result:
         "lanes": int(store.finite.size),
         "failed_lanes": int((~store.finite).sum()),
         "eval_episodes": max(group.config.eval_episodes for group in chosen.groups),
+        "updates": [int(state.updates[0]) for state in states],
         "env_steps": trained,
         **clock,
         "env_steps_per_second": trained / clock["train_seconds"] if clock["train_seconds"] else None,

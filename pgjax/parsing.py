@@ -59,6 +59,12 @@ def load(spec: str, option: str) -> Any:
     return getattr(module, name)
 
 
+def anchor(spec: str | None) -> str | None:
+    """The same spec wherever the process that loads it stands."""
+    where, _, name = (spec or "").rpartition(":")
+    return f"{pathlib.Path(where).absolute()}:{name}" if where.endswith(".py") else spec
+
+
 @contextlib.contextmanager
 def named(what: str):
     """What a function of the user's raises, as one line that says where."""
@@ -106,8 +112,8 @@ def convert(full: str, value: Any, default: Any) -> Any:
     return value
 
 
-def whole(name: str, value: Any) -> int | None:
-    """A count of 1 or more; 1e6 will do."""
+def whole(name: str, value: Any, least: int = 1) -> int | None:
+    """A count of `least` or more; 1e6 will do."""
     if value is None:
         return None
     try:
@@ -116,8 +122,8 @@ def whole(name: str, value: Any) -> int | None:
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be a whole number, got {value!r}") from None
-    if number < 1:
-        raise ValueError(f"{name} must be 1 or more, got {value}")
+    if number < least:
+        raise ValueError(f"{name} must be {least} or more, got {value}")
     return number
 
 

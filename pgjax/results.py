@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import platform
+import sys
 from typing import Any
 
 import jax
@@ -38,16 +39,28 @@ class Result:
 
     def lane(self, *, seed: int, **labels: Any) -> tuple[Env, Policy, PyTree]:
         """Environment, policy and parameters of one lane: `result.lane(seed=4, learning_rate=1e-3)`."""
-        for group, states in zip(self.plan.groups, self.states, strict=False):
-            for h, setting in enumerate(group.settings):
-                if _labels(setting) == _labels(labels) and seed in self.plan.seeds:
-                    index = h * len(self.plan.seeds) + self.plan.seeds.index(seed)
-                    state = jax.tree.map(lambda x: x[index], states)  # noqa: B023
-                    policy, params = group.learner.policy(state.learner)
-                    env_params = with_params(group.env, group.hypers[h].env)
-                    return group.env._replace(params=env_params), policy, params
-        axes = {**self.plan.axes, "seed": self.plan.seeds}
-        raise ValueError(f"no lane {dict(labels, seed=seed)}; the axes are {axes}")
+        g, h, index = find(self.plan, labels, seed)
+        if g >= len(self.states):
+            raise ValueError(f"lane {dict(labels, seed=seed)} has no parameters: the run stopped before its turn")
+        group = self.plan.groups[g]
+        state = jax.tree.map(lambda x: x[index], self.states[g])
+        policy, params = group.learner.policy(state.learner)
+        return lane_env(group, h), policy, params
+
+
+def find(plan: Plan, labels: dict[str, Any], seed: int) -> tuple[int, int, int]:
+    """Where a lane is: its group, its setting within the group, and its place among the group's lanes [L]."""
+    for g, group in enumerate(plan.groups):
+        for h, setting in enumerate(group.settings):
+            if _labels(setting) == _labels(labels) and seed in plan.seeds:
+                return g, h, h * len(plan.seeds) + plan.seeds.index(seed)
+    axes = {**plan.axes, "seed": plan.seeds}
+    raise ValueError(f"no lane {dict(labels, seed=seed)}; the axes are {axes}")
+
+
+def lane_env(group: Group, h: int) -> Env:
+    """The environment of a group with the parameters of its setting h."""
+    return group.env._replace(params=with_params(group.env, group.hypers[h].env))
 
 
 class Store:
@@ -112,6 +125,8 @@ class Store:
         data |= {name: ((*dims, "episode"), final) for name, final in self.finals.items()}
         data["finite"] = (dims, self.finite)
         labels = {name: [_label(v) for v in values] for name, values in self.plan.axes.items()}
+        # zarr warns of text of a fixed length.
+        labels = {k: np.array(v, object) if isinstance(v[0], str) else v for k, v in labels.items()}
         coords = {**labels, "seed": self.plan.seeds, "update": np.arange(1, self.updates + 1), "env_steps": steps}
         return xarray.Dataset(data, coords)
 
@@ -136,17 +151,17 @@ def create(path: pathlib.Path, config: dict[str, Any]) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    path.write_text(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+    path.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Strict JSON: arrays as lists, numbers that JSON lacks as text, functions by name."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if isinstance(value, (str, int, float, bool, type(None))) else name_of(value)
@@ -154,17 +169,25 @@ def _plain(value: Any) -> Any:
 
 def write(result: Result) -> None:
     """metrics.zarr, params/ and summary.json."""
-    import orbax.checkpoint as ocp
-
     result.metrics.to_zarr(result.path / "metrics.zarr", mode="w", zarr_format=3, consolidated=False)
     write_json(result.path / "summary.json", result.summary)
+    for index, (group, states) in enumerate(zip(result.plan.groups, result.states, strict=False)):
+        save(result.path / "params" / f"group{index}", group, states)
+
+
+def save(folder: pathlib.Path, group: Group, states: PyTree) -> None:
+    """The parameters of a group's lanes; done when this returns, so the states may then be donated."""
+    import orbax.checkpoint as ocp
+
     with ocp.StandardCheckpointer() as checkpointer:
-        for index, (group, states) in enumerate(zip(result.plan.groups, result.states, strict=False)):
-            folder = (result.path / "params" / f"group{index}").absolute()
-            _, params = group.learner.policy(states.learner)
-            moments = getattr(states.learner, "obs_moments", ())
-            tree = {"params": params, **({"obs_moments": moments._asdict()} if moments else {})}
-            checkpointer.save(folder, tree)
+        checkpointer.save(folder.absolute(), saved(group, states))
+
+
+def saved(group: Group, states: PyTree) -> dict[str, PyTree]:
+    """What is saved of the TrainState of lanes [L]: parameters, and the moments that normalise observations."""
+    moments = getattr(states.learner, "obs_moments", ())
+    params = group.learner.policy(states.learner)[1]
+    return {"params": params, **({"obs_moments": moments._asdict()} if moments else {})}
 
 
 def machine() -> dict[str, Any]:
@@ -190,3 +213,11 @@ def origin(thing: Any) -> str:
         return f"{thing.__module__}:{name_of(thing)} ({inspect.getsourcefile(thing)})"
     except (AttributeError, TypeError):
         return name_of(thing)
+
+
+def spec(thing: Any) -> str | None:
+    """The `module:name` by which another process finds a function again, or None where there is none."""
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", "")
+    found = getattr(sys.modules.get(module), name, None) is thing
+    # What a script defines is found only by running the script, which would train again.
+    return f"{module}:{name}" if found and module != "__main__" else None

@@ -38,6 +38,7 @@ class Plan(NamedTuple):
     groups: list[Group]
     axes: dict[str, list[Any]]  # label -> values, for every setting given as a list
     seeds: list[int]
+    chosen: dict[str, dict[str, Any]]  # "fixed" and "axes", by full name: what `plan` needs to make this again
 
 
 def plan(
@@ -116,7 +117,15 @@ def plan(
         _group(row, env, policy or policies.make, dict(static), fixed, points, known, labels, steps, updates)
         for static, points in groups.items()
     ]
-    return Plan(built, {labels[full]: values for full, values in axes.items()}, numbers)
+    # Defaults too, since a later version may have others; an environment's are the environment's own.
+    defaults = {
+        f"{part}.{name}": value
+        for part in PARTS[1:]
+        for name, value in known[part].items()
+        if f"{part}.{name}" not in axes and (part == "config" or isinstance(value, (int, float, str)))
+    }
+    chosen = {"fixed": {**defaults, **fixed}, "axes": axes}
+    return Plan(built, {labels[full]: values for full, values in axes.items()}, numbers, chosen)
 
 
 def _group(row, env, make_policy, static, fixed, points, known, labels, steps, updates) -> Group:

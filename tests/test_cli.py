@@ -29,15 +29,25 @@ def test_train_writes_the_default_folder_and_prints_a_table(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_loss_and_an_environment_of_ones_own_come_from_a_file(tmp_path):
+def test_a_loss_and_an_environment_of_ones_own_come_from_a_file(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
         "import pgjax.envs\n"
         "def world():\n    return pgjax.envs.make('PolicyProbe-pgjax')\n"
         "def loss(now, batch, *, beta=1.0):\n    return -beta * now.log_prob * batch.advantage, {}\n"
     )
     words = ["train", "a2c", "--env", "mine.py:world", "--loss", "mine.py:loss", "--num-envs", "2", "--out", "here"]
-    assert cli.main([*words, *TINY, "beta=.5,1."]) == 0
+    assert cli.main([*words, "--snapshots", "1", *TINY, "beta=.5,1."]) == 0
     assert len(json.loads((tmp_path / "here" / "summary.json").read_text())["settings"]) == 2
+
+    from pgjax import runs
+
+    monkeypatch.chdir("/")
+    run = runs.load(tmp_path / "here")
+    assert run.updates == [0, 2] and run.axes == {"beta": [0.5, 1.0]}
+    assert run.lane(seed=1, beta=0.5, update=0)[0].max_steps == 10
+    (tmp_path / "mine.py").unlink()
+    with pytest.raises(ValueError, match=r"env: no file '/.*/mine.py'; pass env= to load\(\)"):
+        runs.load(tmp_path / "here")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +65,7 @@ def test_a_loss_and_an_environment_of_ones_own_come_from_a_file(tmp_path):
         (["train", "ppo", "CartPole-v1", "--out", "."], "out: folder '.' exists; choose another or remove it"),
         (["train", "ppo", "CartPole-v1", "--out", "/dev/null/x"], "out: can't make folder '/dev/null/x'"),
         (["train", "ppo", "CartPole-v1", "--steps", "1e3", "--updates", "2"], "give steps or updates, not both"),
+        (["train", "ppo", "CartPole-v1", "--snapshots", "-1"], "snapshots must be 0 or more, got -1"),
         (["train", "ppo", "CartPole-v1", "--steps", "many"], "steps must be a whole number, got 'many'"),
         (["train", "ppo", "CartPole-v1", "--num-envs", "8", "--set", "num_envs=16"], "config.num_envs was given twice"),
         (["train", "ppo", "CartPole-v1", "--set", "clip_eps=-1"], "estimator.clip_eps must lie in [0, inf], got -1"),

@@ -24,7 +24,7 @@ def test_python_examples_run(source, monkeypatch):
 def test_commands_are_valid(command, monkeypatch):
     planned = []
 
-    def plan_only(*arguments, out, command, **options):
+    def plan_only(*arguments, out, command, specs, snapshots, **options):
         planned.append(driver.plan(*arguments, **options))
         raise ValueError("planned")
 

@@ -1,0 +1,278 @@
+"""Estimators, an environment, a policy and its parameters in; a Report on their bias and variance out.
+
+Here programs are compiled and time passes: chunks of whole episodes, each measured on the device and merged
+on the host in float64, so memory doesn't grow with their number.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pgjax import oracle
+from pgjax.policies import has_memory
+from pgjax.types import Env, Policy, PyTree
+from pgjax.variance import decomposition, fit, measure, report, scores
+from pgjax.variance.grid import ScoreFunction, named
+from pgjax.variance.measure import Inputs, Plugs, Sampler, Setup
+from pgjax.variance.stream import Program
+from pgjax.variance.weights import Fitted, Tables
+
+# The estimator that stands for the true gradient where none is known exactly.
+REFERENCE = ScoreFunction(baseline="value")
+_CHUNK_BYTES = 128e6
+
+
+def compare(
+    estimators: Any, env: Env, policy: Policy, params: PyTree, *, behaviour: PyTree = None, seed: int = 0, **options
+) -> report.Report:
+    """Measure estimators of the gradient of the discounted return J, all on the same episodes.
+
+    Args:
+      estimators: names of `grid.ESTIMATORS`, or name -> one of: a ScoreFunction; `Plugs(advantage,
+        estimator)`, any EstimatorFn; a bare `gradient(key, params)`, or `Sampler(gradient, batch)`.
+      params: where the gradient is taken.
+      behaviour: the parameters that act; by default `params`.
+      seed: of everything that is drawn.
+      options: see `laboratory`.
+    """
+    return laboratory(estimators, env, policy, params, **options)(params, behaviour, seed)
+
+
+def laboratory(
+    estimators: Any,
+    env: Env,
+    policy: Policy,
+    params: PyTree,
+    *,
+    discount: float = 0.99,
+    episodes: int = 4096,
+    batch: tuple[int, ...] = (1, 4, 16, 64, 256),
+    reference_episodes: int | None = None,
+    pilot: int = 512,
+    damping: float = 1e-3,
+    states: int = 0,
+    timing: bool = False,
+    devices: Any = None,
+    progress: Callable[[str, float], None] = lambda stage, share: None,
+) -> Callable[..., report.Report]:
+    """`measure(params, behaviour=None, seed=0) -> Report`, compiled once for all parameters of the same shapes.
+
+    Args:
+      discount: gamma of J, the expected discounted return within the time limit.
+      episodes: how many are measured, rounded up to whole chunks; the report says how many it were.
+      batch: batch sizes of the curves, each dividing the next; 8 of the largest at least.
+      reference_episodes: of the reference, where J's gradient isn't known exactly; by default 4 x episodes.
+        It is REFERENCE, on its own episodes, and its error is part of every error bar.
+      pilot: episodes to which baselines and the Fisher matrix are fitted, apart from those measured.
+      damping: of the Fisher matrix, in units of its mean diagonal.
+      states: states from which the decomposition of Tucker et al. (2018) branches; 0 leaves it out.
+      timing: time each estimator by itself.
+      progress: called with a stage's name and the share of it that is done.
+
+    Raises:
+      ValueError: for estimators that can't be had here, and sizes that don't fit, before anything runs.
+    """
+    chosen = _estimators(estimators)
+    mdp = _enumerable(env, discount)
+    _check(chosen, env, policy, mdp, discount)
+    levels, total = _levels(chosen, batch, episodes)
+    where = _layout(env, policy, params)
+    devices = list(jax.devices() if devices is None else devices)
+    size = sum(where.sizes)
+    natural = any(isinstance(e, ScoreFunction) and e.precondition == "natural" for e in chosen.values())
+    if natural and size > 8192:
+        raise ValueError(f"precondition='natural' inverts a matrix of {size} x {size}; 8192 parameters are the limit")
+    chunk = _chunk(levels, total, size * len(chosen), len(devices), [e.batch for e in chosen.values()])
+    total = math.ceil(total / (chunk * len(devices))) * chunk * len(devices)
+    ahead = any(isinstance(e, ScoreFunction) and e.returns == "all_action" for e in chosen.values())
+    setup = Setup(chosen, env, policy, where, levels, chunk, ahead)
+    rows = {name: e for name, e in chosen.items() if isinstance(e, ScoreFunction)}
+    alone = Setup(
+        {"reference": REFERENCE}, env, policy, where, (1,), _chunk((1, 4, 16, 64), total, size, 1, [1]), False
+    )
+    run = Program(setup, devices)
+    refer = Program(alone, devices)
+    timers = {name: Program(setup._replace(estimators={name: e}), devices[:1]) for name, e in chosen.items()}
+    num_states = env.observation_space.n if not hasattr(env.observation_space, "low") else 1
+    pilot_size = max(n for n in range(1, 65) if pilot % n == 0)
+
+    @jax.jit
+    def fit_chunk(key, behaviour, params, tables, gamma):
+        trajectory, _ = measure.sample(setup._replace(has_states=False, chunk=pilot_size), key, behaviour)
+        return fit.sums(rows, policy, params, trajectory, tables, gamma, where, num_states)
+
+    branch_rows = {name: row for name, row in rows.items() if states and _splits(row)}
+
+    @jax.jit
+    def branch(key, inputs):
+        return decomposition.decompose(
+            key, branch_rows, env, policy, inputs.params, inputs.fitted, inputs.tables, inputs.discount, where
+        )
+
+    def measured(params: PyTree, behaviour: PyTree = None, seed: int = 0) -> report.Report:
+        on_policy = behaviour is None
+        behaviour = params if on_policy else behaviour
+        stages = ("pilot", "reference", "main", "branch", "time")
+        keys = dict(zip(stages, jax.random.split(jax.random.key(seed), len(stages)), strict=True))
+        gamma = jnp.float32(discount)
+        truth, tables = _truth(mdp, policy, params, where)
+        sums = None
+        if any(fit.needs_pilot(row) for row in rows.values()):
+            for i in range(pilot // pilot_size):
+                found = fit_chunk(jax.random.fold_in(keys["pilot"], i), behaviour, params, tables, gamma)
+                found = jax.tree.map(lambda x: np.asarray(x, np.float64), found)
+                sums = found if sums is None else jax.tree.map(np.add, sums, found)
+                progress("pilot", (i + 1) * pilot_size / pilot)
+        fitted = fit.fitted(rows, sums) if sums else {name: Fitted.none() for name in rows}
+        inverse = jnp.asarray(fit.inverse_fisher(sums, damping), jnp.float32) if natural else None
+
+        reference = None
+        if truth is None:
+            zero = jnp.zeros(size)
+            inputs = Inputs(params, params, gamma, {"reference": Fitted.none()}, None, zero[None], zero, None)
+            wanted = reference_episodes or 4 * total
+            reference = refer(keys["reference"], inputs, wanted, lambda s: progress("reference", s))
+            truth = reference.mean[0]
+        ascent = jnp.asarray(truth, jnp.float32)
+        target = {name: np.asarray(truth) for name in chosen}
+        if natural:
+            moved = np.asarray(inverse, np.float64) @ truth
+            target |= {name: moved for name, row in rows.items() if row.precondition == "natural"}
+        stacked = jnp.asarray(np.stack(list(target.values())), jnp.float32)
+        inputs = Inputs(params, behaviour, gamma, fitted, tables, stacked, ascent, inverse)
+        began = time.perf_counter()
+        stream = run(keys["main"], inputs, total, lambda s: progress("episodes", s))
+        seconds = time.perf_counter() - began
+        parts = None
+        if branch_rows:
+            if not on_policy:
+                raise ValueError("states: the decomposition is of estimators on policy; leave behaviour out")
+            calls = math.ceil(states / 64)
+            found = []
+            for i in range(calls):
+                found.append(jax.tree.map(np.asarray, branch(jax.random.fold_in(keys["branch"], i), inputs)))
+                progress("decomposition", (i + 1) / calls)
+            parts = decomposition.merge(found)
+        times = {}
+        for i, (name, program) in enumerate(timers.items() if timing else ()):
+            times[name] = program.seconds(keys["time"], inputs, list(chosen).index(name))
+            progress("timing", (i + 1) / len(timers))
+        exact = None
+        return report.build(
+            setup,
+            stream,
+            np.asarray(inputs.target, np.float64),
+            truth,
+            reference,
+            parts,
+            times,
+            exact,
+            discount=discount,
+            seed=seed,
+            on_policy=on_policy,
+            seconds=seconds,
+        )
+
+    return measured
+
+
+def _estimators(given: Any) -> dict[str, measure.Estimator]:
+    """Name -> estimator, whatever way they were given."""
+    if isinstance(given, str) or not hasattr(given, "__iter__"):
+        raise TypeError(f"estimators must be a list of names or a dict, got {given!r}")
+    pairs = given.items() if isinstance(given, dict) else [(name, name) for name in given]
+    chosen = {}
+    for name, one in pairs:
+        if name in chosen:
+            raise ValueError(f"estimators: {name!r} was given twice")
+        if isinstance(one, str):
+            one = named(one)
+        elif callable(one) and not isinstance(one, (Plugs, Sampler)):
+            one = Sampler(one)
+        if not isinstance(one, (ScoreFunction, Plugs, Sampler)):
+            raise TypeError(
+                f"estimator {name!r} must be a name, a ScoreFunction, Plugs(advantage, estimator), or a function "
+                f"gradient(key, params); got {one!r}"
+            )
+        if one.batch < 1:
+            raise ValueError(f"estimator {name!r}: batch must be 1 or more, got {one.batch}")
+        chosen[name] = one
+    if not chosen:
+        raise ValueError("estimators: none was given")
+    return chosen
+
+
+def _enumerable(env: Env, discount: float) -> oracle.MDP | None:
+    """The world's tables where it has any: then the truth is known exactly."""
+    try:
+        return oracle.from_env(env, discount)
+    except ValueError:
+        return None
+
+
+def _check(chosen: dict[str, measure.Estimator], env: Env, policy: Policy, mdp: Any, discount: float) -> None:
+    if not 0 <= discount <= 1:
+        raise ValueError(f"discount must lie in [0, 1], got {discount}")
+    for name, row in chosen.items():
+        if not isinstance(row, ScoreFunction):
+            continue
+        if row.critic == "exact" and mdp is None:
+            raise ValueError(f"estimator {name!r} needs exact values, and the environment is no TabularMDP")
+        if row.returns == "all_action" and hasattr(env.action_space, "low"):
+            raise ValueError(f"estimator {name!r} sums over actions, and the action space is {env.action_space!r}")
+        if row.baseline == "optimal_state" and hasattr(env.observation_space, "low"):
+            raise ValueError(f"estimator {name!r} has a baseline per state, and states are {env.observation_space!r}")
+        steps = row.baseline.startswith("optimal") or row.precondition == "natural" or row.returns == "all_action"
+        if steps and has_memory(policy):
+            raise ValueError(f"estimator {name!r} looks at single steps, and the policy has a memory")
+
+
+def _levels(chosen: dict[str, measure.Estimator], batch: Any, episodes: int) -> tuple[tuple[int, ...], int]:
+    sizes = sorted({1, *batch, *(e.batch for e in chosen.values())})
+    if any(not isinstance(n, (int, np.integer)) or n < 1 for n in batch):
+        raise ValueError(f"batch must be whole numbers of 1 or more, got {batch}")
+    for small, large in zip(sizes[:-1], sizes[1:], strict=True):
+        if large % small:
+            raise ValueError(f"batch: each size must divide the next, got {', '.join(map(str, sizes))}")
+    if episodes < 8 * sizes[-1]:
+        raise ValueError(
+            f"episodes={episodes} makes fewer than 8 batches of {sizes[-1]}; "
+            f"take {8 * sizes[-1]} episodes or more, or smaller batches"
+        )
+    return tuple(sizes), math.ceil(episodes / sizes[-1]) * sizes[-1]
+
+
+def _chunk(levels: tuple[int, ...], total: int, numbers: int, devices: int, batches: list[int]) -> int:
+    """The largest level whose gradients fit, and that leaves folds enough; estimates are never split."""
+    least = max(batches)
+    fits = [n for n in levels if n * numbers * 4 <= _CHUNK_BYTES and n * devices * 16 <= total and n >= least]
+    return max(fits, default=least)
+
+
+def _layout(env: Env, policy: Policy, params: PyTree) -> scores.Layout:
+    def example(key):
+        return measure.rollout.episodes(key, env, policy, params, 1, 1)[0]
+
+    shapes = jax.eval_shape(example, jax.random.key(0))
+    return scores.layout(policy, params, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
+
+
+def _truth(mdp: Any, policy: Policy, params: PyTree, where: scores.Layout) -> tuple[np.ndarray | None, Tables | None]:
+    """The gradient of J [P], float64, and exact values, where the world can be enumerated."""
+    if mdp is None:
+        return None, None
+    values = oracle.values(mdp, oracle.probabilities(policy, params, len(mdp.start)))
+    _, gradient = oracle.gradient(mdp, policy, params)
+    flat = [np.ravel(x) for x in jax.tree.leaves(gradient)]
+    tables = Tables(jnp.asarray(values.value, jnp.float32), jnp.asarray(values.action_value, jnp.float32))
+    return np.concatenate([flat[i] for i in where.leaves]), tables
+
+
+def _splits(row: ScoreFunction) -> bool:
+    """Whether the decomposition into trajectory, action and state has a meaning for the row."""
+    return row.batch == 1 and row.returns != "all_action" and (row.surrogate, row.precondition) == ("score", "none")

@@ -1,0 +1,143 @@
+"""A measurement's setup and inputs in; what all its chunks of episodes came to out.
+
+Each chunk is measured on a device, and merged on the host in float64: memory doesn't grow with their
+number, and nothing is squared before its centre was taken off.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from pgjax.variance import measure, statistics
+from pgjax.variance.measure import Inputs, Setup
+
+FOLDS = 32  # parts of the sample for jackknife errors and the test of bias
+
+
+class Stream(NamedTuple):
+    """What all chunks came to, in float64 on the host."""
+
+    levels: dict[int, Any]
+    parameters: dict[str, Any]
+    metrics: dict[str, Any]
+    folds: np.ndarray  # [F, K, P] mean gradient of each fold
+    errors: np.ndarray  # [F, K] mean squared deviation of single estimates from their targets
+    lengths: np.ndarray  # [F]
+    counts: np.ndarray  # [F] episodes
+    episodes: int
+
+    @property
+    def mean(self) -> np.ndarray:
+        """[K, P]"""
+        return np.einsum("f,fkp->kp", self.counts, self.folds) / self.counts.sum()
+
+
+class Program:
+    """The compiled chunk of a setup: one on each device, the same program whatever their number."""
+
+    def __init__(self, setup: Setup, devices: list):
+        self.setup, self.devices = setup, devices
+        mesh, each = Mesh(np.array(devices), ("chunk",)), PartitionSpec("chunk")
+        self._put = functools.partial(jax.device_put, device=jax.sharding.NamedSharding(mesh, each))
+
+        def over(function, specs):
+            # What every device has for itself, and no gradient is summed over them.
+            def one(*args):
+                alone = [jax.tree.map(lambda x: x[0], a) for a in args]
+                return jax.tree.map(lambda x: x[None], function(*alone))
+
+            return jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=each, check_vma=False)
+
+        def sample(key, behaviour):
+            trajectory, states = measure.sample(setup, key, behaviour)
+            return trajectory, states, jnp.sum(trajectory.mask, axis=0).max()
+
+        self._sample = jax.jit(over(sample, (each, each)))
+
+        @functools.partial(jax.jit, static_argnums=4)
+        def measured(key, inputs, trajectory, states, steps):
+            def one(key, inputs, trajectory, states):
+                memory = trajectory.memory
+                trajectory, states = jax.tree.map(lambda x: x[:steps], (trajectory._replace(memory=()), states))
+                return measure.measure(setup, key, inputs, trajectory._replace(memory=memory), states)
+
+            return over(one, (each, each, each, each))(key, inputs, trajectory, states)
+
+        self._measure = measured
+        self._level = jax.jit(lambda x, target, ascent: statistics.moments(statistics.statistics(x, target, ascent)))
+
+    def _round(self, key, inputs):
+        """One chunk on every device; [D, ...]."""
+        keys = self._put(jax.random.split(key, len(self.devices)))
+        pairs = jax.vmap(jax.random.split)(keys)
+        trajectory, states, longest = self._sample(self._put(pairs[:, 0]), inputs.behaviour)
+        horizon = trajectory.mask.shape[1]
+        # Few lengths, so that few programs are compiled; steps behind every episode's end are cut off.
+        fitting = [n for n in {_four(horizon / 16), _four(horizon / 4)} if n >= int(longest.max()) and n < horizon]
+        return self._measure(self._put(pairs[:, 1]), inputs, trajectory, states, min(fitting, default=horizon))
+
+    def _replicate(self, inputs: Inputs) -> Inputs:
+        count = len(self.devices)
+        return self._put(jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x))), inputs))
+
+    def __call__(self, key, inputs: Inputs, episodes: int, progress: Callable[[float], None]) -> Stream:
+        setup, chunk = self.setup, self.setup.chunk
+        rounds = math.ceil(episodes / (chunk * len(self.devices)))
+        above = [level for level in setup.levels if level > chunk]
+        waiting: dict[int, list] = {level: [] for level in above}
+        total, folds = None, []
+        number = min(FOLDS, rounds * len(self.devices))
+        spread = self._replicate(inputs)
+        done = 0
+        for i in range(rounds):
+            found = jax.tree.map(np.asarray, self._round(jax.random.fold_in(key, i), spread))
+            for d in range(len(self.devices)):
+                one = jax.tree.map(lambda x: x[d], found)  # noqa: B023
+                mean = one.pop("mean")
+                errors = np.stack([one["parameters"][name]["error"]["mean"] for name in setup.estimators])
+                fold = (mean.astype(np.float64), errors.astype(np.float64), float(one["metrics"]["length"]["mean"]), 1)
+                if done < number:
+                    folds.append(fold)
+                else:
+                    folds[done % number] = tuple(a + b for a, b in zip(folds[done % number], fold, strict=True))
+                done += 1
+                for level, values in waiting.items():
+                    values.append(mean)
+                    if len(values) * chunk == level:
+                        averaged = np.mean(values, axis=0)[None]
+                        one["levels"][level] = self._level(averaged, inputs.target, inputs.ascent)
+                        values.clear()
+                total = one if total is None else _merged(total, one)
+            progress((i + 1) / rounds)
+        counts = np.array([f[3] for f in folds], float)
+        averaged = [np.stack([f[j] / f[3] for f in folds]) for j in range(3)]
+        return Stream(total["levels"], total["parameters"], total["metrics"], *averaged, counts * chunk, done * chunk)
+
+    def seconds(self, key, inputs: Inputs, index: int, repeats: int = 3) -> float:
+        """Seconds of one episode, sampled and made a gradient: the best of some repeats."""
+        inputs = self._replicate(inputs._replace(target=inputs.target[index : index + 1]))
+        best = math.inf
+        for i in range(repeats + 1):  # the first compiles
+            began = time.perf_counter()
+            jax.block_until_ready(self._round(jax.random.fold_in(key, i), inputs))
+            best = best if i == 0 else min(best, time.perf_counter() - began)
+        return best / self.setup.chunk
+
+
+def _four(steps: float) -> int:
+    return max(4, 4 * math.ceil(steps / 4))
+
+
+def _merged(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    out = {name: statistics.merge(a[name], b[name]) for name in ("parameters", "metrics")}
+    levels = {
+        level: statistics.merge(a["levels"][level], x) for level, x in b["levels"].items() if level in a["levels"]
+    }
+    return {**out, "levels": {**a["levels"], **b["levels"], **levels}}
