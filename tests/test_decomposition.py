@@ -198,6 +198,20 @@ def test_a_jackknife_by_deletion_gives_the_same_standard_errors():
     np.testing.assert_allclose([found[term][1] for term in TERMS], expected, rtol=1e-9)
 
 
+def test_the_squared_mean_is_taken_over_pairs_of_different_states():
+    g = np.random.default_rng(0)
+    y, length, square = g.normal(1.0, 1.0, (5, 3)), np.array([1.0, 3.0, 2.0, 2.0, 5.0]), g.random(5)
+    terms = decomposition.Terms(length, square, square, square, np.sum(y**2, axis=1), length[:, None] * y)
+    product = (length[:, None] * y) @ (length[:, None] * y).T / np.mean(length) ** 2
+    pairs = np.mean([product[i, j] for i in range(5) for j in range(5) if i != j])
+    found = decomposition.merge([{"mine": terms}])["mine"]["state"][0]
+    assert np.isclose(found, np.average(square, weights=length) - pairs)
+    # With equal lengths and no noise within a state, that is the unbiased sample variance.
+    equal = terms._replace(length=np.full(5, 3.0), square=terms.norm, vector=3.0 * y)
+    found = decomposition.merge([{"mine": equal}])["mine"]["state"][0]
+    assert np.isclose(found, np.trace(np.cov(y.T)))
+
+
 class Clockless(NamedTuple):
     """A world whose state doesn't know the time, and whose limit only the runner keeps."""
 
@@ -257,9 +271,12 @@ def test_a_network_with_continuous_actions_is_decomposed():
     params, rows = policy.init(jax.random.key(1)), {"gae": ScoreFunction(returns="gae")}
     where, fitted = layout(env, policy, params), {"gae": Fitted.none()}
     found = jax.jit(
-        lambda key: decomposition.decompose(key, rows, env, policy, params, fitted, None, 0.9, where, states=32)
+        lambda key: decomposition.decompose(key, rows, env, policy, params, fitted, None, 0.9, where, states=16)
     )(jax.random.key(0))
-    assert found["gae"].vector.shape == (16, sum(where.sizes))
+    terms = found["gae"]
+    assert terms.vector.shape == (16, sum(where.sizes))
+    # One state in each group: its vector is its own.
+    np.testing.assert_allclose(np.sum(terms.vector**2, axis=1), terms.length**2 * terms.norm, rtol=1e-4)
     for value, error in decomposition.merge([found])["gae"].values():
         assert np.isfinite(value) and error > 0
 

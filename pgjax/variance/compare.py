@@ -13,18 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import oracle
-from pgjax.policies import has_memory
-from pgjax.types import Env, Policy, PyTree
-from pgjax.variance import decomposition, fit, measure, report, scores
-from pgjax.variance.grid import ScoreFunction, named
-from pgjax.variance.measure import Inputs, Plugs, Sampler, Setup
+from pgjax import oracle, rollout
+from pgjax.types import Env, Policy, PyTree, Trajectory
+from pgjax.variance import checks, decomposition, exact, fit, measure, report, scores
+from pgjax.variance.grid import ScoreFunction
+from pgjax.variance.measure import Inputs, Setup
 from pgjax.variance.stream import Program
 from pgjax.variance.weights import Fitted, Tables
 
 # The estimator that stands for the true gradient where none is known exactly.
 REFERENCE = ScoreFunction(baseline="value")
-_CHUNK_BYTES = 128e6
 
 
 def compare(
@@ -38,12 +36,12 @@ def compare(
       params: where the gradient is taken.
       behaviour: the parameters that act; by default `params`.
       seed: of everything that is drawn.
-      options: see `laboratory`.
+      options: see `prepare`.
     """
-    return laboratory(estimators, env, policy, params, **options)(params, behaviour, seed)
+    return prepare(estimators, env, policy, params, **options)(params, behaviour, seed)
 
 
-def laboratory(
+def prepare(
     estimators: Any,
     env: Env,
     policy: Policy,
@@ -77,23 +75,23 @@ def laboratory(
     Raises:
       ValueError: for estimators that can't be had here, and sizes that don't fit, before anything runs.
     """
-    chosen = _estimators(estimators)
-    mdp = _enumerable(env, discount)
-    _check(chosen, env, policy, mdp, discount)
-    levels, total = _levels(chosen, batch, episodes)
-    where = _layout(env, policy, params)
+    chosen = checks.named_estimators(estimators)
+    mdp = checks.enumerable(env, discount)
+    checks.possible(chosen, env, policy, mdp, discount)
+    levels, total = checks.levels(chosen, batch, episodes)
+    where = scores.layout(policy, params, _example(env, policy, params))
     devices = list(jax.devices() if devices is None else devices)
     size = sum(where.sizes)
     natural = any(isinstance(e, ScoreFunction) and e.precondition == "natural" for e in chosen.values())
     if natural and size > 8192:
         raise ValueError(f"precondition='natural' inverts a matrix of {size} x {size}; 8192 parameters are the limit")
-    chunk = _chunk(levels, total, size * len(chosen), len(devices), [e.batch for e in chosen.values()])
+    chunk = checks.chunk(levels, total, size * len(chosen), len(devices), [e.batch for e in chosen.values()])
     total = math.ceil(total / (chunk * len(devices))) * chunk * len(devices)
     ahead = any(isinstance(e, ScoreFunction) and e.returns == "all_action" for e in chosen.values())
     setup = Setup(chosen, env, policy, where, levels, chunk, ahead)
     rows = {name: e for name, e in chosen.items() if isinstance(e, ScoreFunction)}
     alone = Setup(
-        {"reference": REFERENCE}, env, policy, where, (1,), _chunk((1, 4, 16, 64), total, size, 1, [1]), False
+        {"reference": REFERENCE}, env, policy, where, (1,), checks.chunk((1, 4, 16, 64), total, size, 1, [1]), False
     )
     run = Program(setup, devices)
     refer = Program(alone, devices)
@@ -148,7 +146,7 @@ def laboratory(
         began = time.perf_counter()
         stream = run(keys["main"], inputs, total, lambda s: progress("episodes", s))
         seconds = time.perf_counter() - began
-        parts = None
+        parts = {}
         if branch_rows:
             if not on_policy:
                 raise ValueError("states: the decomposition is of estimators on policy; leave behaviour out")
@@ -162,104 +160,32 @@ def laboratory(
         for i, (name, program) in enumerate(timers.items() if timing else ()):
             times[name] = program.seconds(keys["time"], inputs, list(chosen).index(name))
             progress("timing", (i + 1) / len(timers))
-        exact = None
-        return report.build(
-            setup,
-            stream,
-            np.asarray(inputs.target, np.float64),
-            truth,
-            reference,
-            parts,
-            times,
-            exact,
-            discount=discount,
-            seed=seed,
-            on_policy=on_policy,
-            seconds=seconds,
-        )
+        moved = {n: np.asarray(inverse, np.float64) for n, row in rows.items() if row.precondition == "natural"}
+        found = {}
+        if mdp is not None:
+            world = _world(mdp, env, policy, params, behaviour, where)
+            for name, row in rows.items():
+                seen = world if row.precondition == "none" else world._replace(scores=world.scores @ moved[name])
+                if (moments := exact.moments(row, seen, fitted[name])) is not None:
+                    found[name] = moments
+        facts = {
+            "discount": discount,
+            "seed": seed,
+            "on_policy": on_policy,
+            "batch": list(levels),
+            "measure_seconds": seconds,
+            "devices": len(devices),
+        }
+        goal = np.asarray(stacked, np.float64)
+        return report.build(setup, stream, goal, truth, reference, moved, parts, times, found, facts)
 
     return measured
 
 
-def _estimators(given: Any) -> dict[str, measure.Estimator]:
-    """Name -> estimator, whatever way they were given."""
-    if isinstance(given, str) or not hasattr(given, "__iter__"):
-        raise TypeError(f"estimators must be a list of names or a dict, got {given!r}")
-    pairs = given.items() if isinstance(given, dict) else [(name, name) for name in given]
-    chosen = {}
-    for name, one in pairs:
-        if name in chosen:
-            raise ValueError(f"estimators: {name!r} was given twice")
-        if isinstance(one, str):
-            one = named(one)
-        elif callable(one) and not isinstance(one, (Plugs, Sampler)):
-            one = Sampler(one)
-        if not isinstance(one, (ScoreFunction, Plugs, Sampler)):
-            raise TypeError(
-                f"estimator {name!r} must be a name, a ScoreFunction, Plugs(advantage, estimator), or a function "
-                f"gradient(key, params); got {one!r}"
-            )
-        if one.batch < 1:
-            raise ValueError(f"estimator {name!r}: batch must be 1 or more, got {one.batch}")
-        chosen[name] = one
-    if not chosen:
-        raise ValueError("estimators: none was given")
-    return chosen
-
-
-def _enumerable(env: Env, discount: float) -> oracle.MDP | None:
-    """The world's tables where it has any: then the truth is known exactly."""
-    try:
-        return oracle.from_env(env, discount)
-    except ValueError:
-        return None
-
-
-def _check(chosen: dict[str, measure.Estimator], env: Env, policy: Policy, mdp: Any, discount: float) -> None:
-    if not 0 <= discount <= 1:
-        raise ValueError(f"discount must lie in [0, 1], got {discount}")
-    for name, row in chosen.items():
-        if not isinstance(row, ScoreFunction):
-            continue
-        if row.critic == "exact" and mdp is None:
-            raise ValueError(f"estimator {name!r} needs exact values, and the environment is no TabularMDP")
-        if row.returns == "all_action" and hasattr(env.action_space, "low"):
-            raise ValueError(f"estimator {name!r} sums over actions, and the action space is {env.action_space!r}")
-        if row.baseline == "optimal_state" and hasattr(env.observation_space, "low"):
-            raise ValueError(f"estimator {name!r} has a baseline per state, and states are {env.observation_space!r}")
-        steps = row.baseline.startswith("optimal") or row.precondition == "natural" or row.returns == "all_action"
-        if steps and has_memory(policy):
-            raise ValueError(f"estimator {name!r} looks at single steps, and the policy has a memory")
-
-
-def _levels(chosen: dict[str, measure.Estimator], batch: Any, episodes: int) -> tuple[tuple[int, ...], int]:
-    sizes = sorted({1, *batch, *(e.batch for e in chosen.values())})
-    if any(not isinstance(n, (int, np.integer)) or n < 1 for n in batch):
-        raise ValueError(f"batch must be whole numbers of 1 or more, got {batch}")
-    for small, large in zip(sizes[:-1], sizes[1:], strict=True):
-        if large % small:
-            raise ValueError(f"batch: each size must divide the next, got {', '.join(map(str, sizes))}")
-    if episodes < 8 * sizes[-1]:
-        raise ValueError(
-            f"episodes={episodes} makes fewer than 8 batches of {sizes[-1]}; "
-            f"take {8 * sizes[-1]} episodes or more, or smaller batches"
-        )
-    return tuple(sizes), math.ceil(episodes / sizes[-1]) * sizes[-1]
-
-
-def _chunk(levels: tuple[int, ...], total: int, numbers: int, devices: int, batches: list[int]) -> int:
-    """The largest level whose gradients fit, and that leaves folds enough; estimates are never split."""
-    least = max(batches)
-    fits = [n for n in levels if n * numbers * 4 <= _CHUNK_BYTES and n * devices * 16 <= total and n >= least]
-    return max(fits, default=least)
-
-
-def _layout(env: Env, policy: Policy, params: PyTree) -> scores.Layout:
-    def example(key):
-        return measure.rollout.episodes(key, env, policy, params, 1, 1)[0]
-
-    shapes = jax.eval_shape(example, jax.random.key(0))
-    return scores.layout(policy, params, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
+def _example(env: Env, policy: Policy, params: PyTree) -> Trajectory:
+    """Zeros like one step of one episode."""
+    one = jax.eval_shape(lambda key: rollout.episodes(key, env, policy, params, 1, 1)[0], jax.random.key(0))
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), one)
 
 
 def _truth(mdp: Any, policy: Policy, params: PyTree, where: scores.Layout) -> tuple[np.ndarray | None, Tables | None]:
@@ -271,6 +197,20 @@ def _truth(mdp: Any, policy: Policy, params: PyTree, where: scores.Layout) -> tu
     flat = [np.ravel(x) for x in jax.tree.leaves(gradient)]
     tables = Tables(jnp.asarray(values.value, jnp.float32), jnp.asarray(values.action_value, jnp.float32))
     return np.concatenate([flat[i] for i in where.leaves]), tables
+
+
+def _world(mdp: Any, env: Env, policy: Policy, params: PyTree, behaviour: PyTree, where: scores.Layout) -> exact.World:
+    states = len(mdp.start)
+    columns = np.split(np.arange(sum(np.size(x) for x in jax.tree.leaves(params))), _ends(params))
+    kept = np.concatenate([columns[i] for i in where.leaves])
+    pi, acting = (oracle.probabilities(policy, p, states) for p in (params, behaviour))
+    rows = jax.tree.map(lambda x: jnp.zeros((1, states, *x.shape[2:]), x.dtype), _example(env, policy, params))
+    value = policy.evaluate(params, rows._replace(obs=jnp.arange(states)[None])).value[0]
+    return exact.World(mdp, pi, acting, np.asarray(value, np.float64), oracle.scores(policy, params, states)[..., kept])
+
+
+def _ends(params: PyTree) -> np.ndarray:
+    return np.cumsum([np.size(x) for x in jax.tree.leaves(params)])[:-1]
 
 
 def _splits(row: ScoreFunction) -> bool:

@@ -18,8 +18,11 @@ from pgjax.variance.weights import Fitted, Tables, critic, returned, weights
 
 def needs_pilot(row: ScoreFunction) -> bool:
     """Whether any number of the row comes from a pilot."""
-    fitted = row.baseline in ("constant", "running_mean", "time") or row.baseline.startswith("optimal")
-    return fitted or row.precondition == "natural"
+    return _is_fitted(row) or row.precondition == "natural"
+
+
+def _is_fitted(row: ScoreFunction) -> bool:
+    return row.baseline in ("constant", "running_mean", "time") or row.baseline.startswith("optimal")
 
 
 def sums(
@@ -44,11 +47,13 @@ def sums(
     if any(row.precondition == "natural" for row in rows.values()):
         found["fisher"] = _fisher(policy, params, trajectory, where)
     for name, row in rows.items():
+        if not _is_fitted(row):
+            continue
         bare = dataclasses.replace(row, baseline="none", normalize="none", batch=0)
         seen = critic(bare, trajectory, now, tables)
         if row.baseline in ("constant", "running_mean", "time"):
             found[name] = {"sum": jnp.sum(returned(bare, trajectory, seen, discount) * mask, axis=1)}
-        elif row.baseline.startswith("optimal"):
+        else:
             plain = weights(bare, trajectory, seen, Fitted.none(), discount)
             factor = mask * (discount**trajectory.time if row.gamma_t and row.returns != "full" else 1.0)
             product, square = _products(policy, params, trajectory, plain, factor, where)

@@ -90,6 +90,8 @@ class Program:
     def __call__(self, key, inputs: Inputs, episodes: int, progress: Callable[[float], None]) -> Stream:
         setup, chunk = self.setup, self.setup.chunk
         rounds = math.ceil(episodes / (chunk * len(self.devices)))
+        while rounds * len(self.devices) > FOLDS and rounds * len(self.devices) % FOLDS:
+            rounds += 1  # so that folds are of equal size
         above = [level for level in setup.levels if level > chunk]
         waiting: dict[int, list] = {level: [] for level in above}
         total, folds = None, []

@@ -1,0 +1,87 @@
+"""What the user asked to compare in; estimators, batch sizes and a chunk that fit, or one clear line, out."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from pgjax import oracle
+from pgjax.policies import has_memory
+from pgjax.types import Env, Policy
+from pgjax.variance.grid import ScoreFunction, named
+from pgjax.variance.measure import Estimator, Plugs, Sampler
+
+CHUNK_BYTES = 128e6  # of one chunk's gradients
+
+
+def named_estimators(given: Any) -> dict[str, Estimator]:
+    """Name -> estimator, whatever way they were given."""
+    if isinstance(given, str) or not hasattr(given, "__iter__"):
+        raise TypeError(f"estimators must be a list of names or a dict, got {given!r}")
+    pairs = given.items() if isinstance(given, dict) else [(name, name) for name in given]
+    chosen = {}
+    for name, one in pairs:
+        if name in chosen:
+            raise ValueError(f"estimators: {name!r} was given twice")
+        if isinstance(one, str):
+            one = named(one)
+        elif callable(one) and not isinstance(one, (Plugs, Sampler)):
+            one = Sampler(one)
+        if not isinstance(one, (ScoreFunction, Plugs, Sampler)):
+            raise TypeError(
+                f"estimator {name!r} must be a name, a ScoreFunction, Plugs(advantage, estimator), or a function "
+                f"gradient(key, params); got {one!r}"
+            )
+        if one.batch < 1:
+            raise ValueError(f"estimator {name!r}: batch must be 1 or more, got {one.batch}")
+        chosen[name] = one
+    if not chosen:
+        raise ValueError("estimators: none was given")
+    return chosen
+
+
+def enumerable(env: Env, discount: float) -> oracle.MDP | None:
+    """The world's tables where it has any: then the truth is known exactly."""
+    try:
+        return oracle.from_env(env, discount)
+    except ValueError:
+        return None
+
+
+def possible(chosen: dict[str, Estimator], env: Env, policy: Policy, mdp: Any, discount: float) -> None:
+    if not 0 <= discount <= 1:
+        raise ValueError(f"discount must lie in [0, 1], got {discount}")
+    for name, row in chosen.items():
+        if not isinstance(row, ScoreFunction):
+            continue
+        if row.critic == "exact" and mdp is None:
+            raise ValueError(f"estimator {name!r} needs exact values, and the environment is no TabularMDP")
+        if row.returns == "all_action" and hasattr(env.action_space, "low"):
+            raise ValueError(f"estimator {name!r} sums over actions, and the action space is {env.action_space!r}")
+        if row.baseline == "optimal_state" and hasattr(env.observation_space, "low"):
+            raise ValueError(f"estimator {name!r} has a baseline per state, and states are {env.observation_space!r}")
+        steps = row.baseline.startswith("optimal") or row.precondition == "natural" or row.returns == "all_action"
+        if steps and has_memory(policy):
+            raise ValueError(f"estimator {name!r} looks at single steps, and the policy has a memory")
+
+
+def levels(chosen: dict[str, Estimator], batch: Any, episodes: int) -> tuple[tuple[int, ...], int]:
+    sizes = sorted({1, *batch, *(e.batch for e in chosen.values())})
+    if any(not isinstance(n, (int, np.integer)) or n < 1 for n in batch):
+        raise ValueError(f"batch must be whole numbers of 1 or more, got {batch}")
+    for small, large in zip(sizes[:-1], sizes[1:], strict=True):
+        if large % small:
+            raise ValueError(f"batch: each size must divide the next, got {', '.join(map(str, sizes))}")
+    if episodes < 8 * sizes[-1]:
+        raise ValueError(
+            f"episodes={episodes} makes fewer than 8 batches of {sizes[-1]}; "
+            f"take {8 * sizes[-1]} episodes or more, or smaller batches"
+        )
+    return tuple(sizes), math.ceil(episodes / sizes[-1]) * sizes[-1]
+
+
+def chunk(levels: tuple[int, ...], total: int, numbers: int, devices: int, batches: list[int]) -> int:
+    """The largest level whose gradients fit, and that leaves folds enough; estimates are never split."""
+    least = max(batches)
+    fits = [n for n in levels if n * numbers * 4 <= CHUNK_BYTES and n * devices * 16 <= total and n >= least]
+    return max(fits, default=least)

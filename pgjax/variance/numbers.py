@@ -1,0 +1,152 @@
+"""One estimator's sums over chunks in; its bias, variance and what follows from them, with standard errors, out."""
+
+import math
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from pgjax.variance.grid import ScoreFunction, statement
+from pgjax.variance.measure import Setup, describe
+from pgjax.variance.statistics import standard_error
+from pgjax.variance.stream import Stream
+
+
+def number(value: float, se: float) -> dict[str, Any]:
+    return {"value": float(value), "se": float(se)}
+
+
+def exactly(value: float) -> dict[str, Any]:
+    return {"value": float(value), "exact": True}
+
+
+def of_mean(noise: np.ndarray) -> float:
+    """E |mean - truth|^2 from folds centred at their mean, [F, P]."""
+    return float(np.sum(noise**2) / (len(noise) * (len(noise) - 1)))
+
+
+def _pairs(gram: np.ndarray) -> float:
+    """Mean over pairs of different folds: products of independent errors, so no variance adds to it."""
+    n = len(gram)
+    return float((gram.sum() - np.trace(gram)) / (n * (n - 1)))
+
+
+def estimator(
+    setup: Setup, stream: Stream, k: int, name: str, target: np.ndarray, noise: np.ndarray | None
+) -> dict[str, Any]:
+    """The row of a summary for estimator k, whose target [P] is known up to `noise`, folds [F, P] around it."""
+    own = list(setup.estimators.values())[k]
+    off = stream.folds[:, k] - target
+    gram, along = off @ off.T, off @ target
+    extra = 0.0 if noise is None else of_mean(noise)
+    square = target @ target
+    stated = isinstance(own, ScoreFunction) and statement(own)[0]
+    known = stated and (stream.metrics["kl"]["mean"] < 1e-6 or not statement(own)[1].startswith("on policy"))
+
+    def derived(folds: np.ndarray) -> dict[str, float]:
+        """Of some folds; signal is |E g|^2 without the variance of the mean."""
+        bias = _pairs(gram[np.ix_(folds, folds)])
+        trace = (stream.errors[folds, k].mean() - bias) * own.batch
+        signal = bias + 2 * along[folds].mean() + square
+        wanted = square - extra
+        cosine2 = 1.0 if known else min(1.0, (along[folds].mean() + square) ** 2 / max(signal * wanted, 1e-300))
+        return {
+            "snr": signal / trace if trace > 0 else math.inf,
+            "noise_scale": trace / wanted if wanted > 0 else math.inf,
+            "samples_90": _samples(0.9, trace, signal, cosine2),
+            "samples_99": _samples(0.99, trace, signal, cosine2),
+            "variance_per_step": trace * stream.lengths[folds].mean(),
+            "bias2": bias - extra,
+        }
+
+    everything = np.arange(len(off))
+    whole = derived(everything)
+    left_out = [derived(np.delete(everything, f)) for f in everything]
+    jackknife = {q: _jackknife([x[q] for x in left_out]) for q in whole}
+    bias2 = whole.pop("bias2")
+    bias, error = math.sqrt(max(bias2, 0.0)), jackknife.pop("bias2")
+    bias_se = error / (2 * bias) if bias2 > error else math.sqrt(error)
+    size = math.sqrt(max(square - extra, 1e-300))
+
+    found = stream.parameters[name]
+    count = found["value"]["count"]
+    trace = found["value"]["m2"].sum() / (count - 1) * own.batch
+    errors = standard_error(found["error"]) * own.batch
+    layers = _layers(setup, found["value"]["m2"]) / (count - 1) * own.batch
+    layer_errors = standard_error(found["layer"]) * own.batch
+    return {
+        "kind": describe(own),
+        "batch": own.batch,
+        "bias": number(bias, bias_se),
+        "relative_bias": number(bias / size, bias_se / size),
+        "bias_z": _surprise(off, noise),
+        "trace": number(trace, errors),
+        **{q: number(whole[q], jackknife[q]) for q in whole},
+        "layers": {layer: number(v, se) for layer, v, se in zip(setup.where.names, layers, layer_errors, strict=True)},
+        **{
+            q: [_point(stream, level, q, k, extra, target) for level in setup.levels]
+            for q in ("mse", "cosine", "ascends")
+        },
+    }
+
+
+def _samples(cosine: float, trace: float, signal: float, bias_cosine2: float) -> float:
+    """Episodes whose mean has that cosine to the gradient: |E g|^2 cos_b^2 / (|E g|^2 + trace / n) = cosine^2.
+
+    The ratio of means stands for the mean of the ratio; a bias may put the cosine out of reach.
+    """
+    room = bias_cosine2 / cosine**2 - 1
+    return trace / (signal * room) if signal > 0 and room > 0 else math.inf
+
+
+def _jackknife(values: list[float]) -> float:
+    values = np.asarray(values)
+    if not np.isfinite(values).all():
+        return math.nan
+    return float(np.sqrt((len(values) - 1) * np.var(values)))
+
+
+def _surprise(off: np.ndarray, noise: np.ndarray | None) -> float:
+    """How many standard deviations of a normal the mean's distance from the target is worth, if it were unbiased.
+
+    |mean - target|^2 is then a weighted sum of chi-squares, whose law is close to a scaled chi-square with the
+    same two moments (Satterthwaite 1946). Both come from products of independent folds (Chen & Qin 2010).
+    """
+    mean = off.mean(axis=0)
+    a, f = off - mean, len(off)
+    gram = (a @ a.T) ** 2
+    expected = np.sum(a**2) / (f * (f - 1))
+    spread = (gram.sum() - np.trace(gram)) / (f * (f - 1)) / f**2
+    if noise is not None:
+        b, r = noise - noise.mean(axis=0), len(noise)
+        own = (b @ b.T) ** 2
+        expected += np.sum(b**2) / (r * (r - 1))
+        spread += (own.sum() - np.trace(own)) / (r * (r - 1)) / r**2 + 2 * ((a @ b.T) ** 2).mean() / (f * r)
+    if expected == 0 or spread == 0:
+        return 0.0 if mean @ mean == 0 else math.inf
+    degrees = expected**2 / spread
+    x = mean @ mean / expected * degrees
+    p = scipy.stats.chi2.sf(x, degrees)
+    if p > 1e-290:
+        return float(scipy.stats.norm.isf(p))
+    # Beyond the range of p, by the leading terms of both tails.
+    log_p = (degrees / 2 - 1) * math.log(x / 2) - x / 2 - math.lgamma(degrees / 2)
+    return math.sqrt(-2 * log_p)
+
+
+def _layers(setup: Setup, per_parameter: np.ndarray) -> np.ndarray:
+    """Sums [..., L] over each layer's parameters [..., P]."""
+    ends = np.cumsum(setup.where.sizes)[:-1]
+    return np.stack([x.sum(axis=-1) for x in np.split(per_parameter, ends, axis=-1)], axis=-1)
+
+
+def _point(stream: Stream, level: int, quantity: str, k: int, extra: float, target: np.ndarray) -> dict[str, Any]:
+    """One point of a curve against batch size; NaN below the estimator's own batch."""
+    found = stream.levels[level]["error" if quantity == "mse" else quantity]
+    value, se = found["mean"][k], standard_error(found)[k]
+    if quantity == "mse":
+        value = value - extra  # the reference's own error adds to the distance from it
+    if quantity == "cosine":
+        longer = math.sqrt(max(1 - extra / (target @ target), 1e-12))
+        value, se = value / longer, se / longer
+    return number(value, se)

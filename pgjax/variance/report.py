@@ -1,0 +1,159 @@
+"""What the chunks of a measurement came to in; numbers with their standard errors, a dataset and a table out."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from pgjax.variance import numbers
+from pgjax.variance.grid import ScoreFunction, statement
+from pgjax.variance.measure import Setup
+from pgjax.variance.statistics import standard_error
+from pgjax.variance.stream import Stream
+
+
+@dataclasses.dataclass
+class Report:
+    """What a comparison found.
+
+    Attributes:
+      summary: plain numbers. Each is {"value", "se"} or {"value", "exact": true}; for every estimator
+        `bias` (norm), `relative_bias`, `bias_z`, `trace` of the covariance of one episode's estimate, `snr`,
+        `noise_scale`, `samples_90`, `samples_99`, `variance_per_step`, `variance_per_second`, `layers`,
+        `decomposition`, and by batch size `mse`, `cosine`, `ascends`.
+      data: the same and the rest as an xarray Dataset, with dimensions estimator, other, batch, layer and
+        parameter: mean and variance of each parameter, pairwise cosines.
+    """
+
+    summary: dict[str, Any]
+    data: Any
+
+
+def build(
+    setup: Setup,
+    stream: Stream,
+    target: np.ndarray,
+    truth: np.ndarray,
+    reference: Stream | None,
+    moved: dict[str, np.ndarray],
+    parts: dict[str, Any],
+    times: dict[str, float],
+    exact: dict[str, Any],
+    facts: dict[str, Any],
+) -> Report:
+    """A Report.
+
+    Args:
+      target: [K, P] what each estimates if unbiased; truth: [P] the gradient of J.
+      reference: the sample that truth is the mean of; None where it is exact.
+      moved: name -> [P, P] by which the estimator's gradients were multiplied.
+      parts: name -> the decomposition's terms, (value, standard error) each.
+      times: name -> seconds of one episode and its gradient.
+      exact: name -> enumeration.Projected of one estimate.
+    """
+    noise = None if reference is None else reference.folds[:, 0] - truth
+    estimators = {}
+    for k, (name, own) in enumerate(setup.estimators.items()):
+        off = noise if noise is None or name not in moved else noise @ moved[name]
+        row = numbers.estimator(setup, stream, k, name, target[k], off)
+        if isinstance(own, ScoreFunction):
+            row["unbiased"], row["why"] = statement(own)
+        if name in exact:
+            row["exact_bias"] = numbers.exactly(np.linalg.norm(exact[name].mean - target[k]))
+            row["exact_trace"] = numbers.exactly(exact[name].trace * own.batch)
+        if name in parts:
+            row["decomposition"] = {term: numbers.number(*pair) for term, pair in parts[name].items()}
+        if name in times:
+            row["seconds_per_episode"] = times[name]
+            row["variance_per_second"] = numbers.number(*(x * times[name] for x in row["trace"].values()))
+        if f"clip_fraction {name}" in stream.metrics:
+            row["clip_fraction"] = _metric(stream, f"clip_fraction {name}")
+        estimators[name] = row
+    summary = {
+        **facts,
+        "episodes": stream.episodes,
+        "env_steps": stream.episodes * float(stream.metrics["length"]["mean"]),
+        "parameters": int(truth.size),
+        "return": _metric(stream, "return"),
+        "length": _metric(stream, "length"),
+        "gradient_norm": _norm(truth, noise),
+        "reference_episodes": "exact" if reference is None else reference.episodes,
+        "estimators": estimators,
+    }
+    if not facts["on_policy"]:
+        ratio, square = (stream.metrics[name] for name in ("ratio", "ratio_square"))
+        # (E w)^2 / E w^2, the share of the episodes that the weighted ones are worth.
+        share = ratio["mean"] ** 2 / square["mean"]
+        relative = np.hypot(2 * standard_error(ratio) / ratio["mean"], standard_error(square) / square["mean"])
+        summary |= {"effective_sample_share": numbers.number(share, share * relative), "kl": _metric(stream, "kl")}
+    return Report(summary, _dataset(setup, stream, target, truth, noise, estimators))
+
+
+def _metric(stream: Stream, name: str) -> dict[str, Any]:
+    return numbers.number(stream.metrics[name]["mean"], standard_error(stream.metrics[name]))
+
+
+def _norm(truth: np.ndarray, noise: np.ndarray | None) -> dict[str, Any]:
+    square = truth @ truth
+    if noise is None:
+        return numbers.exactly(math.sqrt(square))
+    extra, spread = numbers.of_mean(noise), noise @ truth
+    norm = math.sqrt(max(square - extra, 0.0))
+    # The norm moves with the component of the error along the gradient.
+    se = spread.std(ddof=1) / math.sqrt(len(spread)) / max(norm, 1e-300)
+    return numbers.number(norm, se)
+
+
+def _dataset(setup, stream, target, truth, noise, estimators) -> Any:
+    import xarray
+
+    names, levels, own = list(setup.estimators), list(setup.levels), list(setup.estimators.values())
+    batch = np.array([e.batch for e in own], float)[:, None]
+    values = [stream.parameters[name] for name in names]
+    count = np.array([v["value"]["count"] for v in values])[:, None]
+    variance = np.stack([v["value"]["m2"] for v in values]) / (count - 1)
+    fourth = np.stack([v["fourth"]["mean"] for v in values])
+    spread = np.sqrt(np.maximum(fourth - variance**2, 0) / count)
+    pairwise = [stream.levels[level]["pairwise"] for level in levels]
+    layer = np.repeat(setup.where.names, setup.where.sizes)
+    data = {
+        "truth": ("parameter", truth),
+        "target": (("estimator", "parameter"), target),
+        "mean": (("estimator", "parameter"), stream.mean),
+        "variance": (("estimator", "parameter"), variance * batch),
+        "variance_se": (("estimator", "parameter"), spread * batch),
+        "pairwise_cosine": (("estimator", "other", "batch"), np.stack([p["mean"] for p in pairwise], axis=-1)),
+        "pairwise_cosine_se": (
+            ("estimator", "other", "batch"),
+            np.stack([standard_error(p) for p in pairwise], axis=-1),
+        ),
+    }
+    for key in ("value", "se"):
+        end = "" if key == "value" else "_se"
+        for curve in ("mse", "cosine", "ascends"):
+            points = [[p[key] for p in estimators[name][curve]] for name in names]
+            data[f"{curve}{end}"] = (("estimator", "batch"), np.array(points))
+        for scalar in (
+            "bias",
+            "relative_bias",
+            "trace",
+            "snr",
+            "noise_scale",
+            "samples_90",
+            "samples_99",
+            "variance_per_step",
+        ):
+            data[f"{scalar}{end}"] = ("estimator", np.array([estimators[name][scalar][key] for name in names]))
+        by_layer = [[p[key] for p in estimators[name]["layers"].values()] for name in names]
+        data[f"layer_variance{end}"] = (("estimator", "layer"), np.array(by_layer))
+    data["bias_z"] = ("estimator", np.array([estimators[name]["bias_z"] for name in names]))
+    text = lambda x: np.array(x, object)  # noqa: E731  (a fixed-width text type is no stable part of zarr)
+    coords = {
+        "estimator": text(names),
+        "other": text(names),
+        "batch": levels,
+        "layer": text(list(setup.where.names)),
+        "layer_of": ("parameter", text(list(layer))),
+    }
+    return xarray.Dataset(data, coords)
