@@ -1,70 +1,22 @@
-"""The command line: `pgjax train | list`."""
+"""The command line: `pgjax train | variance | list`."""
 
 import contextlib
-import dataclasses
 import datetime
 import io
 import os
 import pathlib
 import sys
-from typing import Annotated
 
 import tyro
-from tyro.conf import Positional, arg
 
-
-@dataclasses.dataclass
-class Train:
-    """Train an algorithm on an environment over many seeds, and write a run folder.
-
-    A list of values, as in --num-envs 8,32 or --set learning_rate=1e-3,3e-4, makes a grid.
-    """
-
-    algorithm: Annotated[Positional[str], arg(metavar="ALGORITHM")]
-    """A name from `pgjax list`."""
-    env_name: Annotated[Positional[str], arg(metavar="ENV")] = ""
-    """A name from `pgjax list`; left out with --env."""
-    seeds: int = 1
-    """How many seeds, each a lane of the compiled program."""
-    seed: int = 0
-    """The first seed."""
-    steps: str | None = None
-    """Environment steps of each lane. With whole episodes, each counts as long as the time limit."""
-    updates: str | None = None
-    """Updates of each lane, instead of --steps."""
-    num_envs: str | None = None
-    """Environments of each lane."""
-    num_steps: str | None = None
-    """Steps of one rollout."""
-    num_epochs: str | None = None
-    """Passes over each batch."""
-    num_minibatches: str | None = None
-    """Gradient steps in each pass."""
-    set: tuple[str, ...] = ()
-    """Settings, each name=value or name=value,value: see `pgjax list`."""
-    loss: str | None = None
-    """A loss of your own in place of the policy loss: module:function or file.py:function."""
-    env: str | None = None
-    """An environment of your own: module:factory or file.py:factory."""
-    snapshots: int = 0
-    """Save the parameters this often during training, first before it, besides at its end."""
-    out: str | None = None
-    """The run folder; runs/<algorithm>-<env>-<time> by default."""
-
-
-@dataclasses.dataclass
-class List:
-    """Show algorithms, losses, estimators and environments, with their hyperparameters and defaults."""
-
-    env_name: Annotated[Positional[str], arg(metavar="ENV")] = ""
-    """Show the parameters of this environment."""
+from pgjax.commands import List, Train, Variance
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code. Bad input is one line and code 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     typed, words = words, _one_set(words)
-    commands = {"train": Train, "list": List}
+    commands = {"train": Train, "variance": Variance, "list": List}
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -81,14 +33,20 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if isinstance(command, List):
             return _list(command.env_name)
-        prepared = _prepare(command, typed)
+        if isinstance(command, Variance):
+            _keep_compiled()
+            from pgjax import laboratory
+
+            prepared = laboratory.prepare(command, typed)
+        else:
+            prepared = _prepare(command, typed)
     except (ValueError, TypeError) as error:
         if os.environ.get("PGJAX_TRACEBACK"):
             raise
         message = str(error).splitlines()[0] if str(error) else type(error).__name__
         print(f"pgjax: {message}", file=sys.stderr)
         return 2
-    return _execute(prepared)
+    return prepared() if isinstance(command, Variance) else _execute(prepared)
 
 
 def _one_set(words: list[str]) -> list[str]:
@@ -140,12 +98,7 @@ def _prepare(options: Train, words: list[str]):
             raise ValueError(f"--set {name} was given twice")
         settings[name] = _values(value)
 
-    import jax
-
-    # Written once, reused by every later run of the same program.
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "pgjax"
-    jax.config.update("jax_compilation_cache_dir", str(cache))
-
+    _keep_compiled()
     from pgjax import driver
     from pgjax.parsing import load
 
@@ -165,6 +118,14 @@ def _prepare(options: Train, words: list[str]):
         out=options.out or f"runs/{options.algorithm}-{name}-{stamp}",
         command=["pgjax", *words],
     )
+
+
+def _keep_compiled() -> None:
+    """Programs are written once, and reused by every later run of the same program."""
+    import jax
+
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "pgjax"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
 def _execute(prepared) -> int:

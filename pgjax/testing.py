@@ -13,6 +13,7 @@ import numpy as np
 from pgjax import envs, policies, rollout, train
 from pgjax.plugs import bind, name_of
 from pgjax.types import Batch, Env, Hypers, Learner, Policy, RunningAdvantage
+from pgjax.variance.conformance import check_unbiased as check_unbiased  # part of the kit
 
 
 def check_env(env: Env, steps: int = 20) -> None:

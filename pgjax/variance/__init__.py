@@ -1,1 +1,25 @@
-"""The estimator laboratory: estimators, an environment and a policy in; their bias and variance out."""
+"""The estimator laboratory: estimators, an environment and a policy in; their bias and variance out.
+
+    from pgjax import variance
+    report = variance.compare(["full", "to_go", "gae"], env, policy, params)
+
+compares rows of the grid by name; `variance.ScoreFunction(...)` is any other row, `variance.Plugs(advantage,
+estimator)` any estimator that trains, and `variance.Sampler(gradient)` any `gradient(key, params)`.
+"""
+
+from pgjax.variance.comparison import compare, prepare
+from pgjax.variance.grid import ESTIMATORS, ScoreFunction, product, statement
+from pgjax.variance.measure import Plugs, Sampler
+from pgjax.variance.report import Report
+
+__all__ = [
+    "ESTIMATORS",
+    "Plugs",
+    "Report",
+    "Sampler",
+    "ScoreFunction",
+    "compare",
+    "prepare",
+    "product",
+    "statement",
+]

@@ -80,8 +80,15 @@ def levels(chosen: dict[str, Estimator], batch: Any, episodes: int) -> tuple[tup
     return tuple(sizes), math.ceil(episodes / sizes[-1]) * sizes[-1]
 
 
-def chunk(levels: tuple[int, ...], total: int, numbers: int, devices: int, batches: list[int]) -> int:
+def counts(**given: tuple[int, int]) -> None:
+    """Each a whole number, and no less than its least."""
+    for name, (value, least) in given.items():
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+            raise ValueError(f"{name} must be {least} or more, got {value}")
+
+
+def chunk(levels: tuple[int, ...], total: int, numbers: int, batches: list[int]) -> int:
     """The largest level whose gradients fit, and that leaves folds enough; estimates are never split."""
     least = max(batches)
-    fits = [n for n in levels if n * numbers * 4 <= CHUNK_BYTES and n * devices * 16 <= total and n >= least]
+    fits = [n for n in levels if n * numbers * 4 <= CHUNK_BYTES and n * 16 <= total and n >= least]
     return max(fits, default=least)

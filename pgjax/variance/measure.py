@@ -1,6 +1,6 @@
 """One chunk of episodes in; the gradients of every estimator on them, and their statistics, out.
 
-Pure and of fixed shapes: `compare` compiles these and merges what they return, chunk by chunk.
+Pure and of fixed shapes: `comparison` compiles these and merges what they return, chunk by chunk.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,19 @@ import jax.numpy as jnp
 
 from pgjax import rollout
 from pgjax.plugs import name_of
-from pgjax.types import AdvantageFn, Array, Batch, Env, EstimatorFn, Policy, PyTree, RunningAdvantage, Trajectory
+from pgjax.policies import has_memory
+from pgjax.types import (
+    AdvantageFn,
+    Array,
+    Batch,
+    Env,
+    EstimatorFn,
+    Evaluation,
+    Policy,
+    PyTree,
+    RunningAdvantage,
+    Trajectory,
+)
 from pgjax.variance import lookahead, scores
 from pgjax.variance.grid import ScoreFunction
 from pgjax.variance.statistics import moments, statistics
@@ -74,7 +86,7 @@ def gradients(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Name -> one estimate for each group of its `batch` episodes, [C / batch, P]; and metrics of the chunk."""
     policy, params, where = setup.policy, inputs.params, setup.where
-    now = policy.evaluate(params, trajectory)
+    now = _evaluated(policy, params, trajectory)
     rows = {name: row for name, row in setup.estimators.items() if isinstance(row, ScoreFunction)}
     key_ahead, key_own = jax.random.split(key)
 
@@ -115,6 +127,17 @@ def gradients(
                 lambda k, own=own, name=name: _vector(setup, name, own.gradient(k, params), params), keys
             )
     return {name: out[name] for name in setup.estimators}, _metrics(setup, rows, trajectory, now, inputs, weighed)
+
+
+def _evaluated(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evaluation:
+    """policy.evaluate of whole episodes: what one step leads to is what the next starts from, so V' is V one row on."""
+    if has_memory(policy):
+        return policy.evaluate(params, trajectory)
+    longer = jax.tree.map(lambda x: jnp.concatenate([x, x[-1:]]), trajectory)
+    last = jax.tree.map(lambda x, y: jnp.concatenate([x, y[-1:]]), trajectory.obs, trajectory.next_obs)
+    now = policy.evaluate(params, longer._replace(obs=last))
+    ahead = now.value[1:]
+    return jax.tree.map(lambda x: x[:-1], now)._replace(next_value=ahead)
 
 
 def _grouped(row: ScoreFunction, trajectory: Trajectory, now: Any, inputs: Inputs, name: str, **options) -> Array:
@@ -226,7 +249,7 @@ def parameters(setup: Setup, inputs: Inputs, found: dict[str, Array]) -> dict[st
 
 
 def measure(setup: Setup, key: Array, inputs: Inputs, trajectory: Trajectory, states: PyTree) -> dict[str, Any]:
-    """All that `compare` keeps of one chunk."""
+    """All that is kept of one chunk."""
     found, metrics = gradients(setup, key, inputs, trajectory, states)
     by_level, mean = levels(setup, inputs, found)
     return {

@@ -93,10 +93,13 @@ def estimator(
 def _samples(cosine: float, trace: float, signal: float, bias_cosine2: float) -> float:
     """Episodes whose mean has that cosine to the gradient: |E g|^2 cos_b^2 / (|E g|^2 + trace / n) = cosine^2.
 
-    The ratio of means stands for the mean of the ratio; a bias may put the cosine out of reach.
+    The ratio of means stands for the mean of the ratio. Infinite where a bias puts the cosine out of reach; NaN
+    where the sample can't tell the mean from 0.
     """
     room = bias_cosine2 / cosine**2 - 1
-    return trace / (signal * room) if signal > 0 and room > 0 else math.inf
+    if signal <= 0:
+        return math.nan
+    return trace / (signal * room) if room > 0 else math.inf
 
 
 def _jackknife(values: list[float]) -> float:

@@ -11,6 +11,7 @@ from pgjax.variance.grid import ScoreFunction, statement
 from pgjax.variance.measure import Setup
 from pgjax.variance.statistics import standard_error
 from pgjax.variance.stream import Stream
+from pgjax.variance.weights import Fitted
 
 
 @dataclasses.dataclass
@@ -24,10 +25,12 @@ class Report:
         `decomposition`, and by batch size `mse`, `cosine`, `ascends`.
       data: the same and the rest as an xarray Dataset, with dimensions estimator, other, batch, layer and
         parameter: mean and variance of each parameter, pairwise cosines.
+      fitted: name -> the baselines that the pilot gave a row of the grid.
     """
 
     summary: dict[str, Any]
     data: Any
+    fitted: dict[str, Fitted]
 
 
 def build(
@@ -41,6 +44,7 @@ def build(
     times: dict[str, float],
     exact: dict[str, Any],
     facts: dict[str, Any],
+    fitted: dict[str, Fitted],
 ) -> Report:
     """A Report.
 
@@ -87,7 +91,7 @@ def build(
         share = ratio["mean"] ** 2 / square["mean"]
         relative = np.hypot(2 * standard_error(ratio) / ratio["mean"], standard_error(square) / square["mean"])
         summary |= {"effective_sample_share": numbers.number(share, share * relative), "kl": _metric(stream, "kl")}
-    return Report(summary, _dataset(setup, stream, target, truth, noise, estimators))
+    return Report(summary, _dataset(setup, stream, target, truth, estimators), fitted)
 
 
 def _metric(stream: Stream, name: str) -> dict[str, Any]:
@@ -105,7 +109,7 @@ def _norm(truth: np.ndarray, noise: np.ndarray | None) -> dict[str, Any]:
     return numbers.number(norm, se)
 
 
-def _dataset(setup, stream, target, truth, noise, estimators) -> Any:
+def _dataset(setup, stream, target, truth, estimators) -> Any:
     import xarray
 
     names, levels, own = list(setup.estimators), list(setup.levels), list(setup.estimators.values())

@@ -137,13 +137,19 @@ def _piece(output, remembers, params, trajectory, extra, weights, where) -> Arra
 
 def _contract(weights: Array, cotangent: Array, entered: Array | None) -> Array:
     """[B, K, (in,) out] from weights [K, T, B], cotangents [T, B, ..., out] and inputs [T, B, ..., in]."""
-    steps, batch = cotangent.shape[:2]
-    d = cotangent.reshape(steps, batch, -1, cotangent.shape[-1])
+    w = jnp.transpose(weights, (2, 0, 1))
+    d = _by_episode(cotangent)
     if entered is None:  # a bias: what stands before it is 1
-        return jnp.einsum("ktb,tbo->bko", weights, jnp.sum(d, axis=2))
-    x = entered.reshape(steps, batch, -1, entered.shape[-1])
-    weighted_d = jnp.moveaxis(weights, 2, 0)[..., None, None] * jnp.moveaxis(d, 1, 0)[:, None]
-    return jnp.einsum("bktmo,tbmi->bkio", weighted_d, x)
+        return jnp.einsum("bkt,bto->bko", w, jnp.sum(d, axis=2))
+    x, w = _by_episode(entered), w[..., None, None]
+    if x.shape[-1] < d.shape[-1]:  # the weight goes to the narrower side
+        return jnp.einsum("bktmi,btmo->bkio", w * x[:, None], d)
+    return jnp.einsum("bktmo,btmi->bkio", w * d[:, None], x)
+
+
+def _by_episode(x: Array) -> Array:
+    """[T, B, ..., n] as [B, T, M, n]."""
+    return jnp.moveaxis(x.reshape(*x.shape[:2], -1, x.shape[-1]), 1, 0)
 
 
 def _pulled(output, tree, leaves, rest, trajectory, extra, weights) -> list[Array]:

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from pgjax.types import PyTree, Trajectory
 from pgjax.variance import measure, statistics
 from pgjax.variance.measure import Inputs, Setup
 
@@ -64,24 +65,20 @@ class Program:
         @functools.partial(jax.jit, static_argnums=4)
         def measured(key, inputs, trajectory, states, steps):
             def one(key, inputs, trajectory, states):
-                memory = trajectory.memory
-                trajectory, states = jax.tree.map(lambda x: x[:steps], (trajectory._replace(memory=()), states))
-                return measure.measure(setup, key, inputs, trajectory._replace(memory=memory), states)
+                return measure.measure(setup, key, inputs, *_cut(trajectory, states, steps))
 
             return over(one, (each, each, each, each))(key, inputs, trajectory, states)
 
         self._measure = measured
         self._level = jax.jit(lambda x, target, ascent: statistics.moments(statistics.statistics(x, target, ascent)))
 
-    def _round(self, key, inputs):
-        """One chunk on every device; [D, ...]."""
-        keys = self._put(jax.random.split(key, len(self.devices)))
-        pairs = jax.vmap(jax.random.split)(keys)
+    def _round(self, key, first: int, inputs):
+        """One chunk on every device, the key of chunk j being fold_in(key, j) wherever it runs; [D, ...]."""
+        chunks = first + jnp.arange(len(self.devices))
+        pairs = jax.vmap(lambda j: jax.random.split(jax.random.fold_in(key, j)))(chunks)
         trajectory, states, longest = self._sample(self._put(pairs[:, 0]), inputs.behaviour)
-        horizon = trajectory.mask.shape[1]
-        # Few lengths, so that few programs are compiled; steps behind every episode's end are cut off.
-        fitting = [n for n in {_four(horizon / 16), _four(horizon / 4)} if n >= int(longest.max()) and n < horizon]
-        return self._measure(self._put(pairs[:, 1]), inputs, trajectory, states, min(fitting, default=horizon))
+        steps = _horizon(trajectory.mask.shape[1], int(longest.max()))
+        return self._measure(self._put(pairs[:, 1]), inputs, trajectory, states, steps)
 
     def _replicate(self, inputs: Inputs) -> Inputs:
         count = len(self.devices)
@@ -99,7 +96,7 @@ class Program:
         spread = self._replicate(inputs)
         done = 0
         for i in range(rounds):
-            found = jax.tree.map(np.asarray, self._round(jax.random.fold_in(key, i), spread))
+            found = jax.tree.map(np.asarray, self._round(key, i * len(self.devices), spread))
             for d in range(len(self.devices)):
                 one = jax.tree.map(lambda x: x[d], found)  # noqa: B023
                 mean = one.pop("mean")
@@ -122,18 +119,38 @@ class Program:
         averaged = [np.stack([f[j] / f[3] for f in folds]) for j in range(3)]
         return Stream(total["levels"], total["parameters"], total["metrics"], *averaged, counts * chunk, done * chunk)
 
-    def seconds(self, key, inputs: Inputs, index: int, repeats: int = 3) -> float:
-        """Seconds of one episode, sampled and made a gradient: the best of some repeats."""
-        inputs = self._replicate(inputs._replace(target=inputs.target[index : index + 1]))
+    def seconds(self, key, inputs: Inputs, repeats: int = 3) -> float:
+        """Seconds of one episode, sampled and made a gradient, statistics left out: the best of some repeats."""
+        setup = self.setup
+        gradients = jax.jit(
+            lambda key, inputs, trajectory, states, steps: measure.gradients(
+                setup, key, inputs, *_cut(trajectory, states, steps)
+            )[0],
+            static_argnums=4,
+        )
+        sample = jax.jit(lambda key, behaviour: measure.sample(setup, key, behaviour))
         best = math.inf
         for i in range(repeats + 1):  # the first compiles
+            key_sample, key_rest = jax.random.split(jax.random.fold_in(key, i))
             began = time.perf_counter()
-            jax.block_until_ready(self._round(jax.random.fold_in(key, i), inputs))
+            trajectory, states = sample(key_sample, inputs.behaviour)
+            steps = _horizon(trajectory.mask.shape[0], int(trajectory.mask.sum(axis=0).max()))
+            jax.block_until_ready(gradients(key_rest, inputs, trajectory, states, steps))
             best = best if i == 0 else min(best, time.perf_counter() - began)
-        return best / self.setup.chunk
+        return best / setup.chunk
 
 
-def _four(steps: float) -> int:
+def _horizon(limit: int, longest: int) -> int:
+    """Rows to look at: few different numbers, so that few programs are compiled, and no row behind every end."""
+    return min((n for n in (four(limit / 16), four(limit / 4)) if longest <= n < limit), default=limit)
+
+
+def _cut(trajectory: Trajectory, states: PyTree, steps: int) -> tuple[Trajectory, PyTree]:
+    kept, states = jax.tree.map(lambda x: x[:steps], (trajectory._replace(memory=()), states))
+    return kept._replace(memory=trajectory.memory), states
+
+
+def four(steps: float) -> int:
     return max(4, 4 * math.ceil(steps / 4))
 
 

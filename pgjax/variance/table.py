@@ -51,8 +51,8 @@ def show(number: dict[str, Any]) -> str:
     value, se = number["value"], number.get("se")
     if number.get("exact"):
         return f"{value:.4g} exact"
-    if math.isinf(value):
-        return "never"
+    if not math.isfinite(value):
+        return "never" if value > 0 else "?"
     if se is None or not math.isfinite(se) or se == 0:
         return f"{value:.3g}"
     digits = max(0, 1 - math.floor(math.log10(se)))

@@ -79,23 +79,30 @@ def prepare(
     mdp = checks.enumerable(env, discount)
     checks.possible(chosen, env, policy, mdp, discount)
     levels, total = checks.levels(chosen, batch, episodes)
-    where = scores.layout(policy, params, _example(env, policy, params))
+    checks.counts(pilot=(pilot, 1), states=(states, 0), reference_episodes=(reference_episodes or 1, 1))
+    where = scores.layout(policy, params, example(env, policy, params))
     devices = list(jax.devices() if devices is None else devices)
     size = sum(where.sizes)
     natural = any(isinstance(e, ScoreFunction) and e.precondition == "natural" for e in chosen.values())
     if natural and size > 8192:
         raise ValueError(f"precondition='natural' inverts a matrix of {size} x {size}; 8192 parameters are the limit")
-    chunk = checks.chunk(levels, total, size * len(chosen), len(devices), [e.batch for e in chosen.values()])
+    chunk = checks.chunk(levels, total, size * len(chosen), [e.batch for e in chosen.values()])
     total = math.ceil(total / (chunk * len(devices))) * chunk * len(devices)
-    ahead = any(isinstance(e, ScoreFunction) and e.returns == "all_action" for e in chosen.values())
-    setup = Setup(chosen, env, policy, where, levels, chunk, ahead)
+    ahead = {
+        n: isinstance(e, ScoreFunction) and (e.returns, e.critic) == ("all_action", "learned")
+        for n, e in chosen.items()
+    }
+    setup = Setup(chosen, env, policy, where, levels, chunk, any(ahead.values()))
     rows = {name: e for name, e in chosen.items() if isinstance(e, ScoreFunction)}
     alone = Setup(
-        {"reference": REFERENCE}, env, policy, where, (1,), checks.chunk((1, 4, 16, 64), total, size, 1, [1]), False
+        {"reference": REFERENCE}, env, policy, where, (1,), checks.chunk((1, 4, 16, 64), total, size, [1]), False
     )
     run = Program(setup, devices)
     refer = Program(alone, devices)
-    timers = {name: Program(setup._replace(estimators={name: e}), devices[:1]) for name, e in chosen.items()}
+    timers = {
+        name: Program(setup._replace(estimators={name: e}, has_states=ahead[name]), devices[:1])
+        for name, e in chosen.items()
+    }
     num_states = env.observation_space.n if not hasattr(env.observation_space, "low") else 1
     pilot_size = max(n for n in range(1, 65) if pilot % n == 0)
 
@@ -157,9 +164,9 @@ def prepare(
                 progress("decomposition", (i + 1) / calls)
             parts = decomposition.merge(found)
         times = {}
-        for i, (name, program) in enumerate(timers.items() if timing else ()):
-            times[name] = program.seconds(keys["time"], inputs, list(chosen).index(name))
-            progress("timing", (i + 1) / len(timers))
+        for k, (name, program) in enumerate(timers.items() if timing else ()):
+            times[name] = program.seconds(keys["time"], inputs._replace(target=inputs.target[k : k + 1]))
+            progress("timing", (k + 1) / len(timers))
         moved = {n: np.asarray(inverse, np.float64) for n, row in rows.items() if row.precondition == "natural"}
         found = {}
         if mdp is not None:
@@ -177,12 +184,12 @@ def prepare(
             "devices": len(devices),
         }
         goal = np.asarray(stacked, np.float64)
-        return report.build(setup, stream, goal, truth, reference, moved, parts, times, found, facts)
+        return report.build(setup, stream, goal, truth, reference, moved, parts, times, found, facts, fitted)
 
     return measured
 
 
-def _example(env: Env, policy: Policy, params: PyTree) -> Trajectory:
+def example(env: Env, policy: Policy, params: PyTree) -> Trajectory:
     """Zeros like one step of one episode."""
     one = jax.eval_shape(lambda key: rollout.episodes(key, env, policy, params, 1, 1)[0], jax.random.key(0))
     return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), one)
@@ -204,7 +211,7 @@ def _world(mdp: Any, env: Env, policy: Policy, params: PyTree, behaviour: PyTree
     columns = np.split(np.arange(sum(np.size(x) for x in jax.tree.leaves(params))), _ends(params))
     kept = np.concatenate([columns[i] for i in where.leaves])
     pi, acting = (oracle.probabilities(policy, p, states) for p in (params, behaviour))
-    rows = jax.tree.map(lambda x: jnp.zeros((1, states, *x.shape[2:]), x.dtype), _example(env, policy, params))
+    rows = jax.tree.map(lambda x: jnp.zeros((1, states, *x.shape[2:]), x.dtype), example(env, policy, params))
     value = policy.evaluate(params, rows._replace(obs=jnp.arange(states)[None])).value[0]
     return exact.World(mdp, pi, acting, np.asarray(value, np.float64), oracle.scores(policy, params, states)[..., kept])
 

@@ -1,0 +1,98 @@
+"""What does each rung of the ladder of policy-gradient estimators buy, early and late in training?
+
+    python experiments/estimator_variance.py            # some minutes
+    python experiments/estimator_variance.py --smoke    # a size for tests
+"""
+
+import argparse
+import pathlib
+
+import jax
+import numpy as np
+
+import pgjax
+from pgjax import rollout, variance
+from pgjax.variance import figures
+from pgjax.variance.table import show
+
+LADDER = {"full": "full return", "to_go": "reward-to-go", "value": "+ baseline V", "gae": "GAE", "all_action": "all-action"}
+WANTED = {"early": None, "middle": 100.0, "late": 400.0}  # mean returns; None is the untrained policy
+
+
+def stages(run, episodes):
+    """Stage -> (update, mean return, params): of all snapshots, those whose mean return is nearest to WANTED."""
+    found = {}
+    for update in run.updates:
+        env, policy, params = run.lane(seed=0, update=update)
+        played = jax.jit(lambda p, env=env, policy=policy: rollout.evaluate(jax.random.key(1), env, policy, p, episodes))
+        found[update] = (update, float(played(params).episode_return.mean()), params)
+    chosen = {}
+    for stage, wanted in WANTED.items():
+        left = [x for u, x in found.items() if u not in {c[0] for c in chosen.values()}]
+        chosen[stage] = left[0] if wanted is None else min(left, key=lambda x: abs(x[1] - wanted))
+    return env, policy, chosen
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="a size for tests")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/estimator_variance"))
+    options = parser.parse_args(arguments)
+    train = {"updates": 4, "snapshots": 4} if options.smoke else {"snapshots": 32}
+    small = {"episodes": 64, "batch": (1, 4), "pilot": 1, "states": 8, "reference_episodes": 128}
+    size = small if options.smoke else {"episodes": 2048, "batch": (1, 4, 16, 64, 256), "pilot": 1, "states": 256}
+
+    pgjax.run("ppo", "CartPole-v1", out=options.out / "run", progress=False, **train)
+    run = pgjax.runs.load(options.out / "run")
+    env, policy, chosen = stages(run, 4 if options.smoke else 128)
+    discount = float(run.hypers().advantage["discount"])
+    measure = variance.prepare(list(LADDER), env, policy, chosen["early"][2], discount=discount, **size)
+    reports = {}
+    for stage, (update, mean, params) in chosen.items():
+        reports[stage] = measure(params)
+        s = reports[stage].summary
+        print(f"\n{stage}: update {update}, mean return {mean:.1f}; |dJ| {show(s['gradient_norm'])},", end=" ")
+        print(f"{s['episodes']} episodes, reference of {s['reference_episodes']}, {s['measure_seconds']:.0f} s")
+        print(f"{'':14s}{'variance':>24s}{'SNR':>22s}{'bias / |dJ|':>20s}{'z':>6s}{'episodes for cos .9':>22s}")
+        for name, row in s["estimators"].items():
+            cells = [show(row[k]) for k in ("trace", "snr", "relative_bias", "samples_90")]
+            print(f"{LADDER[name]:14s}{cells[0]:>24s}{cells[1]:>22s}{cells[2]:>20s}{row['bias_z']:6.1f}{cells[3]:>22s}")
+    print("\nshares of the variance of one step's term: of the trajectory behind it, the action, the state")
+    for stage, report in reports.items():
+        for name, row in report.summary["estimators"].items():
+            if parts := row.get("decomposition"):
+                shown = [show(parts[k]) for k in ("trajectory", "action", "state", "total")]
+                print(f"{stage:8s}{LADDER[name]:14s}" + "".join(f"{x:>24s}" for x in shown))
+    draw(options.out, reports, chosen)
+    return reports
+
+
+def draw(out, reports, chosen):
+    from matplotlib.figure import Figure
+
+    labels = {stage: f"{stage} (return {chosen[stage][1]:.0f})" for stage in reports}
+    figures.decomposition(
+        {labels[s]: r for s, r in reports.items()}, out / "decomposition.png", title="CartPole-v1, PPO", xlabel="stage"
+    )
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    panels, x = figure.subplots(1, 3), np.arange(len(LADDER))
+    titles = {"trace": "variance of one episode / |dJ|²", "relative_bias": "norm of the bias / |dJ|"}
+    for axes, (key, title) in zip(panels, {**titles, "samples_90": "episodes for cosine .9"}.items(), strict=True):
+        for k, (stage, report) in enumerate(reports.items()):
+            scale = report.summary["gradient_norm"]["value"] ** 2 if key == "trace" else 1.0
+            rows = [report.summary["estimators"][name][key] for name in LADDER]
+            y, e = (np.array([row[part] for row in rows]) / scale for part in ("value", "se"))
+            y = np.where(np.isfinite(y), y, np.nan)
+            axes.errorbar(x + 0.08 * (k - 1), y, 2 * e, fmt="o-", ms=4, capsize=2, label=labels[stage])
+        axes.set_xticks(x, list(LADDER.values()), rotation=40, ha="right")
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.25)
+        if key != "relative_bias":
+            axes.set_yscale("log")
+    panels[0].legend(frameon=False, fontsize=8)
+    figure.suptitle("CartPole-v1, PPO; bars: two standard errors", fontsize=9)
+    figure.savefig(out / "ladder.png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()

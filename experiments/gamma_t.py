@@ -1,0 +1,160 @@
+"""Most code drops the factor gamma^t from the policy gradient. How wrong is the update then?
+
+    python experiments/gamma_t.py            # about half a minute
+    python experiments/gamma_t.py --smoke    # a size for tests
+"""
+
+import argparse
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pgjax import envs, oracle, policies, variance
+from pgjax.distributions import Categorical
+
+EMPTY, VISITS = 3, 10  # steps between two visits of the shop; visits of an episode
+
+
+def shop():
+    """Once at the gate, then VISITS times at the shop with EMPTY steps after each; two actions everywhere.
+
+    At the gate action 1 pays 1. At the shop action 0 pays 1 now, action 1 pays 2 after the empty steps.
+    """
+    gate, counter, poor, rich = 0, 1, 2, 2 + EMPTY
+    transition, reward = np.zeros((2 + 2 * EMPTY, 2, 2 + 2 * EMPTY)), np.zeros((2 + 2 * EMPTY, 2))
+    transition[gate, :, counter] = 1
+    transition[counter, 0, poor] = transition[counter, 1, rich] = 1
+    for first in (poor, rich):
+        for i in range(EMPTY):
+            transition[first + i, :, first + i + 1 if i < EMPTY - 1 else counter] = 1
+    reward[gate, 1] = reward[counter, 0] = 1
+    reward[rich + EMPTY - 1] = 2
+    start = np.eye(2 + 2 * EMPTY)[gate]
+    horizon = 1 + VISITS * (1 + EMPTY)
+    return envs.make("TabularMDP-pgjax", transition=transition, reward=reward, start=start, horizon=horizon)
+
+
+class Blind(nnx.Module):
+    """The same two probabilities whatever is observed."""
+
+    def __init__(self, rngs):
+        self.preference, self.value = nnx.Param(jnp.zeros(2)), nnx.Param(jnp.zeros(()))
+
+    def __call__(self, obs):
+        logits = jnp.broadcast_to(self.preference[...], (*obs.shape, 2))
+        return Categorical(logits), jnp.broadcast_to(self.value[...], obs.shape)
+
+
+def random_world():
+    """The default TabularMDP and the table of logits of GROUND_TRUTH's random MDP."""
+    env, g = envs.make("TabularMDP-pgjax"), np.random.default_rng(0)
+    g.dirichlet(np.ones(5), size=(5, 3)), g.normal(size=(5, 3)), g.dirichlet(np.ones(5))
+    theta = jnp.asarray(g.normal(size=(5, 3)), jnp.float32)
+    return env, policies.make(env), {"preference": theta, "value": jnp.zeros(5)}
+
+
+def updates(env, policy, params, discount):
+    """(J, with gamma^t, without), the two expected updates as vectors, exactly.
+
+    sum_t gamma^t E[A_t(s_t, a_t) d log pi(a_t | s_t)], the policy-gradient theorem (Sutton et al. 2000).
+    """
+    mdp = oracle.from_env(env, discount)
+    pi = oracle.probabilities(policy, params, len(mdp.start))
+    found, scores = oracle.values(mdp, pi), oracle.scores(policy, params, len(mdp.start))
+    terms = np.einsum("ts,sa,tsa,sap->tp", found.occupancy, pi, found.advantage, scores)
+    return float(found.objective), discount ** np.arange(len(terms)) @ terms, terms.sum(axis=0)
+
+
+def cosine(a, b):
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def climb(env, policy, params, discount, which, steps, rate=0.1):
+    """(J_gamma, J_1) before each of `steps` exact steps along update `which`: 1 with gamma^t, 2 without."""
+    flat, tree = jax.flatten_util.ravel_pytree(params)
+    seen = []
+    for _ in range(steps):
+        found = updates(env, policy, tree(flat), discount)
+        seen.append((found[0], updates(env, policy, tree(flat), 1.0)[0]))
+        flat = flat + rate * jnp.asarray(found[which], jnp.float32)
+    return np.array(seen)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="a size for tests")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/gamma_t"))
+    options = parser.parse_args(arguments)
+    episodes, steps, points = (512, 3, 3) if options.smoke else (16384, 100, 25)
+
+    env, policy, params = random_world()
+    blind, table = policies.from_nnx(Blind), policies.make(shop())
+    settings = {
+        "random MDP, table": (env, policy, params, 0.9),
+        "shop, table": (shop(), table, table.init(jax.random.key(0)), 0.7),
+        "shop, blind": (shop(), blind, blind.init(jax.random.key(0)), 0.7),
+    }
+    found = {}
+    print("                     |gradient|  |without|  distance  cosine, exact    measured of   error of its bias")
+    for name, (env, policy, params, discount) in settings.items():
+        _, gradient, without = updates(env, policy, params, discount)
+        report = variance.compare(
+            ["to_go", "no_gamma_t"],
+            *(env, policy, params),
+            discount=discount,
+            episodes=episodes,
+            batch=(1, 16),
+        )
+        row = report.summary["estimators"]["no_gamma_t"]
+        z = (row["bias"]["value"] - row["exact_bias"]["value"]) / row["bias"]["se"]
+        measured = cosine(report.data["mean"].sel(estimator="no_gamma_t").values, report.data["truth"].values)
+        exact = cosine(gradient, without)
+        distance = np.linalg.norm(gradient - without)
+        found[name] = {
+            "norms": (np.linalg.norm(gradient), np.linalg.norm(without)),
+            "distance": distance,
+            "cosine": exact,
+            "measured": measured,
+            "exact_bias": row["exact_bias"]["value"],
+            "z": z,
+            "to_go_z": report.summary["estimators"]["to_go"]["bias_z"],
+        }
+        norms = "  ".join(f"{x:9.4f}" for x in found[name]["norms"])
+        shown = f"{distance:8.4f}  {exact:13.6f}  {measured:9.4f} of {report.summary['episodes']} episodes"
+        print(f"{name:20s} {norms}  {shown}   {z:+.1f} se")
+
+    climbs = {label: climb(*settings["shop, blind"], which, steps) for label, which in (("with", 1), ("without", 2))}
+    for label, path in climbs.items():
+        print(f"shop, blind: {steps} steps {label} gamma^t: J_gamma {path[0, 0]:.3f} -> {path[-1, 0]:.3f}", end=", ")
+        print(f"undiscounted J {path[0, 1]:.2f} -> {path[-1, 1]:.2f}")
+
+    discounts = np.linspace(0.05, 0.99, points)
+    curves = {n: [cosine(*updates(*s[:3], d)[1:]) for d in discounts] for n, s in settings.items()}
+    draw(options.out, discounts, curves, climbs)
+    return found, climbs
+
+
+def draw(out, discounts, curves, climbs):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    left, *right = figure.subplots(1, 3)
+    for name, values in curves.items():
+        left.plot(discounts, values, ".-", label=name)
+    left.axhline(0, color="0.6", lw=0.8)
+    left.set(xlabel="discount", ylabel="cosine to the gradient, exact", title="the update without gamma^t")
+    for k, (axes, title) in enumerate(zip(right, ("discounted J", "undiscounted J"), strict=True)):
+        for label, path in climbs.items():
+            axes.plot(path[:, k], label=f"{label} gamma^t")
+        axes.set(xlabel="exact steps", title=f"shop, blind: {title}")
+    left.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    right[0].legend(frameon=False)
+    out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out / "gamma_t.png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()

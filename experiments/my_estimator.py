@@ -1,0 +1,89 @@
+"""Estimators of one's own beside those that ship: the template to copy.
+
+Question: on CartPole, does an episode played with the mirrored random numbers of another make their mean less
+noisy than two independent ones? And what does bounding the returns cost?
+
+    python experiments/my_estimator.py            # about a minute
+    python experiments/my_estimator.py --smoke    # a size for tests
+    pgjax variance CartPole-v1 --estimators to_go,experiments/my_estimator.py:mirrored
+"""
+
+import argparse
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from pgjax import envs, policies, returns, rollout, variance
+from pgjax.advantages import monte_carlo
+from pgjax.distributions import Categorical
+from pgjax.estimators import surrogate
+from pgjax.plugs import bind
+from pgjax.variance import figures, table
+
+# What `pgjax variance CartPole-v1` measures too: a gradient(key, params) brings its own episodes.
+ENV = envs.make("CartPole-v1")
+POLICY = policies.make(ENV)
+DISCOUNT = 0.99
+
+
+# One way: a loss, lifted to an estimator, on the same episodes as the grid's.
+def bounded_score(now, batch, *, bound: float = 10.0):
+    """REINFORCE whose returns G are squeezed into bound tanh(G / bound), per step [T, B]: biased."""
+    return -now.log_prob * bound * jnp.tanh(batch.advantage / bound), {}
+
+
+bounded = variance.Plugs(monte_carlo, surrogate(bounded_score, reduce="episode"))
+
+
+# The other: any gradient(key, params), a tree like params, that samples for itself.
+class Mirrored(Categorical):
+    """Half of the batch acts by uniform numbers u, the other half by 1 - u: each episode by itself is as ever."""
+
+    def sample(self, key):
+        u = jax.random.uniform(key, (self.logits.shape[0] // 2, 1))
+        ends = jnp.cumsum(jnp.exp(self.log_probs()), axis=-1)[:, :-1]
+        return jnp.sum(jnp.concatenate([u, 1 - u]) >= ends, axis=-1, dtype=jnp.int32)
+
+
+def mirrored_gradient(key, params):
+    """The mean over two episodes, one the other's mirror image, of sum_t gamma^t G_t d log pi(a_t | s_t)."""
+    acting = POLICY._replace(act=lambda *inputs: (Mirrored(POLICY.act(*inputs)[0].logits), inputs[1]))
+    trajectory, _ = rollout.episodes(key, ENV, acting, params, 2)
+    ends = (trajectory.terminated, trajectory.truncated)
+    to_go = returns.discounted_return(trajectory.reward, *ends, DISCOUNT)
+    weight = DISCOUNT**trajectory.time * to_go * trajectory.mask / 2
+    return jax.grad(lambda p: jnp.sum(weight * POLICY.evaluate(p, trajectory).log_prob))(params)
+
+
+mirrored = variance.Sampler(mirrored_gradient, batch=2)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="a size for tests")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/my_estimator"))
+    options = parser.parse_args(arguments)
+    size = {"episodes": 64, "batch": (1, 4), "pilot": 16} if options.smoke else {"episodes": 8192}
+
+    loss = surrogate(bounded_score, reduce="episode")
+    with_gamma_t = bind(monte_carlo, gamma_t=True, discount=DISCOUNT)
+    chosen = {
+        "to_go": variance.ESTIMATORS["to_go"],
+        "constant": variance.ESTIMATORS["constant"],
+        "mirrored": mirrored,
+        **{f"bounded by {b}": variance.Plugs(with_gamma_t, bind(loss, bound=float(b))) for b in (5, 20, 80)},
+    }
+    params = POLICY.init(jax.random.key(0))
+    report = variance.compare(chosen, ENV, POLICY, params, discount=DISCOUNT, **size)
+    from rich.console import Console
+
+    Console(width=160).print(table.table(report.summary))
+    options.out.mkdir(parents=True, exist_ok=True)
+    figures.bias_against_variance(report, options.out / "bias_against_variance.png", title="CartPole-v1, untrained")
+    figures.cosine_against_batch(report, options.out / "cosine_against_batch.png", title="CartPole-v1, untrained")
+    return report
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,330 @@
+"""The laboratory against exact moments: every row within 5 standard errors, and planted biases found."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from worlds import FITTED, GAMMA, ROWS, World, correct
+
+from pgjax import envs, losses, policies, variance
+from pgjax.advantages import gae, monte_carlo
+from pgjax.estimators import surrogate
+from pgjax.plugs import bind
+from pgjax.testing import check_unbiased
+from pgjax.types import Config
+from pgjax.variance import statistics, table
+from pgjax.variance.conformance import small_world
+
+# Where a table gives nothing to bootstrap from, or the world can't say what a pilot would.
+EPISODES = 8192
+
+
+class Measured:
+    """The rows of the grid in the small world of `worlds`, measured and enumerated."""
+
+    def __init__(self, off_policy):
+        self.world = world = World(off_policy)
+        mdp = world.mdp
+        env = envs.make(
+            "TabularMDP-pgjax",
+            transition=mdp.transition,
+            reward=mdp.reward,
+            start=mdp.start,
+            terminal=mdp.terminal,
+            horizon=mdp.horizon,
+        )
+        tables = [{"preference": np.log(pi), "value": world.value} for pi in (world.pi, world.behaviour)]
+        params, behaviour = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), tables)
+        policy = policies.make(env)
+        self.report = variance.compare(
+            {name: row for name, row in ROWS.items() if row.precondition == "none"},
+            env,
+            policy,
+            params,
+            behaviour=behaviour if off_policy else None,
+            discount=GAMMA,
+            episodes=EPISODES,
+            batch=(1, 4, 16),
+            pilot=256,
+        )
+        self.off_policy = off_policy
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["on policy", "off policy"])
+def measured(request):
+    return Measured(request.param)
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.precondition == "none"])
+class TestEveryRow:
+    def test_mean_and_variance_are_the_enumerated_ones(self, name, measured):
+        row, found = ROWS[name], measured.report.summary["estimators"][name]
+        if name == "all_action":
+            pytest.skip("its Q is one draw of the next state, not the mean that is enumerated")
+        fitted = {k: np.asarray(v, float) for k, v in measured.report.fitted[name]._asdict().items()}
+        numbers = {k: np.broadcast_to(fitted[k], np.shape(v)) for k, v in FITTED.items()}
+        mean, spread = measured.world.moments(row, numbers)
+        trace = spread.sum() * row.batch
+        assert abs(found["trace"]["value"] - trace) < 5 * found["trace"]["se"]
+        assert found["trace"]["se"] < 0.15 * trace
+        if "exact_trace" in found:
+            np.testing.assert_allclose(found["exact_trace"]["value"], trace, rtol=1e-4)
+        measured_mean = measured.report.data["mean"].sel(estimator=name).values
+        count = measured.report.summary["episodes"] / row.batch
+        seen = spread > 1e-12
+        z = (measured_mean - mean)[seen] / np.sqrt(spread[seen] / count)
+        assert np.abs(z).max() < 5
+        np.testing.assert_allclose(measured_mean[~seen], mean[~seen], atol=1e-5)
+
+    def test_the_test_of_bias_finds_what_there_is(self, name, measured):
+        row, found = ROWS[name], measured.report.summary["estimators"][name]
+        if correct(row, measured.off_policy):
+            assert found["bias_z"] < 5
+            assert found["bias"]["value"] < 5 * found["bias"]["se"]
+        elif name != "all_action":
+            fitted = {k: np.asarray(v, float) for k, v in measured.report.fitted[name]._asdict().items()}
+            numbers = {k: np.broadcast_to(fitted[k], np.shape(v)) for k, v in FITTED.items()}
+            bias = np.linalg.norm(measured.world.moments(row, numbers)[0] - measured.world.gradient)
+            assert abs(found["bias"]["value"] - bias) < 5 * found["bias"]["se"]
+
+    def test_the_error_falls_as_bias_and_variance_say(self, name, measured):
+        found = measured.report.summary["estimators"][name]
+        bias2 = found["bias"]["value"] ** 2
+        for size, point in zip(measured.report.summary["batch"], found["mse"], strict=True):
+            if size < found["batch"]:
+                assert np.isnan(point["value"])
+                continue
+            expected = bias2 + found["trace"]["value"] / size
+            se = np.hypot(found["trace"]["se"] / size, 2 * found["bias"]["value"] * found["bias"]["se"])
+            assert abs(point["value"] - expected) < 5 * np.hypot(se, point["se"])
+
+
+class TestReport:
+    def test_what_is_off_policy_is_said(self, measured):
+        summary = measured.report.summary
+        assert ("effective_sample_share" in summary) == measured.off_policy
+        if measured.off_policy:
+            world = measured.world
+            ratio = np.prod(
+                np.where(
+                    world.trajectory.mask > 0,
+                    (world.pi / world.behaviour)[world.trajectory.obs, world.trajectory.action],
+                    1,
+                ),
+                axis=0,
+            )
+            share = 1 / (world.probability @ ratio**2)
+            found = summary["effective_sample_share"]
+            assert abs(found["value"] - share) < 5 * found["se"]
+            assert 0 < summary["estimators"]["ppo_clip"]["clip_fraction"]["value"] < 1
+        else:
+            assert summary["estimators"]["ppo_clip"]["clip_fraction"]["value"] == 0
+
+    def test_layers_and_parameters_add_up_to_the_trace(self, measured):
+        data = measured.report.data
+        for found in (data["variance"].sum("parameter"), data["layer_variance"].sum("layer")):
+            np.testing.assert_allclose(found, data["trace"], rtol=1e-6)
+
+    def test_cosines_are_cosines(self, measured):
+        data = measured.report.data
+        pairwise = data["pairwise_cosine"].sel(batch=16).values
+        np.testing.assert_allclose(np.diagonal(pairwise), 1, atol=1e-5)
+        np.testing.assert_allclose(pairwise, pairwise.T, atol=1e-6)
+        assert (np.abs(pairwise) < 1 + 1e-5).all()
+        same = data["pairwise_cosine"].sel(estimator="exact_value", other="exact_v_trace", batch=1)
+        assert measured.off_policy or same > 0.99999
+
+    def test_the_table_shows_every_estimator(self, measured):
+        from rich.console import Console
+
+        with Console(width=200, record=True, file=open("/dev/null", "w")) as console:
+            console.print(table.table(measured.report.summary))
+            text = console.export_text()
+        assert all(name in text for name in measured.report.summary["estimators"])
+        json.dumps(measured.report.summary)
+
+
+def test_samples_for_a_cosine_are_where_the_curve_crosses():
+    env, policy, params = small_world()
+    first = variance.compare(["to_go"], env, policy, params, discount=GAMMA, episodes=8192, batch=(1,))
+    n = round(first.summary["estimators"]["to_go"]["samples_90"]["value"])
+    report = variance.compare(["to_go"], env, policy, params, discount=GAMMA, episodes=512 * n, batch=(1, n))
+    point = report.summary["estimators"]["to_go"]["cosine"][-1]
+    assert abs(point["value"] - 0.9) < 0.03  # the formula takes a ratio of means for a mean of ratios
+
+
+def test_a_reference_stands_in_for_the_exact_gradient():
+    """Hide the tables: bias, error and cosine agree with those against the exact gradient."""
+    env, policy, params = small_world()
+    hidden = env._replace(
+        params=(),
+        reset=lambda key, _: env.reset(key, env.params),
+        step=lambda k, _, s, a: env.step(k, env.params, s, a),
+    )
+    rows = ["to_go", "gae", "no_gamma_t"]
+    options = dict(discount=GAMMA, episodes=8192, batch=(1, 16, 64))
+    exact = variance.compare(rows, env, policy, params, **options).summary
+    found = variance.compare(rows, hidden, policy, params, **options).summary
+    assert exact["reference_episodes"] == "exact" and found["reference_episodes"] == 4 * 8192
+    norm = found["gradient_norm"]
+    assert abs(norm["value"] - exact["gradient_norm"]["value"]) < 5 * norm["se"]
+    for name in rows:
+        a, b = exact["estimators"][name], found["estimators"][name]
+        assert abs(a["bias"]["value"] - b["bias"]["value"]) < 5 * np.hypot(a["bias"]["se"], b["bias"]["se"])
+        for curve in ("mse", "cosine"):
+            for p, q in zip(a[curve], b[curve], strict=True):
+                assert abs(p["value"] - q["value"]) < 5 * np.hypot(p["se"], q["se"]) + 0.01 * abs(p["value"])
+    assert found["estimators"]["to_go"]["bias_z"] < 5
+    assert found["estimators"]["no_gamma_t"]["bias_z"] > 5
+
+
+REINFORCE = variance.Plugs(bind(monte_carlo, discount=0.9, gamma_t=True), surrogate(losses.policy_gradient, "episode"))
+
+
+def _of_the_action(trajectory, now, *, discount: float = 0.9):
+    """A baseline that knows the action that was taken: no baseline at all."""
+    _, (advantage, target) = REINFORCE.advantage.apply(REINFORCE.advantage.init(), trajectory, now)
+    return advantage - 0.3 * trajectory.action, target
+
+
+class TestConformance:
+    @pytest.mark.parametrize(
+        "estimator",
+        [
+            "value",
+            REINFORCE,
+            variance.Plugs(bind(REINFORCE.advantage, baseline="leave_one_out"), REINFORCE.estimator, batch=4),
+            variance.Sampler(lambda key, params: _reinforce(key, params)),
+        ],
+        ids=["grid", "plugs", "leave one out", "gradient"],
+    )
+    def test_the_unbiased_pass(self, estimator):
+        check_unbiased(estimator)
+
+    @pytest.mark.parametrize(
+        ("estimator", "least"),
+        [
+            (REINFORCE._replace(estimator=surrogate(losses.policy_gradient, "step"), batch=4), 20),
+            (REINFORCE._replace(advantage=_of_the_action), 20),
+            (REINFORCE._replace(advantage=bind(REINFORCE.advantage, gamma_t=False)), 10),
+            (REINFORCE._replace(advantage=bind(gae, discount=0.9)), 10),
+            (variance.Sampler(lambda key, params: jax.tree.map(lambda x: 1.1 * x, _reinforce(key, params))), 5),
+        ],
+        ids=["mean over steps", "baseline of the action", "no gamma^t", "learned critic", "a factor"],
+    )
+    def test_a_planted_bias_is_found(self, estimator, least):
+        with pytest.raises(AssertionError, match="biased: its mean is .* away from the exact gradient") as caught:
+            check_unbiased(estimator)
+        assert float(str(caught.value).split(", ")[1].split(" ")[0]) > least
+
+
+def _reinforce(key, params):
+    """The gradient of one episode, written out."""
+    from pgjax import rollout
+
+    env, policy, _ = small_world()
+    trajectory, _ = rollout.episodes(key, env, policy, params, 1)
+    reward, decay = trajectory.reward[:, 0], 0.9 ** jnp.arange(len(trajectory.reward))
+    weight = jnp.cumsum((reward * decay)[::-1])[::-1]
+    return jax.grad(lambda p: jnp.sum(weight * trajectory.mask[:, 0] * policy.evaluate(p, trajectory).log_prob[:, 0]))(
+        params
+    )
+
+
+class TestSums:
+    def test_merging_is_sound_far_from_zero(self):
+        """Deviations of 1 around a million: squares would lose all of float32."""
+        g = np.random.default_rng(0)
+        values = (1e6 + g.normal(size=(64, 50, 3))).astype(np.float32)
+        total = None
+        for chunk in values:
+            one = jax.tree.map(np.asarray, statistics.moments({"x": jnp.asarray(chunk)}))
+            total = one if total is None else statistics.merge(total, one)
+        flat = values.reshape(-1, 3).astype(np.float64)
+        np.testing.assert_allclose(total["x"]["mean"], flat.mean(0), rtol=1e-7)
+        np.testing.assert_allclose(total["x"]["m2"] / len(flat), flat.var(0), rtol=2e-2)
+        assert total["x"]["count"] == len(flat)
+        expected = flat.std(0, ddof=1) / np.sqrt(len(flat))
+        np.testing.assert_allclose(statistics.standard_error(total["x"]), expected, rtol=2e-2)
+
+    def test_the_same_seed_gives_the_same_numbers(self):
+        run = variance.prepare(["to_go"], *small_world(), discount=GAMMA, episodes=512, batch=(1, 4))
+        params = small_world()[2]
+        first, again, other = run(params), run(params), run(params, seed=1)
+        np.testing.assert_array_equal(first.data["mean"], again.data["mean"])
+        assert (first.data["mean"] != other.data["mean"]).any()
+
+
+SHARDED = """
+import sys, numpy as np, jax
+from pgjax import variance
+from pgjax.variance.conformance import small_world
+found = [
+    variance.compare(["to_go", "gae", "leave_one_out"], *small_world(), discount=.9, episodes=2048, batch=(1, 16, 64),
+                     devices=jax.devices()[:n]).data for n in (1, 8)
+]
+assert len(jax.devices()) == 8
+for name in ("mean", "variance", "mse", "cosine", "pairwise_cosine"):
+    np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-5, atol=1e-6)
+print("equal")
+"""
+
+
+@pytest.mark.slow
+def test_eight_devices_measure_what_one_does(tmp_path):
+    import os
+
+    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED], env={**os.environ, "XLA_FLAGS": flags}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "equal", done.stderr[-2000:]
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("estimators", "options", "message"),
+        [
+            (["to_goo"], {}, "no estimator 'to_goo'; did you mean 'to_go'"),
+            ([], {}, "estimators: none was given"),
+            (["to_go", "to_go"], {}, "'to_go' was given twice"),
+            ({"mine": 3}, {}, "estimator 'mine' must be a name, a ScoreFunction"),
+            ("to_go", {}, "estimators must be a list of names or a dict, got 'to_go'"),
+            (["to_go"], dict(batch=(1, 4, 6)), "each size must divide the next, got 1, 4, 6"),
+            (["to_go"], dict(batch=(0,)), "batch must be whole numbers of 1 or more"),
+            (["to_go"], dict(episodes=100), "episodes=100 makes fewer than 8 batches of 256; take 2048"),
+            (["to_go"], dict(discount=1.5), r"discount must lie in \[0, 1\], got 1.5"),
+            (["to_go"], dict(pilot=0), "pilot must be 1 or more, got 0"),
+            (["to_go"], dict(states=-1), "states must be 0 or more, got -1"),
+        ],
+    )
+    def test_one_clear_line(self, estimators, options, message):
+        with pytest.raises((ValueError, TypeError), match=message):
+            variance.prepare(estimators, *small_world(), **options)
+
+    @pytest.mark.parametrize(
+        ("env", "config", "name", "message"),
+        [
+            ("Pendulum-v1", Config(), "all_action", "'all_action' sums over actions, and the action space is"),
+            ("CartPole-v1", Config(), "exact_value", "'exact_value' needs exact values, and the environment is no"),
+            ("CartPole-v1", Config(), "optimal_state", "has a baseline per state, and states are"),
+            ("CartPole-v1", Config(network="gru"), "optimal", "looks at single steps, and the policy has a memory"),
+            ("CartPole-v1", Config(hidden=(128, 128)), "natural", "8192 parameters are the limit"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, env, config, name, message):
+        env = envs.make(env)
+        policy = policies.make(env, config)
+        params = policy.init(jax.random.key(0))
+        with pytest.raises(ValueError, match=message):
+            variance.prepare([name], env, policy, params)
+
+    def test_a_gradient_of_another_shape(self):
+        env, policy, params = small_world()
+        for wrong in (lambda key, params: params["preference"], lambda key, params: jax.tree.map(jnp.ravel, params)):
+            with pytest.raises(ValueError, match="estimator 'mine' must return a tree like params"):
+                variance.compare({"mine": wrong}, env, policy, params, episodes=64, batch=(1, 4))
