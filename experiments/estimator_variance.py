@@ -1,10 +1,11 @@
 """What does each rung of the ladder of policy-gradient estimators buy, early and late in training?
 
-    python experiments/estimator_variance.py            # some minutes
-    python experiments/estimator_variance.py --smoke    # a size for tests
+python experiments/estimator_variance.py            # some minutes
+python experiments/estimator_variance.py --smoke    # a size for tests
 """
 
 import argparse
+import dataclasses
 import pathlib
 
 import jax
@@ -15,7 +16,13 @@ from pgjax import rollout, variance
 from pgjax.variance import figures
 from pgjax.variance.table import show
 
-LADDER = {"full": "full return", "to_go": "reward-to-go", "value": "+ baseline V", "gae": "GAE", "all_action": "all-action"}
+LADDER = {
+    "full": "full return",
+    "to_go": "reward-to-go",
+    "value": "+ baseline V",
+    "gae": "GAE",
+    "all_action": "all-action",
+}
 WANTED = {"early": None, "middle": 100.0, "late": 400.0}  # mean returns; None is the untrained policy
 
 
@@ -24,7 +31,9 @@ def stages(run, episodes):
     found = {}
     for update in run.updates:
         env, policy, params = run.lane(seed=0, update=update)
-        played = jax.jit(lambda p, env=env, policy=policy: rollout.evaluate(jax.random.key(1), env, policy, p, episodes))
+        played = jax.jit(
+            lambda p, env=env, policy=policy: rollout.evaluate(jax.random.key(1), env, policy, p, episodes)
+        )
         found[update] = (update, float(played(params).episode_return.mean()), params)
     chosen = {}
     for stage, wanted in WANTED.items():
@@ -53,10 +62,14 @@ def main(arguments=None):
         s = reports[stage].summary
         print(f"\n{stage}: update {update}, mean return {mean:.1f}; |dJ| {show(s['gradient_norm'])},", end=" ")
         print(f"{s['episodes']} episodes, reference of {s['reference_episodes']}, {s['measure_seconds']:.0f} s")
-        print(f"{'':14s}{'variance':>24s}{'SNR':>22s}{'bias / |dJ|':>20s}{'z':>6s}{'episodes for cos .9':>22s}")
+        print(
+            f"{'':14s}{'variance':>24s}{'SNR':>22s}{'bias / |dJ|':>20s}{'z':>6s}{'episodes for cos .9':>22s}  cos at {s['batch'][-1]}"
+        )
         for name, row in s["estimators"].items():
-            cells = [show(row[k]) for k in ("trace", "snr", "relative_bias", "samples_90")]
-            print(f"{LADDER[name]:14s}{cells[0]:>24s}{cells[1]:>22s}{cells[2]:>20s}{row['bias_z']:6.1f}{cells[3]:>22s}")
+            cells = [show(row[k]) for k in ("trace", "snr", "relative_bias", "samples_90")] + [show(row["cosine"][-1])]
+            print(
+                f"{LADDER[name]:14s}{cells[0]:>24s}{cells[1]:>22s}{cells[2]:>20s}{row['bias_z']:6.1f}{cells[3]:>22s}  {cells[4]}"
+            )
     print("\nshares of the variance of one step's term: of the trajectory behind it, the action, the state")
     for stage, report in reports.items():
         for name, row in report.summary["estimators"].items():
@@ -71,9 +84,12 @@ def draw(out, reports, chosen):
     from matplotlib.figure import Figure
 
     labels = {stage: f"{stage} (return {chosen[stage][1]:.0f})" for stage in reports}
-    figures.decomposition(
-        {labels[s]: r for s, r in reports.items()}, out / "decomposition.png", title="CartPole-v1, PPO", xlabel="stage"
-    )
+    # The full return's terms would leave no height for the others'.
+    rest = {
+        stage: {n: row for n, row in r.summary["estimators"].items() if n != "full"} for stage, r in reports.items()
+    }
+    shown = {s: dataclasses.replace(r, summary={**r.summary, "estimators": rest[s]}) for s, r in reports.items()}
+    figures.decomposition(shown, out / "decomposition.png", title="CartPole-v1, PPO", xlabel="stage")
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     panels, x = figure.subplots(1, 3), np.arange(len(LADDER))
     titles = {"trace": "variance of one episode / |dJ|²", "relative_bias": "norm of the bias / |dJ|"}
@@ -87,10 +103,13 @@ def draw(out, reports, chosen):
         axes.set_xticks(x, list(LADDER.values()), rotation=40, ha="right")
         axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.25)
-        if key != "relative_bias":
+        if key == "relative_bias":
+            axes.set_ylim(bottom=0)
+        else:
             axes.set_yscale("log")
+    panels[2].set_ylim(bottom=1)
     panels[0].legend(frameon=False, fontsize=8)
-    figure.suptitle("CartPole-v1, PPO; bars: two standard errors", fontsize=9)
+    figure.suptitle("CartPole-v1, PPO; bars: two standard errors; no marker: out of reach, or noise alone", fontsize=9)
     figure.savefig(out / "ladder.png", dpi=150)
 
 

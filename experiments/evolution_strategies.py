@@ -1,7 +1,7 @@
 """Is the score function worth having? Antithetic evolution strategies against REINFORCE, at equal episodes.
 
-    python experiments/evolution_strategies.py            # a few minutes
-    python experiments/evolution_strategies.py --smoke    # a size for tests
+python experiments/evolution_strategies.py            # a few minutes
+python experiments/evolution_strategies.py --smoke    # a size for tests
 """
 
 import argparse
@@ -75,12 +75,21 @@ def main(arguments=None):
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/evolution_strategies"))
     options = parser.parse_args(arguments)
     sigmas = (0.1, 1.0) if options.smoke else (0.03, 0.1, 0.3, 1.0, 3.0)
-    small = {"episodes": 2048, "batch": (1, 32, 128), "pilot": 1}
+    small = {"episodes": 2048, "batch": (1, 32, 256), "pilot": 1}
 
     env, policy, params = tabular()
     mdp = oracle.from_env(env, 0.9)
     biases = {s: smoothing_bias(mdp, params["preference"], s, 256 if options.smoke else 16384) for s in sigmas}
-    worlds = {"tabular": (env, policy, params, 0.9, "exact_value", {**small, "episodes": 2048 if options.smoke else 2**18})}
+    worlds = {
+        "tabular": (
+            env,
+            policy,
+            params,
+            0.9,
+            "exact_value",
+            {**small, "episodes": 2048 if options.smoke else 2**18, "batch": (1, 32, 256 if options.smoke else 1024)},
+        )
+    }
     if not options.smoke:
         short = envs.make("CartPole-v1", max_steps_in_episode=100)
         network = policies.make(short)
@@ -99,7 +108,9 @@ def main(arguments=None):
 def report(name, summary, biases):
     of = f"{summary['episodes']} episodes; {summary['parameters']} parameters; |dJ| {show(summary['gradient_norm'])}"
     print(f"\n{name}: {of}")
-    print(f"{'':14s}{'variance of one episode':>26s}{'bias / |dJ|':>22s}{'z':>8s}{'episodes for .9':>20s}   bias, exact")
+    print(
+        f"{'':14s}{'variance of one episode':>26s}{'bias / |dJ|':>22s}{'z':>8s}{'episodes for .9':>20s}   bias, exact"
+    )
     size = summary["gradient_norm"]["value"]
     for label, row in summary["estimators"].items():
         cells = [show(row[k]) for k in ("trace", "relative_bias", "samples_90")]
@@ -115,10 +126,13 @@ def draw(out, reports, sigmas, biases):
     for axes, (name, found) in zip(np.ravel(figure.subplots(1, len(reports))), reports.items(), strict=True):
         rows, size = found.summary["estimators"], found.summary["gradient_norm"]["value"]
         own = [rows[f"sigma={s:g}"] for s in sigmas]
-        for key, label, scale in (("trace", "variance of one episode / |dJ|²", size**2), ("bias", "squared bias / |dJ|²", 0)):
-            y, e = (np.array([row[key][part] for row in own]) for part in ("value", "se"))
-            y, e = (y / scale, e / scale) if scale else ((y / size) ** 2, 2 * y * e / size**2)
-            axes.errorbar(sigmas, np.where(y > 0, y, np.nan), 2 * e, fmt="o-", ms=4, capsize=2, label=label)
+        y, e = (np.array([row["trace"][part] for row in own]) / size**2 for part in ("value", "se"))
+        axes.errorbar(sigmas, y, 2 * e, fmt="o-", ms=4, capsize=2, label="variance of one episode / |dJ|²")
+        y, e = (np.array([row["bias"][part] for row in own]) / size for part in ("value", "se"))
+        known, x = y > 2 * e, np.array(sigmas)
+        bars = np.abs(np.stack([y - 2 * e, y + 2 * e]) ** 2 - y**2)[:, known]
+        axes.errorbar(x[known], y[known] ** 2, bars, fmt="o-", ms=4, color="C1", label="squared bias / |dJ|²")
+        axes.plot(x[~known], (y + 2 * e)[~known] ** 2, "v", mfc="white", color="C1", label="squared bias, upper limit")
         if name == "tabular":
             axes.plot(sigmas, [(biases[s][0] / size) ** 2 for s in sigmas], "kx", label="squared bias, exact gradients")
         for k, row in enumerate(n for n in rows if "sigma" not in n):

@@ -1,7 +1,7 @@
 """Most code drops the factor gamma^t from the policy gradient. How wrong is the update then?
 
-    python experiments/gamma_t.py            # about half a minute
-    python experiments/gamma_t.py --smoke    # a size for tests
+python experiments/gamma_t.py            # about half a minute
+python experiments/gamma_t.py --smoke    # a size for tests
 """
 
 import argparse
@@ -98,39 +98,30 @@ def main(arguments=None):
         "shop, blind": (shop(), blind, blind.init(jax.random.key(0)), 0.7),
     }
     found = {}
-    print("                     |gradient|  |without|  distance  cosine, exact    measured of   error of its bias")
-    for name, (env, policy, params, discount) in settings.items():
-        _, gradient, without = updates(env, policy, params, discount)
-        report = variance.compare(
-            ["to_go", "no_gamma_t"],
-            *(env, policy, params),
-            discount=discount,
-            episodes=episodes,
-            batch=(1, 16),
-        )
-        row = report.summary["estimators"]["no_gamma_t"]
-        z = (row["bias"]["value"] - row["exact_bias"]["value"]) / row["bias"]["se"]
-        measured = cosine(report.data["mean"].sel(estimator="no_gamma_t").values, report.data["truth"].values)
-        exact = cosine(gradient, without)
-        distance = np.linalg.norm(gradient - without)
+    print(f"{'':18s}|gradient|   |without|    distance  cosine, exact  cosine, measured   bias, measured")
+    for name, (*world, discount) in settings.items():
+        _, gradient, without = updates(*world, discount)
+        size = {"episodes": episodes, "batch": (1, 16)}
+        report = variance.compare(["to_go", "no_gamma_t"], *world, discount=discount, **size)
+        row, mean = report.summary["estimators"]["no_gamma_t"], report.data["mean"].sel(estimator="no_gamma_t").values
         found[name] = {
             "norms": (np.linalg.norm(gradient), np.linalg.norm(without)),
-            "distance": distance,
-            "cosine": exact,
-            "measured": measured,
-            "exact_bias": row["exact_bias"]["value"],
-            "z": z,
+            "distance": np.linalg.norm(gradient - without),
+            "cosine": cosine(gradient, without),
+            "measured": cosine(mean, report.data["truth"].values),
+            "bias": [row["bias"]["value"], row["bias"]["se"], row["exact_bias"]["value"]],
             "to_go_z": report.summary["estimators"]["to_go"]["bias_z"],
         }
-        norms = "  ".join(f"{x:9.4f}" for x in found[name]["norms"])
-        shown = f"{distance:8.4f}  {exact:13.6f}  {measured:9.4f} of {report.summary['episodes']} episodes"
-        print(f"{name:20s} {norms}  {shown}   {z:+.1f} se")
+        numbers = [*found[name]["norms"], found[name]["distance"]]
+        shown = "  ".join(f"{x:10.4f}" for x in numbers) + f"  {found[name]['cosine']:13.6f}"
+        value, se, exact = found[name]["bias"]
+        print(f"{name:18s}{shown}  {found[name]['measured']:17.6f}  {value:.4f} ± {se:.4f}  (exact {exact:.4f})")
 
     climbs = {label: climb(*settings["shop, blind"], which, steps) for label, which in (("with", 1), ("without", 2))}
     for label, path in climbs.items():
-        print(f"shop, blind: {steps} steps {label} gamma^t: J_gamma {path[0, 0]:.3f} -> {path[-1, 0]:.3f}", end=", ")
-        print(f"undiscounted J {path[0, 1]:.2f} -> {path[-1, 1]:.2f}")
-
+        (first, undiscounted), (last, finally_) = path[0], path[-1]
+        print(f"shop, blind, {steps} steps {label} gamma^t: J {first:.3f} -> {last:.3f}", end=", ")
+        print(f"undiscounted {undiscounted:.2f} -> {finally_:.2f}")
     discounts = np.linspace(0.05, 0.99, points)
     curves = {n: [cosine(*updates(*s[:3], d)[1:]) for d in discounts] for n, s in settings.items()}
     draw(options.out, discounts, curves, climbs)

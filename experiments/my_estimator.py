@@ -79,6 +79,9 @@ def main(arguments=None):
     from rich.console import Console
 
     Console(width=160).print(table.table(report.summary))
+    for name, row in report.summary["estimators"].items():
+        curve = zip(report.summary["batch"], row["cosine"], strict=True)
+        print(f"{name:14s}cosine " + ", ".join(f"at {n}: {table.show(c)}" for n, c in curve))
     options.out.mkdir(parents=True, exist_ok=True)
     figures.bias_against_variance(report, options.out / "bias_against_variance.png", title="CartPole-v1, untrained")
     figures.cosine_against_batch(report, options.out / "cosine_against_batch.png", title="CartPole-v1, untrained")

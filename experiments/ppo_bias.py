@@ -1,13 +1,12 @@
 """PPO takes several steps on one batch. How soon does its surrogate's gradient point elsewhere than J's?
 
-    python experiments/ppo_bias.py            # a few minutes
-    python experiments/ppo_bias.py --smoke    # a size for tests
+python experiments/ppo_bias.py            # a few minutes
+python experiments/ppo_bias.py --smoke    # a size for tests
 """
 
 import argparse
 import pathlib
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -41,6 +40,15 @@ def exactly(name, mdp, policy, params, behaviour, truth):
     return None if moments is None else compared(moments.mean, truth)
 
 
+def clipped_exactly(mdp, policy, params, behaviour):
+    """The expected gradient of PPO's clip if it were given the exact advantages of the policy that acted, [P]."""
+    old, new = (oracle.probabilities(policy, p, 5) for p in (behaviour, params))
+    found, rho = oracle.values(mdp, old), new / old
+    kept = np.where(found.advantage > 0, rho <= 1.2, rho >= 0.8) * found.advantage
+    scores = oracle.scores(policy, params, 5)[..., :15]
+    return np.einsum("t,ts,sa,tsa,sap->p", DISCOUNT ** np.arange(mdp.horizon), found.occupancy, new, kept, scores)
+
+
 def compared(mean, truth, noise=0.0):
     """(cosine, relative distance) of a mean whose own error has the expected square `noise`, which adds to its norm."""
     size = np.linalg.norm(truth)
@@ -58,9 +66,8 @@ def main(arguments=None):
     seeds, episodes = (2, 2048) if options.smoke else (4, 8192)
 
     env, policy, mdp, old, directions = world()
-    measure = variance.prepare(
-        ROWS, env, policy, old, discount=DISCOUNT, episodes=episodes, batch=(1, 16, 256), pilot=1
-    )  # fmt: skip
+    size = {"episodes": episodes, "batch": (1, 16, 256), "pilot": 1}
+    measure = variance.prepare(ROWS, env, policy, old, discount=DISCOUNT, **size)
     found = {}
     for direction, unit in directions.items():
         for distance in distances:
@@ -89,6 +96,7 @@ def of_point(reports, mdp, policy, params, behaviour):
         true = exactly(name, mdp, policy, params, behaviour, truth)
         point["rows"][name] = {"cosine": cosine, "bias": bias, "trace": trace, "exact": true}
     clipped = [r.summary["estimators"]["ppo_clip"]["clip_fraction"]["value"] for r in reports]
+    point["exact advantages"] = compared(clipped_exactly(mdp, policy, params, behaviour), truth)
     return {**point, "clipped": spread(clipped), "norm": float(np.linalg.norm(truth))}
 
 
@@ -99,7 +107,7 @@ def spread(values):
 def show(direction, points):
     print(f"\nalong the {direction} direction; cosine of the expected estimate to dJ, (s) sampled, else exact")
     head = "distance      KL of a step   clipped   effective share  |dJ|"
-    print(f"{head}  {'  '.join(f'{name:>15s}' for name in ROWS)}")
+    print(f"{head}  {'  '.join(f'{name:>15s}' for name in ROWS)}   exact clip")
     for distance, point in points.items():
         cells = []
         for row in point["rows"].values():
@@ -107,7 +115,9 @@ def show(direction, points):
             cells.append(f"{cosine:.4f}±{se:.4f}(s)" if true is None else f"{true[0]:15.4f}")
         numbers = [point[k] for k in ("kl", "clipped", "effective_sample_share")]
         shown = "  ".join(f"{v:.4f} ± {se:.4f}" for v, se in numbers)
-        print(f"{distance:6.2f}   {shown}  {point['norm']:.3f}  {'  '.join(f'{c:>15s}' for c in cells)}")
+        print(
+            f"{distance:6.2f}   {shown}  {point['norm']:.3f}  {'  '.join(f'{c:>15s}' for c in cells)}  {point['exact advantages'][0]:10.4f}"
+        )
 
 
 def draw(out, found):
@@ -126,12 +136,16 @@ def draw(out, found):
                 axes[panel].errorbar(x, values, 2 * np.array(errors), color=color, capsize=2, label=name, **style)
                 if true:
                     axes[panel].plot(x, [p["rows"][name]["exact"][panel] for p in points], color=color)
+        for panel in (0, 1):
+            y = [p["exact advantages"][panel] for p in points]
+            axes[panel].plot(x, y, "k--", lw=1, label="ppo_clip, exact advantages")
         labels = ("cosine of the expected estimate to dJ", "norm of the bias / |dJ|", "variance of one episode")
         for panel, label in zip(axes, labels, strict=True):
             panel.set(xlabel="KL of a step, old to new", ylabel=label, title=f"along the {direction} direction")
             panel.set_xscale("symlog", linthresh=0.01)
             panel.grid(alpha=0.25)
         axes[2].set_yscale("log")
+    grid[0, 0].set_ylim(top=1.1)
     grid[0, 0].legend(frameon=False, fontsize=8)
     figure.suptitle("lines: exact where markers stand beside them; bars: two standard errors over seeds", fontsize=9)
     out.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ class Tied(nnx.Module):
     def __call__(self, obs):
         x = jnp.tanh(obs @ self.twice[...]) @ self.twice[...]
         scaled = self.scaled[...] / jnp.sqrt(jnp.sum(self.scaled[...] ** 2))
-        return Categorical(x @ scaled + 3 * self.bias[...][None, None]), x[..., 0]
+        return Categorical(x @ scaled + jnp.broadcast_to(3 * self.bias[...], (*x.shape[:-1], 2))), x[..., 0]
 
 
 CASES = {

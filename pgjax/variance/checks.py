@@ -11,7 +11,7 @@ from pgjax.types import Env, Policy
 from pgjax.variance.grid import ScoreFunction, named
 from pgjax.variance.measure import Estimator, Plugs, Sampler
 
-CHUNK_BYTES = 128e6  # of one chunk's gradients
+CHUNK_BYTES = 256e6  # of one chunk's steps and gradients
 
 
 def named_estimators(given: Any) -> dict[str, Estimator]:
@@ -87,8 +87,11 @@ def counts(**given: tuple[int, int]) -> None:
             raise ValueError(f"{name} must be {least} or more, got {value}")
 
 
-def chunk(levels: tuple[int, ...], total: int, numbers: int, batches: list[int]) -> int:
-    """The largest level whose gradients fit, and that leaves folds enough; estimates are never split."""
-    least = max(batches)
-    fits = [n for n in levels if n * numbers * 4 <= CHUNK_BYTES and n * 16 <= total and n >= least]
+def chunk(levels: tuple[int, ...], total: int, numbers: int, least: int) -> int:
+    """Episodes of one call: a level, or a multiple of all, that fits, leaves folds enough, and splits no estimate.
+
+    `numbers`: float32 numbers of one episode, its steps and its gradients.
+    """
+    sizes = [*levels, *(levels[-1] * 2**j for j in range(1, 9))]
+    fits = [n for n in sizes if n * numbers * 4 <= CHUNK_BYTES and n * 16 <= total and least <= n <= 256]
     return max(fits, default=least)

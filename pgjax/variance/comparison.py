@@ -80,13 +80,15 @@ def prepare(
     checks.possible(chosen, env, policy, mdp, discount)
     levels, total = checks.levels(chosen, batch, episodes)
     checks.counts(pilot=(pilot, 1), states=(states, 0), reference_episodes=(reference_episodes or 1, 1))
-    where = scores.layout(policy, params, example(env, policy, params))
+    one_step = example(env, policy, params)
+    where = scores.layout(policy, params, one_step)
+    steps = env.max_steps * sum(x.size for x in jax.tree.leaves(one_step))
     devices = list(jax.devices() if devices is None else devices)
     size = sum(where.sizes)
     natural = any(isinstance(e, ScoreFunction) and e.precondition == "natural" for e in chosen.values())
     if natural and size > 8192:
         raise ValueError(f"precondition='natural' inverts a matrix of {size} x {size}; 8192 parameters are the limit")
-    chunk = checks.chunk(levels, total, size * len(chosen), [e.batch for e in chosen.values()])
+    chunk = checks.chunk(levels, total, steps + size * len(chosen), max(e.batch for e in chosen.values()))
     total = math.ceil(total / (chunk * len(devices))) * chunk * len(devices)
     ahead = {
         n: isinstance(e, ScoreFunction) and (e.returns, e.critic) == ("all_action", "learned")
@@ -94,9 +96,8 @@ def prepare(
     }
     setup = Setup(chosen, env, policy, where, levels, chunk, any(ahead.values()))
     rows = {name: e for name, e in chosen.items() if isinstance(e, ScoreFunction)}
-    alone = Setup(
-        {"reference": REFERENCE}, env, policy, where, (1,), checks.chunk((1, 4, 16, 64), total, size, [1]), False
-    )
+    alone = setup._replace(estimators={"reference": REFERENCE}, levels=(1,), has_states=False)
+    alone = alone._replace(chunk=checks.chunk((1,), total, steps + size, 1))
     run = Program(setup, devices)
     refer = Program(alone, devices)
     timers = {

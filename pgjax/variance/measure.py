@@ -243,7 +243,6 @@ def parameters(setup: Setup, inputs: Inputs, found: dict[str, Array]) -> dict[st
             "value": moments(off),
             "fourth": moments(squares**2),
             "layer": moments(by_layer),
-            "error": moments(jnp.sum(squares, axis=1)),
         }
     return out
 

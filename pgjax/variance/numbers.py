@@ -46,11 +46,12 @@ def estimator(
     def derived(folds: np.ndarray) -> dict[str, float]:
         """Of some folds; signal is |E g|^2 without the variance of the mean."""
         bias = _pairs(gram[np.ix_(folds, folds)])
-        trace = (stream.errors[folds, k].mean() - bias) * own.batch
+        trace = (stream.errors[folds, k].sum(axis=-1).mean() - bias) * own.batch
         signal = bias + 2 * along[folds].mean() + square
         wanted = square - extra
         cosine2 = 1.0 if known else min(1.0, (along[folds].mean() + square) ** 2 / max(signal * wanted, 1e-300))
         return {
+            "trace": trace,
             "snr": signal / trace if trace > 0 else math.inf,
             "noise_scale": trace / wanted if wanted > 0 else math.inf,
             "samples_90": _samples(0.9, trace, signal, cosine2),
@@ -69,20 +70,17 @@ def estimator(
     size = math.sqrt(max(square - extra, 1e-300))
 
     found = stream.parameters[name]
-    count = found["value"]["count"]
-    trace = found["value"]["m2"].sum() / (count - 1) * own.batch
-    errors = standard_error(found["error"]) * own.batch
-    layers = _layers(setup, found["value"]["m2"]) / (count - 1) * own.batch
-    layer_errors = standard_error(found["layer"]) * own.batch
+    per_parameter = found["value"]["m2"] / (found["value"]["count"] - 1) * own.batch
+    layers, spreads = _layers(per_parameter, setup.where.sizes), _layer_errors(stream, setup, off, k) * own.batch
     return {
         "kind": describe(own),
         "batch": own.batch,
         "bias": number(bias, bias_se),
         "relative_bias": number(bias / size, bias_se / size),
         "bias_z": _surprise(off, noise),
-        "trace": number(trace, errors),
-        **{q: number(whole[q], jackknife[q]) for q in whole},
-        "layers": {layer: number(v, se) for layer, v, se in zip(setup.where.names, layers, layer_errors, strict=True)},
+        "trace": number(per_parameter.sum(), jackknife["trace"]),
+        **{q: number(whole[q], jackknife[q]) for q in whole if q != "trace"},
+        "layers": {layer: number(v, se) for layer, v, se in zip(setup.where.names, layers, spreads, strict=True)},
         **{
             q: [_point(stream, level, q, k, extra, target) for level in setup.levels]
             for q in ("mse", "cosine", "ascends")
@@ -137,10 +135,22 @@ def _surprise(off: np.ndarray, noise: np.ndarray | None) -> float:
     return math.sqrt(-2 * log_p)
 
 
-def _layers(setup: Setup, per_parameter: np.ndarray) -> np.ndarray:
+def _layers(per_parameter: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
     """Sums [..., L] over each layer's parameters [..., P]."""
-    ends = np.cumsum(setup.where.sizes)[:-1]
-    return np.stack([x.sum(axis=-1) for x in np.split(per_parameter, ends, axis=-1)], axis=-1)
+    return np.stack([x.sum(axis=-1) for x in np.split(per_parameter, np.cumsum(sizes)[:-1], axis=-1)], axis=-1)
+
+
+def _layer_errors(stream: Stream, setup: Setup, off: np.ndarray, k: int) -> np.ndarray:
+    """Standard errors [L] of the layers' variances, by the jackknife over folds."""
+    total, folds = off.sum(axis=0), len(off)
+    left_out = []
+    for f in range(folds):
+        # Mean square around the target, less the squared bias: products of the other folds' errors.
+        rest = np.arange(folds) != f
+        n = folds - 1
+        pairs = ((total - off[f]) ** 2 - np.sum(off[rest] ** 2, axis=0)) / (n * (n - 1))
+        left_out.append(stream.errors[rest, k].mean(axis=0) - _layers(pairs, setup.where.sizes))
+    return np.sqrt(n * np.var(left_out, axis=0))
 
 
 def _point(stream: Stream, level: int, quantity: str, k: int, extra: float, target: np.ndarray) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Stream(NamedTuple):
     parameters: dict[str, Any]
     metrics: dict[str, Any]
     folds: np.ndarray  # [F, K, P] mean gradient of each fold
-    errors: np.ndarray  # [F, K] mean squared deviation of single estimates from their targets
+    errors: np.ndarray  # [F, K, L] mean squared deviation of single estimates from their targets, by layer
     lengths: np.ndarray  # [F]
     counts: np.ndarray  # [F] episodes
     episodes: int
@@ -100,7 +100,7 @@ class Program:
             for d in range(len(self.devices)):
                 one = jax.tree.map(lambda x: x[d], found)  # noqa: B023
                 mean = one.pop("mean")
-                errors = np.stack([one["parameters"][name]["error"]["mean"] for name in setup.estimators])
+                errors = np.stack([one["parameters"][name]["layer"]["mean"] for name in setup.estimators])
                 fold = (mean.astype(np.float64), errors.astype(np.float64), float(one["metrics"]["length"]["mean"]), 1)
                 if done < number:
                     folds.append(fold)
