@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, plugs
+from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, plugs, variance
 from pgjax.envs import adapter
 
 
@@ -24,6 +24,13 @@ def show(console: Any) -> None:
         for name, plug in roster.items():
             table.add_row(name, _defaults(plugs.hyperparameters(plug)) or "none")
         console.print(table)
+    table = Table("estimator", "returns", "other than the defaults", "unbiased", title="estimators of `pgjax variance`")
+    for name, row in variance.ESTIMATORS.items():
+        plain = variance.ScoreFunction(batch=row.batch)
+        others = {k: v for k, v in vars(row).items() if k != "returns" and v != getattr(plain, k)}
+        unbiased, why = variance.statement(row)
+        table.add_row(name, row.returns, _defaults(others), f"{'yes' if unbiased else 'no'}: {why}")
+    console.print(table)
     console.print("environments", style="bold")
     console.print("  ".join(envs.names()), highlight=False)
     console.print("`pgjax list ENV` shows an environment's parameters.", highlight=False)

@@ -6,10 +6,11 @@ import shlex
 
 import pytest
 
-from pgjax import algorithms, cli, driver
+from pgjax import algorithms, cli, driver, laboratory
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
-COMMANDS = [line for line in README.splitlines() if line.startswith("pgjax train")]
+COMMANDS = [line.split(" && ")[0] for line in README.splitlines() if line.startswith("pgjax train")]
+MEASURES = re.findall(r"pgjax variance (?!--params).*", README)
 
 
 @pytest.mark.slow
@@ -32,6 +33,21 @@ def test_commands_are_valid(command, monkeypatch):
     monkeypatch.chdir(pathlib.Path(__file__).parent.parent)
     assert cli.main(shlex.split(command)[1:]) == 2
     assert planned and planned[0].groups
+
+
+@pytest.mark.parametrize("command", MEASURES)
+def test_measurements_are_valid(command, monkeypatch, tmp_path):
+    monkeypatch.chdir(pathlib.Path(__file__).parent.parent)
+    prepare, planned = laboratory.prepare, []
+
+    def plan_only(options, words):
+        options.out = str(tmp_path / "out")
+        planned.append(prepare(options, words))
+        raise ValueError("planned")
+
+    monkeypatch.setattr(laboratory, "prepare", plan_only)
+    assert cli.main(shlex.split(command)[1:]) == 2
+    assert planned
 
 
 def test_the_picture_and_the_files_it_speaks_of_exist():

@@ -14,7 +14,7 @@ def table(summary: dict[str, Any]) -> Any:
     against = "the exact gradient" if source == "exact" else f"a reference of {source} episodes"
     largest = max(summary["batch"])
     out = Table(
-        title=f"{summary['episodes']} episodes, against {against} of norm {show(summary['gradient_norm'])}; "
+        title=f"{summary['episodes']} episodes, against {against} of norm {show(summary['gradient_norm']).removesuffix(' exact')}; "
         "variance and SNR of one episode",
         title_justify="left",
     )
