@@ -75,6 +75,8 @@ class Variance:
     """Which lane of the run, as seed=3 learning_rate=0.001; its first seed and setting by default."""
     at: str = "last"
     """Which saved points of the run: last, all, or numbers of updates by commas (pgjax train --snapshots)."""
+    behaviour: str | None = None
+    """Act with the parameters of this saved point of the run instead: importance sampling and PPO, off policy."""
     set: tuple[str, ...] = ()
     """Parameters of the environment, and network, hidden, activation or shared, each name=value."""
     discount: float | None = None

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -20,11 +20,15 @@ DEFAULT = "full full_optimal to_go leave_one_out time value n_step lambda gae al
 SHAPES = ("network", "hidden", "activation", "shared")
 
 
-class Subject:
-    """Whose gradient is measured: an environment, a policy, and its parameters at one or more points."""
+class Subject(NamedTuple):
+    """Whose gradient is measured."""
 
-    def __init__(self, env: Env, policy: Policy, points: dict[Any, PyTree], discount: float, source: dict[str, Any]):
-        self.env, self.policy, self.points, self.discount, self.source = env, policy, points, discount, source
+    env: Env
+    policy: Policy
+    points: dict[int, PyTree]  # update -> parameters
+    discount: float
+    source: dict[str, Any]  # for config.json
+    behaviour: PyTree = None  # the parameters that act, if others
 
 
 def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
@@ -38,6 +42,9 @@ def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
     first = next(iter(subject.points.values()))
     counts = {name: parsing.whole(name, getattr(options, name)) for name in ("episodes", "pilot", "reference_episodes")}
     batch = tuple(parsing.whole("batch", size) for size in options.batch.split(","))
+    if states := parsing.whole("states", options.states, least=0):
+        if subject.behaviour is not None:
+            raise ValueError("--states splits the variance of estimators on policy; leave --behaviour out")
     bar = _Progress(len(subject.points))
     measure = variance.prepare(
         estimators,
@@ -46,7 +53,7 @@ def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
         first,
         discount=subject.discount,
         batch=batch,
-        states=parsing.whole("states", options.states, least=0),
+        states=states,
         timing=options.timing,
         progress=bar.update,
         **counts,
@@ -74,7 +81,7 @@ def _measure(options, subject: Subject, estimators, measure, bar, path: pathlib.
     with bar:
         for point, params in subject.points.items():
             bar.start(point)
-            reports[point] = measure(params, seed=options.seed)
+            reports[point] = measure(params, subject.behaviour, options.seed)
             # Each point is written as soon as it is measured.
             _write(
                 path / f"update-{point:08d}" if len(subject.points) > 1 else path, reports[point], estimators, subject
@@ -104,8 +111,8 @@ def _write(path: pathlib.Path, report: Any, estimators: dict[str, Any], subject:
 
 def _subject(options: Variance) -> Subject:
     if options.params is None:
-        if options.lane or options.at != "last":
-            raise ValueError("--lane and --at choose from a run folder; give --params RUN with them")
+        if options.lane or options.at != "last" or options.behaviour is not None:
+            raise ValueError("--lane, --at and --behaviour choose from a run folder; give --params RUN with them")
         return _fresh(options)
     if options.init:
         raise ValueError("say where to measure: either --params RUN or --init, not both")
@@ -127,7 +134,10 @@ def _subject(options: Variance) -> Subject:
         raise ValueError(f"ENV is {options.env_name!r}, but the run in {options.params} is of {name!r}; leave ENV out")
     discount = float(known) if options.discount is None else options.discount
     source = {"env": name, "run": str(options.params), "lane": {"seed": seed, **labels}, "points": chosen}
-    return Subject(env, policy, points, discount, source)
+    acting = None
+    if options.behaviour is not None:
+        acting = run.lane(seed=seed, update=parsing.whole("behaviour", options.behaviour, least=0), **labels)[2]
+    return Subject(env, policy, points, discount, source, acting)
 
 
 def _labels(given: tuple[str, ...], run: runs.Run) -> dict[str, Any]:

@@ -20,3 +20,67 @@ def test_my_loss(tmp_path):
 def test_train_cartpole():
     final = runpy.run_path(EXPERIMENTS / "train_cartpole.py")["main"](smoke=True)
     assert final.shape == (2, 32) and np.isfinite(final).all()
+
+
+def _smoke(name, tmp_path, figures):
+    found = runpy.run_path(EXPERIMENTS / f"{name}.py")["main"](["--smoke", "--out", str(tmp_path / name)])
+    for figure in figures:
+        assert (tmp_path / name / f"{figure}.png").stat().st_size > 10_000
+    return found
+
+
+@pytest.mark.slow
+def test_gamma_t_points_away(tmp_path):
+    found, climbs = _smoke("gamma_t", tmp_path, ["gamma_t"])
+    random, blind = found["random MDP, table"], found["shop, blind"]
+    np.testing.assert_allclose(random["cosine"], 0.999466993520, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(random["gradient"] - random["without"]), 0.5398770296, rtol=1e-6)
+    np.testing.assert_allclose(blind["cosine"], -1, rtol=1e-9)
+    # The sampled bias is the exact one.
+    for one in found.values():
+        value, se, exact = one["bias"]
+        assert abs(value - exact) < 5 * se
+    # Its steps lower both objectives, those with gamma^t raise both.
+    assert (np.diff(climbs["without"], axis=0) < 0).all() and (np.diff(climbs["with"], axis=0) > 0).all()
+
+
+@pytest.mark.slow
+def test_ppo_bias(tmp_path):
+    found = _smoke("ppo_bias", tmp_path, ["ppo_bias"])
+    start, moved = found["gradient", 0.0], found["gradient", 1.0]
+    for name in ("ratio", "ppo_clip", "ppo_kl", "is_decision", "is_trajectory"):
+        np.testing.assert_allclose(start["rows"][name]["exact"], [1, 0], atol=1e-6)
+    for name in ("is_decision", "is_trajectory"):
+        np.testing.assert_allclose(moved["rows"][name]["exact"], [1, 0], atol=1e-6)
+    # Off policy the ratio's expected gradient still points up, the clip's does not.
+    assert moved["rows"]["ratio"]["exact"][0] > 0.99 and moved["rows"]["ppo_clip"]["cosine"][0] < 0.1
+    np.testing.assert_allclose(moved["rows"]["ratio"]["cosine"][0], moved["rows"]["ratio"]["exact"][0], atol=0.1)
+
+
+@pytest.mark.slow
+def test_evolution_strategies(tmp_path):
+    reports, biases = _smoke("evolution_strategies", tmp_path, ["evolution_strategies"])
+    rows = reports["tabular"].summary["estimators"]
+    narrow, wide = rows["sigma=0.1"], rows["sigma=1"]
+    assert narrow["trace"]["value"] > 3 * wide["trace"]["value"] > 3 * rows["to_go"]["trace"]["value"]
+    assert biases[1.0][0] > 10 * biases[0.1][0]
+    assert abs(wide["bias"]["value"] - biases[1.0][0]) < 5 * wide["bias"]["se"]
+
+
+@pytest.mark.slow
+def test_my_estimator(tmp_path):
+    report = _smoke("my_estimator", tmp_path, ["bias_against_variance", "cosine_against_batch"])
+    rows = report.summary["estimators"]
+    # Each episode of a mirrored pair is by itself as ever; what is bounded is biased.
+    assert abs(rows["mirrored"]["bias_z"]) < 5 and rows["bounded by 5"]["bias_z"] > 5
+    assert rows["bounded by 5"]["trace"]["value"] < rows["to_go"]["trace"]["value"]
+
+
+@pytest.mark.slow
+def test_estimator_variance(tmp_path):
+    reports = _smoke("estimator_variance", tmp_path, ["ladder", "decomposition"])
+    assert set(reports) == {"early", "middle", "late"}
+    for report in reports.values():
+        rows = report.summary["estimators"]
+        assert rows["full"]["trace"]["value"] > rows["to_go"]["trace"]["value"] > rows["gae"]["trace"]["value"]
+        assert abs(rows["to_go"]["bias_z"]) < 5 and rows["all_action"]["bias_z"] > 3

@@ -53,6 +53,16 @@ def test_along_training(run_folder, tmp_path, capsys):
     assert "after 2 updates" in capsys.readouterr().out
 
 
+def test_off_policy(run_folder, tmp_path):
+    out = tmp_path / "v"
+    words = ["variance", "--params", str(run_folder), "--behaviour", "0", "--estimators", "is_decision,ppo_clip"]
+    assert cli.main([*words, "--out", str(out), *SMALL]) == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert not summary["on_policy"] and summary["kl"]["value"] > 0
+    assert 0 < summary["effective_sample_share"]["value"] <= 1
+    assert "clip_fraction" in summary["estimators"]["ppo_clip"]
+
+
 def test_a_grid_and_an_estimator_of_ones_own(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(
@@ -94,6 +104,8 @@ def test_a_grid_and_an_estimator_of_ones_own(tmp_path, capsys, monkeypatch):
         ("--params @RUN@ --lane lr=7", "--lane: the run has no axis 'lr'"),
         ("--params @RUN@ --lane seed", "--lane takes name=value, got 'seed'"),
         ("--params @RUN@ --at 3", "3"),
+        ("CartPole-v1 --behaviour 2", "give --params RUN with them"),
+        ("--params @RUN@ --behaviour 0 --states 64", "leave --behaviour out"),
         ("--params @RUN@ --at never", "at must be a whole number, got 'never'"),
     ],
 )

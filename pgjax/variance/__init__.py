@@ -9,7 +9,7 @@ estimator)` any estimator that trains, and `variance.Sampler(gradient)` any `gra
 
 from pgjax.variance.comparison import compare, prepare
 from pgjax.variance.grid import ESTIMATORS, ScoreFunction, product, statement
-from pgjax.variance.measure import Plugs, Sampler
+from pgjax.variance.own import Plugs, Sampler
 from pgjax.variance.report import Report
 
 __all__ = [

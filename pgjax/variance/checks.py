@@ -9,7 +9,7 @@ from pgjax import oracle
 from pgjax.policies import has_memory
 from pgjax.types import Env, Policy
 from pgjax.variance.grid import ScoreFunction, named
-from pgjax.variance.measure import Estimator, Plugs, Sampler
+from pgjax.variance.own import Estimator, Plugs, Sampler
 
 CHUNK_BYTES = 256e6  # of one chunk's steps and gradients
 

@@ -122,6 +122,8 @@ def prepare(
 
     def measured(params: PyTree, behaviour: PyTree = None, seed: int = 0) -> report.Report:
         on_policy = behaviour is None
+        if branch_rows and not on_policy:
+            raise ValueError("states: the decomposition is of estimators on policy; leave behaviour out")
         behaviour = params if on_policy else behaviour
         stages = ("pilot", "reference", "main", "branch", "time")
         keys = dict(zip(stages, jax.random.split(jax.random.key(seed), len(stages)), strict=True))
@@ -156,8 +158,6 @@ def prepare(
         seconds = time.perf_counter() - began
         parts = {}
         if branch_rows:
-            if not on_policy:
-                raise ValueError("states: the decomposition is of estimators on policy; leave behaviour out")
             calls = math.ceil(states / 64)
             found = []
             for i in range(calls):

@@ -3,49 +3,26 @@
 Pure and of fixed shapes: `comparison` compiles these and merges what they return, chunk by chunk.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from pgjax import rollout
-from pgjax.plugs import name_of
 from pgjax.policies import has_memory
 from pgjax.types import (
-    AdvantageFn,
     Array,
-    Batch,
     Env,
-    EstimatorFn,
     Evaluation,
     Policy,
     PyTree,
-    RunningAdvantage,
     Trajectory,
 )
-from pgjax.variance import lookahead, scores
+from pgjax.variance import lookahead, own, scores
 from pgjax.variance.grid import ScoreFunction
+from pgjax.variance.own import Estimator
 from pgjax.variance.statistics import moments, statistics
 from pgjax.variance.weights import Fitted, Tables, critic, expected_values, weights
-
-
-class Plugs(NamedTuple):
-    """An advantage and an EstimatorFn, measured on the same episodes as the grid."""
-
-    advantage: AdvantageFn | RunningAdvantage
-    estimator: EstimatorFn  # the gradient of a loss: what is measured is its negative
-    batch: int = 1  # episodes of one estimate
-
-
-class Sampler(NamedTuple):
-    """Any `gradient(key, params)` that estimates the gradient of J, a tree like params; it samples for itself."""
-
-    gradient: Callable
-    batch: int = 1  # how many episodes one call takes: its share in a comparison at equal cost
-
-
-Estimator = ScoreFunction | Plugs | Sampler
 
 
 class Setup(NamedTuple):
@@ -115,17 +92,11 @@ def gradients(
         if row.precondition == "natural":
             out[name] = jnp.matmul(out[name], inputs.inverse_fisher, precision="highest")
 
-    for index, (name, own) in enumerate(setup.estimators.items()):
-        if isinstance(own, ScoreFunction):
-            continue
-        keys = jax.random.split(jax.random.fold_in(key_own, index), setup.chunk // own.batch)
-        one = _of_plugs(setup, name, own, params, trajectory) if isinstance(own, Plugs) else None
-        if one is not None:
-            out[name] = jax.lax.map(one, (keys, _groups(trajectory, own.batch)))
-        else:
-            out[name] = jax.lax.map(
-                lambda k, own=own, name=name: _vector(setup, name, own.gradient(k, params), params), keys
-            )
+    for index, (name, estimator) in enumerate(setup.estimators.items()):
+        if not isinstance(estimator, ScoreFunction):
+            key_name = jax.random.fold_in(key_own, index)
+            found = own.estimates(key_name, name, estimator, policy, params, trajectory)
+            out[name] = where.vector(found, axes=1)
     return {name: out[name] for name in setup.estimators}, _metrics(setup, rows, trajectory, now, inputs, weighed)
 
 
@@ -160,37 +131,6 @@ def _split(x: Array, batch: int) -> Array:
     return x.reshape(x.shape[0], -1, batch, *x.shape[2:])
 
 
-def _groups(trajectory: Trajectory, batch: int) -> Trajectory:
-    """[G, T, batch, ...]"""
-    groups = jax.tree.map(lambda x: jnp.moveaxis(_split(x, batch), 1, 0), trajectory._replace(memory=()))
-    return groups._replace(memory=jax.tree.map(lambda x: x.reshape(-1, batch, *x.shape[1:]), trajectory.memory))
-
-
-def _of_plugs(setup: Setup, name: str, own: Plugs, params: PyTree, trajectory: Trajectory) -> Callable:
-    def one(inputs):
-        key, group = inputs
-        now = setup.policy.evaluate(params, group)
-        if isinstance(own.advantage, RunningAdvantage):
-            _, (advantage, target) = own.advantage.apply(own.advantage.init(), group, now)
-        else:
-            advantage, target = own.advantage(group, now)
-        batch = Batch(group, advantage, target, now.value)
-        gradient, _ = own.estimator(key, setup.policy, params, batch)
-        return -_vector(setup, name, gradient, params)
-
-    return one
-
-
-def _vector(setup: Setup, name: str, gradient: PyTree, params: PyTree) -> Array:
-    if jax.tree.structure(gradient) != jax.tree.structure(params):
-        raise ValueError(f"estimator {name!r} must return a tree like params, got {jax.tree.structure(gradient)}")
-    shapes = [jnp.shape(x) for x in jax.tree.leaves(gradient)]
-    wanted = [jnp.shape(x) for x in jax.tree.leaves(params)]
-    if shapes != wanted:
-        raise ValueError(f"estimator {name!r} must return a tree like params, with shapes {wanted}, got {shapes}")
-    return setup.where.vector(gradient)
-
-
 def _metrics(setup, rows, trajectory, now, inputs, weighed) -> dict[str, Array]:
     mask = trajectory.mask
     log_rho = (now.log_prob - trajectory.log_prob) * mask
@@ -218,9 +158,9 @@ def levels(setup: Setup, inputs: Inputs, found: dict[str, Array]) -> tuple[dict[
         if level > setup.chunk:
             break
         parts = []
-        for name, own in setup.estimators.items():
+        for name, estimator in setup.estimators.items():
             x = found[name]
-            if own.batch > level:
+            if estimator.batch > level:
                 parts.append(jnp.full((setup.chunk // level, x.shape[-1]), jnp.nan))
             else:
                 parts.append(jnp.mean(x.reshape(setup.chunk // level, -1, x.shape[-1]), axis=1))
@@ -257,10 +197,3 @@ def measure(setup: Setup, key: Array, inputs: Inputs, trajectory: Trajectory, st
         "metrics": moments(metrics),
         "mean": mean,
     }
-
-
-def describe(estimator: Estimator) -> str:
-    """The kind of an estimator, for tables."""
-    if isinstance(estimator, ScoreFunction):
-        return "grid"
-    return name_of(estimator.estimator if isinstance(estimator, Plugs) else estimator.gradient)

@@ -7,7 +7,8 @@ import numpy as np
 import scipy.stats
 
 from pgjax.variance.grid import ScoreFunction, statement
-from pgjax.variance.measure import Setup, describe
+from pgjax.variance.measure import Setup
+from pgjax.variance.own import describe
 from pgjax.variance.statistics import standard_error
 from pgjax.variance.stream import Stream
 

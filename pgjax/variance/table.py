@@ -13,9 +13,9 @@ def table(summary: dict[str, Any]) -> Any:
     source = summary["reference_episodes"]
     against = "the exact gradient" if source == "exact" else f"a reference of {source} episodes"
     largest = max(summary["batch"])
+    norm = show(summary["gradient_norm"]).removesuffix(" exact")
     out = Table(
-        title=f"{summary['episodes']} episodes, against {against} of norm {show(summary['gradient_norm']).removesuffix(' exact')}; "
-        "variance and SNR of one episode",
+        title=f"{summary['episodes']} episodes, against {against} of norm {norm}; variance and SNR of one episode",
         title_justify="left",
     )
     columns = (
