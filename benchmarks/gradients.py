@@ -23,7 +23,9 @@ from pgjax.variance.comparison import example
 from pgjax.variance.stream import four
 from pgjax.variance.weights import Fitted, critic, weights
 
-NAMES = "full full_constant to_go constant time value optimal n_step lambda gae".split()
+TEN = "full full_constant to_go constant time value optimal n_step lambda gae".split()
+MORE = "full_optimal optimal_time v_trace no_gamma_t no_gamma_t_value no_gamma_t_gae".split()
+MORE += "ratio ppo_clip ppo_kl is_trajectory is_decision".split()
 DISCOUNT = jnp.float32(0.99)
 
 
@@ -43,11 +45,11 @@ def plain(row, policy, params, fitted, trajectory):
     return jax.vmap(one, in_axes=1)(trajectory)
 
 
-def stage(env, policy, params, chunk, repeats):
+def stage(env, policy, params, chunk, repeats, names):
     """Both ways on one chunk of episodes of this policy."""
     trajectory, done = jax.jit(lambda key: rollout.episodes(key, env, policy, params, chunk))(jax.random.key(1))
     where = scores.layout(policy, params, example(env, policy, params))
-    rows = {name: ESTIMATORS[name] for name in NAMES}
+    rows = {name: ESTIMATORS[name] for name in names}
     fitted = Fitted.none()._replace(by_time=jnp.zeros(env.max_steps), optimal_time=jnp.zeros(env.max_steps))
     setup = measure.Setup(rows, env, policy, where, (1,), chunk, False)
     size = sum(where.sizes)
@@ -82,6 +84,7 @@ def stage(env, policy, params, chunk, repeats):
     ours = seconds["pgjax"]
     ratios = {n: [t / o for t, o in zip(s, ours, strict=True)] for n, s in seconds.items() if n != "pgjax"}
     row = {
+        "estimators": names,
         "mean_length": float(done.episode_length.mean()),
         "rows_of_the_array": env.max_steps,
         "rows_after_cutting": horizon,
@@ -90,7 +93,10 @@ def stage(env, policy, params, chunk, repeats):
         "gradients_per_second": {name: gradients / statistics.median(s) for name, s in seconds.items()},
         "ratio": {name: spread(r) for name, r in ratios.items()},
     }
-    print(f"episodes of {row['mean_length']:.0f} steps: {row['gradients_per_second']['pgjax']:.0f} gradients/s", end="")
+    print(
+        f"{len(names)} estimators, episodes of {row['mean_length']:.0f} steps: {row['gradients_per_second']['pgjax']:.0f} gradients/s",
+        end="",
+    )
     for name, ratio in row["ratio"].items():
         print(f"; {ratio['median']:.1f}x {name} ({ratio['min']:.1f} to {ratio['max']:.1f})", end="")
     print(flush=True)
@@ -111,9 +117,10 @@ def main():
             env = envs.make("CartPole-v1")
             policy = policies.make(env)
             params = policy.init(jax.random.key(0))
-        rows.append({"trained_steps": steps, **stage(env, policy, params, chunk, repeats)})
+        for names in (TEN, TEN + MORE):
+            rows.append({"trained_steps": steps, **stage(env, policy, params, chunk, repeats, names)})
     if not options.smoke:
-        facts = {"estimators": NAMES, "network": "64x64 tanh", "episodes_of_a_chunk": chunk, "cpu": cpu()}
+        facts = {"network": "64x64 tanh", "episodes_of_a_chunk": chunk, "cpu": cpu()}
         write_json(RESULTS / "gradients.json", {**facts, **results.machine(), "stages": rows})
 
 

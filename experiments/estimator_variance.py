@@ -1,7 +1,16 @@
 """What does each rung of the ladder of policy-gradient estimators buy, early and late in training?
 
-python experiments/estimator_variance.py            # some minutes
-python experiments/estimator_variance.py --smoke    # a size for tests
+    python experiments/estimator_variance.py            # two to three minutes
+    python experiments/estimator_variance.py --smoke    # a size for tests
+
+One seed of PPO on CartPole-v1, 2,048 episodes a stage, 8,192 of reference. At mean returns 22 (untrained), 103 and
+386 one episode's variance is, over |dJ|^2: full return 32, 128, 4400; reward-to-go 5.9, 11.5, 317; with the critic
+as baseline 5.9, 6.3, 17.8. So the baseline does nothing untrained and is worth 18 times the episodes late, when it
+reaches a cosine of .985 +- .002 at 256 episodes and reward-to-go .71 +- .21. GAE (1.9, .57, 1.1) and
+all-action (.007, .0003, 7.9) have less, but bootstrap from PPO's own critic, which costs more than it saves here: at
+256 episodes GAE's cosines are .993, .972 and -.35 +- .10, those of the baseline .9986, .989 and .985; all-action's
+are -.04, .25 and -.963. (dJ keeps gamma^t and the time limit, PPO neither.) Nearly all of a step's variance comes from
+the action, least from the state. The late full return's state term is -4300 +- 1434, and no variance is negative.
 """
 
 import argparse
@@ -63,13 +72,14 @@ def main(arguments=None):
         print(f"\n{stage}: update {update}, mean return {mean:.1f}; |dJ| {show(s['gradient_norm'])},", end=" ")
         print(f"{s['episodes']} episodes, reference of {s['reference_episodes']}, {s['measure_seconds']:.0f} s")
         print(
-            f"{'':14s}{'variance':>24s}{'SNR':>22s}{'bias / |dJ|':>20s}{'z':>6s}{'episodes for cos .9':>22s}  cos at {s['batch'][-1]}"
+            f"{'':14s}{'variance':>22s}{'SNR':>22s}{'bias / |dJ|':>18s}{'z':>6s}{'n for cos .9':>16s}  cosine at",
+            end=" ",
         )
+        print(s["batch"][-1])
         for name, row in s["estimators"].items():
-            cells = [show(row[k]) for k in ("trace", "snr", "relative_bias", "samples_90")] + [show(row["cosine"][-1])]
-            print(
-                f"{LADDER[name]:14s}{cells[0]:>24s}{cells[1]:>22s}{cells[2]:>20s}{row['bias_z']:6.1f}{cells[3]:>22s}  {cells[4]}"
-            )
+            trace, snr, bias, n = (show(row[k]) for k in ("trace", "snr", "relative_bias", "samples_90"))
+            print(f"{LADDER[name]:14s}{trace:>22s}{snr:>22s}{bias:>18s}{row['bias_z']:6.1f}{n:>16s}", end="  ")
+            print(show(row["cosine"][-1]))
     print("\nshares of the variance of one step's term: of the trajectory behind it, the action, the state")
     for stage, report in reports.items():
         for name, row in report.summary["estimators"].items():
@@ -92,24 +102,21 @@ def draw(out, reports, chosen):
     figures.decomposition(shown, out / "decomposition.png", title="CartPole-v1, PPO", xlabel="stage")
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     panels, x = figure.subplots(1, 3), np.arange(len(LADDER))
-    titles = {"trace": "variance of one episode / |dJ|²", "relative_bias": "norm of the bias / |dJ|"}
-    for axes, (key, title) in zip(panels, {**titles, "samples_90": "episodes for cosine .9"}.items(), strict=True):
+    titles = ("variance of one episode / |dJ|²", "norm of the bias / |dJ|", "cosine of the largest batch")
+    for axes, key, title in zip(panels, ("trace", "relative_bias", "cosine"), titles, strict=True):
         for k, (stage, report) in enumerate(reports.items()):
             scale = report.summary["gradient_norm"]["value"] ** 2 if key == "trace" else 1.0
             rows = [report.summary["estimators"][name][key] for name in LADDER]
+            rows = [row[-1] for row in rows] if key == "cosine" else rows
             y, e = (np.array([row[part] for row in rows]) / scale for part in ("value", "se"))
-            y = np.where(np.isfinite(y), y, np.nan)
             axes.errorbar(x + 0.08 * (k - 1), y, 2 * e, fmt="o-", ms=4, capsize=2, label=labels[stage])
         axes.set_xticks(x, list(LADDER.values()), rotation=40, ha="right")
         axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.25)
-        if key == "relative_bias":
-            axes.set_ylim(bottom=0)
-        else:
-            axes.set_yscale("log")
-    panels[2].set_ylim(bottom=1)
+    panels[0].set_yscale("log")
+    panels[1].set_ylim(bottom=0)
     panels[0].legend(frameon=False, fontsize=8)
-    figure.suptitle("CartPole-v1, PPO; bars: two standard errors; no marker: out of reach, or noise alone", fontsize=9)
+    figure.suptitle("CartPole-v1, PPO; bars: two standard errors", fontsize=9)
     figure.savefig(out / "ladder.png", dpi=150)
 
 

@@ -1,7 +1,15 @@
 """Is the score function worth having? Antithetic evolution strategies against REINFORCE, at equal episodes.
 
-python experiments/evolution_strategies.py            # a few minutes
-python experiments/evolution_strategies.py --smoke    # a size for tests
+    python experiments/evolution_strategies.py            # two to three minutes
+    python experiments/evolution_strategies.py --smoke    # a size for tests
+
+On the random MDP, 15 parameters, 262,144 episodes: from sigma .1 to 1 and 3 the variance of one episode falls from
+1116 +- 12 to 80.8 +- .5 and 18.9 +- .1, and the bias grows from .0014 |dJ| to .118 +- .005 (by exact gradients
+.1116 +- .0008) and .519 +- .002 (.5219 +- .0020). Reward-to-go has 9.56 +- .04 without bias, the exact baseline
+9.31 +- .04. For an untrained network on CartPole, 4,610 parameters, 8,192 episodes: 5.1e6 at sigma .3, where the
+bias is .88 +- .02 already, against 4545 +- 183 for reward-to-go: a thousand times the episodes. Below .3 no bias
+can be told from 0, for noise. The variance falls more like 1 / sigma than 1 / sigma^2: with common keys two
+policies that are close mostly act alike, and such pairs cancel. (The untrained critic is no baseline.)
 """
 
 import argparse
@@ -51,8 +59,8 @@ def smoothing_bias(mdp, theta, sigma, draws, chunks=8):
 
     def mean(key):
         e = jax.random.normal(key, (draws // 2, *theta.shape))
-        off = jax.vmap(jax.grad(objective))(theta + sigma * jnp.concatenate([e, -e])) - jax.grad(objective)(theta)
-        return jnp.mean(off, axis=0).ravel()
+        off = jax.vmap(jax.grad(objective))(theta[None] + sigma * jnp.concatenate([e, -e]))
+        return (jnp.mean(off, axis=0) - jax.grad(objective)(theta)).ravel()
 
     found = np.asarray(jax.lax.map(jax.jit(mean), jax.random.split(jax.random.key(5), chunks)), np.float64)
     gram = found @ found.T  # products of different chunks: no variance adds to the square
@@ -75,48 +83,36 @@ def main(arguments=None):
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/evolution_strategies"))
     options = parser.parse_args(arguments)
     sigmas = (0.1, 1.0) if options.smoke else (0.03, 0.1, 0.3, 1.0, 3.0)
-    small = {"episodes": 2048, "batch": (1, 32, 256), "pilot": 1}
+    size = {"episodes": 2048, "batch": (1, 32, 256)} if options.smoke else {"episodes": 2**18, "batch": (1, 32, 1024)}
 
     env, policy, params = tabular()
     mdp = oracle.from_env(env, 0.9)
     biases = {s: smoothing_bias(mdp, params["preference"], s, 256 if options.smoke else 16384) for s in sigmas}
-    worlds = {
-        "tabular": (
-            env,
-            policy,
-            params,
-            0.9,
-            "exact_value",
-            {**small, "episodes": 2048 if options.smoke else 2**18, "batch": (1, 32, 256 if options.smoke else 1024)},
-        )
-    }
+    worlds = {"tabular": (env, policy, params, 0.9, "exact_value", size)}
     if not options.smoke:
         short = envs.make("CartPole-v1", max_steps_in_episode=100)
-        network = policies.make(short)
-        size = {**small, "episodes": 8192, "reference_episodes": 65536}
+        network, size = policies.make(short), {"episodes": 8192, "batch": (1, 32, 256), "reference_episodes": 65536}
         worlds["CartPole-v1, untrained"] = (short, network, network.init(jax.random.key(0)), 0.99, "value", size)
     reports = {}
     for name, (env, policy, params, discount, best, size) in worlds.items():
         chosen = {row: variance.ESTIMATORS[row] for row in ("full", "to_go", best)}
         chosen |= {f"sigma={s:g}": strategies(env, policy, s, discount) for s in sigmas}
-        reports[name] = variance.compare(chosen, env, policy, params, discount=discount, **size)
+        reports[name] = variance.compare(chosen, env, policy, params, discount=discount, pilot=1, **size)
         report(name, reports[name].summary, biases if name == "tabular" else {})
     draw(options.out, reports, sigmas, biases)
     return reports, biases
 
 
 def report(name, summary, biases):
-    of = f"{summary['episodes']} episodes; {summary['parameters']} parameters; |dJ| {show(summary['gradient_norm'])}"
-    print(f"\n{name}: {of}")
-    print(
-        f"{'':14s}{'variance of one episode':>26s}{'bias / |dJ|':>22s}{'z':>8s}{'episodes for .9':>20s}   bias, exact"
-    )
+    print(f"\n{name}: {summary['episodes']} episodes, cosine of {summary['batch'][-1]};", end=" ")
+    print(f"{summary['parameters']} parameters; |dJ| {show(summary['gradient_norm'])}")
+    print(f"{'':14s}{'variance of one episode':>26s}{'bias / |dJ|':>20s}{'z':>8s}{'cosine':>22s}   exact bias / |dJ|")
     size = summary["gradient_norm"]["value"]
     for label, row in summary["estimators"].items():
-        cells = [show(row[k]) for k in ("trace", "relative_bias", "samples_90")]
+        cells = [show(x) for x in (row["trace"], row["relative_bias"], row["cosine"][-1])]
         exact = biases.get(float(label[6:])) if label.startswith("sigma=") else None
         shown = f"{exact[0] / size:.4f} ± {exact[1] / size:.4f}" if exact else ""
-        print(f"{label:14s}{cells[0]:>26s}{cells[1]:>22s}{row['bias_z']:8.1f}{cells[2]:>20s}   {shown}")
+        print(f"{label:14s}{cells[0]:>26s}{cells[1]:>20s}{row['bias_z']:8.1f}{cells[2]:>22s}   {shown}")
 
 
 def draw(out, reports, sigmas, biases):

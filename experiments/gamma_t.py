@@ -1,7 +1,15 @@
 """Most code drops the factor gamma^t from the policy gradient. How wrong is the update then?
 
-python experiments/gamma_t.py            # about half a minute
-python experiments/gamma_t.py --smoke    # a size for tests
+    python experiments/gamma_t.py            # half a minute
+    python experiments/gamma_t.py --smoke    # a size for tests
+
+On the random MDP hardly: exact cosine .999467, though the length is 1.6367 for 1.0986. In the shop below, for a
+policy that can't tell states apart, the cosine is -1, and 100 exact steps lead towards the worst policy by either
+measure: J 1.277 -> .941 and undiscounted J 15.50 -> 10.30; with gamma^t 1.566 and 19.97. The gradient sees the
+gate above all, where action 1 pays. Without gamma^t the ten visits to the shop count in full, and each looks
+ahead with the discount still: 1 now beats 2 x .7^3 later. (Nota & Thomas 2020 have such an example.) A table in
+place of the blind policy scales each state's part by a positive number, so the cosine stays positive: .556. The
+sign changes at discount .5^(1/3) = .794, where the delayed 2 is worth 1. 16,384 episodes agree with all of it.
 """
 
 import argparse
@@ -91,37 +99,27 @@ def main(arguments=None):
     episodes, steps, points = (512, 3, 3) if options.smoke else (16384, 100, 25)
 
     env, policy, params = random_world()
-    blind, table = policies.from_nnx(Blind), policies.make(shop())
-    settings = {
-        "random MDP, table": (env, policy, params, 0.9),
-        "shop, table": (shop(), table, table.init(jax.random.key(0)), 0.7),
-        "shop, blind": (shop(), blind, blind.init(jax.random.key(0)), 0.7),
-    }
+    settings = {"random MDP, table": (env, policy, params, 0.9)}
+    for name, policy in {"table": policies.make(shop()), "blind": policies.from_nnx(Blind)}.items():
+        settings[f"shop, {name}"] = (shop(), policy, policy.init(jax.random.key(0)), 0.7)
     found = {}
     print(f"{'':18s}|gradient|   |without|    distance  cosine, exact  cosine, measured   bias, measured")
     for name, (*world, discount) in settings.items():
         _, gradient, without = updates(*world, discount)
-        size = {"episodes": episodes, "batch": (1, 16)}
-        report = variance.compare(["to_go", "no_gamma_t"], *world, discount=discount, **size)
+        report = variance.compare(["no_gamma_t"], *world, discount=discount, episodes=episodes, batch=(1, 16, 64))
         row, mean = report.summary["estimators"]["no_gamma_t"], report.data["mean"].sel(estimator="no_gamma_t").values
-        found[name] = {
-            "norms": (np.linalg.norm(gradient), np.linalg.norm(without)),
-            "distance": np.linalg.norm(gradient - without),
-            "cosine": cosine(gradient, without),
-            "measured": cosine(mean, report.data["truth"].values),
-            "bias": [row["bias"]["value"], row["bias"]["se"], row["exact_bias"]["value"]],
-            "to_go_z": report.summary["estimators"]["to_go"]["bias_z"],
-        }
-        numbers = [*found[name]["norms"], found[name]["distance"]]
-        shown = "  ".join(f"{x:10.4f}" for x in numbers) + f"  {found[name]['cosine']:13.6f}"
-        value, se, exact = found[name]["bias"]
-        print(f"{name:18s}{shown}  {found[name]['measured']:17.6f}  {value:.4f} ± {se:.4f}  (exact {exact:.4f})")
+        bias = [row["bias"]["value"], row["bias"]["se"], row["exact_bias"]["value"]]
+        found[name] = {"gradient": gradient, "without": without, "cosine": cosine(gradient, without), "bias": bias}
+        found[name] |= {"measured": cosine(mean, report.data["truth"].values)}
+        lengths = [np.linalg.norm(x) for x in (gradient, without, gradient - without)]
+        shown = "  ".join(f"{x:10.4f}" for x in lengths) + f"  {found[name]['cosine']:13.6f}"
+        print(
+            f"{name:18s}{shown}  {found[name]['measured']:17.6f}  {bias[0]:.4f} ± {bias[1]:.4f}  (exact {bias[2]:.4f})"
+        )
 
     climbs = {label: climb(*settings["shop, blind"], which, steps) for label, which in (("with", 1), ("without", 2))}
     for label, path in climbs.items():
-        (first, undiscounted), (last, finally_) = path[0], path[-1]
-        print(f"shop, blind, {steps} steps {label} gamma^t: J {first:.3f} -> {last:.3f}", end=", ")
-        print(f"undiscounted {undiscounted:.2f} -> {finally_:.2f}")
+        print(f"shop, blind, {steps} steps {label} gamma^t: (J, undiscounted J) {path[0]} -> {path[-1]}")
     discounts = np.linspace(0.05, 0.99, points)
     curves = {n: [cosine(*updates(*s[:3], d)[1:]) for d in discounts] for n, s in settings.items()}
     draw(options.out, discounts, curves, climbs)
@@ -137,7 +135,7 @@ def draw(out, discounts, curves, climbs):
         left.plot(discounts, values, ".-", label=name)
     left.axhline(0, color="0.6", lw=0.8)
     left.set(xlabel="discount", ylabel="cosine to the gradient, exact", title="the update without gamma^t")
-    for k, (axes, title) in enumerate(zip(right, ("discounted J", "undiscounted J"), strict=True)):
+    for k, (axes, title) in enumerate(zip(right, ("J", "undiscounted J"), strict=True)):
         for label, path in climbs.items():
             axes.plot(path[:, k], label=f"{label} gamma^t")
         axes.set(xlabel="exact steps", title=f"shop, blind: {title}")

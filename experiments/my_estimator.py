@@ -6,6 +6,12 @@ noisy than two independent ones? And what does bounding the returns cost?
     python experiments/my_estimator.py            # about a minute
     python experiments/my_estimator.py --smoke    # a size for tests
     pgjax variance CartPole-v1 --estimators to_go,experiments/my_estimator.py:mirrored
+
+Untrained policy, 8,192 episodes: mirrored has 6594 +- 271 for one episode's variance and reward-to-go 4624 +- 202,
+so in total it is noisier. Yet its cosine, lower at 16 episodes (.851 +- .019 against .910 +- .010), is higher at 256
+(.9994 +- .0001 against .9973 +- .0007): less of the noise stands across the gradient, presumably because what is
+antisymmetric in a nearly symmetric world cancels within a pair. A constant baseline does better: 2499 +- 99.
+Bounding the returns by 20 halves the variance (2475 +- 61) at a bias of .36 +- .02 |dJ|, and gains no direction.
 """
 
 import argparse

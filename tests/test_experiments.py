@@ -23,7 +23,7 @@ def test_train_cartpole():
 
 
 def _smoke(name, tmp_path, figures):
-    found = runpy.run_path(EXPERIMENTS / f"{name}.py")["main"](["--smoke", "--out", str(tmp_path / name)])
+    found = runpy.run_path(str(EXPERIMENTS / f"{name}.py"))["main"](["--smoke", "--out", str(tmp_path / name)])
     for figure in figures:
         assert (tmp_path / name / f"{figure}.png").stat().st_size > 10_000
     return found

@@ -88,10 +88,12 @@ def counts(**given: tuple[int, int]) -> None:
 
 
 def chunk(levels: tuple[int, ...], total: int, numbers: int, least: int) -> int:
-    """Episodes of one call: a level, or a multiple of all, that fits, leaves folds enough, and splits no estimate.
+    """Episodes of one call: as many as fit, leave folds enough, and split neither a level nor an estimate.
 
     `numbers`: float32 numbers of one episode, its steps and its gradients.
     """
-    sizes = [*levels, *(levels[-1] * 2**j for j in range(1, 9))]
+    # Between two levels, what the lower divides and what divides the upper; above the last, its multiples.
+    sizes = [a * d for a, b in zip(levels, levels[1:], strict=False) for d in range(1, b // a) if (b // a) % d == 0]
+    sizes += [levels[-1] * 2**j for j in range(9)]
     fits = [n for n in sizes if n * numbers * 4 <= CHUNK_BYTES and n * 16 <= total and least <= n <= 256]
     return max(fits, default=least)

@@ -50,13 +50,12 @@ def estimator(
         trace = (stream.errors[folds, k].sum(axis=-1).mean() - bias) * own.batch
         signal = bias + 2 * along[folds].mean() + square
         wanted = square - extra
-        cosine2 = 1.0 if known else min(1.0, (along[folds].mean() + square) ** 2 / max(signal * wanted, 1e-300))
+        straight = math.sqrt(signal * wanted) if min(signal, wanted) > 0 else math.nan
         return {
             "trace": trace,
             "snr": signal / trace if trace > 0 else math.inf,
             "noise_scale": trace / wanted if wanted > 0 else math.inf,
-            "samples_90": _samples(0.9, trace, signal, cosine2),
-            "samples_99": _samples(0.99, trace, signal, cosine2),
+            "mean_cosine": min(1.0, (along[folds].mean() + square) / straight),
             "variance_per_step": trace * stream.lengths[folds].mean(),
             "bias2": bias - extra,
         }
@@ -70,6 +69,11 @@ def estimator(
     bias_se = error / (2 * bias) if bias2 > error else math.sqrt(error)
     size = math.sqrt(max(square - extra, 1e-300))
 
+    curves = {
+        q: [_point(stream, level, q, k, extra, target) for level in setup.levels] for q in ("mse", "cosine", "ascends")
+    }
+    limit = 1.0 if known else whole["mean_cosine"]
+    samples = {f"samples_{round(100 * c)}": _samples(c, setup.levels, curves["cosine"], limit) for c in (0.9, 0.99)}
     found = stream.parameters[name]
     per_parameter = found["value"]["m2"] / (found["value"]["count"] - 1) * own.batch
     layers, spreads = _layers(per_parameter, setup.where.sizes), _layer_errors(stream, setup, off, k) * own.batch
@@ -82,23 +86,31 @@ def estimator(
         "trace": number(per_parameter.sum(), jackknife["trace"]),
         **{q: number(whole[q], jackknife[q]) for q in whole if q != "trace"},
         "layers": {layer: number(v, se) for layer, v, se in zip(setup.where.names, layers, spreads, strict=True)},
-        **{
-            q: [_point(stream, level, q, k, extra, target) for level in setup.levels]
-            for q in ("mse", "cosine", "ascends")
-        },
+        **samples,
+        **curves,
     }
 
 
-def _samples(cosine: float, trace: float, signal: float, bias_cosine2: float) -> float:
-    """Episodes whose mean has that cosine to the gradient: |E g|^2 cos_b^2 / (|E g|^2 + trace / n) = cosine^2.
+def _samples(cosine: float, levels: tuple[int, ...], curve: list[dict[str, Any]], limit: float) -> dict[str, Any]:
+    """Episodes whose mean has that cosine to the gradient, from the nearest point of the measured curve.
 
-    The ratio of means stands for the mean of the ratio. Infinite where a bias puts the cosine out of reach; NaN
-    where the sample can't tell the mean from 0.
+    1 / cosine^2 - 1 falls as 1 / n towards what the bias leaves, 1 / limit^2 - 1, with limit the cosine of the
+    estimate's mean: infinite where that is out of reach, NaN where the sample can't tell.
     """
-    room = bias_cosine2 / cosine**2 - 1
-    if signal <= 0:
-        return math.nan
-    return trace / (signal * room) if room > 0 else math.inf
+
+    def room(c):
+        return 1 / c**2 - 1
+
+    if limit <= 0:
+        return number(math.inf, math.nan)
+    points = [(n, p["value"], p["se"]) for n, p in zip(levels, curve, strict=True) if 0 < p["value"] < 1]
+    if not points or math.isnan(limit):
+        return number(math.nan, math.nan)
+    left = room(cosine) - room(limit)
+    if left <= 0:
+        return number(math.inf, math.nan)
+    n, c, se = min(points, key=lambda point: abs(math.log(room(point[1]) / room(cosine))))
+    return number(n * max(room(c) - room(limit), 0.0) / left, n * 2 * se / c**3 / left)
 
 
 def _jackknife(values: list[float]) -> float:

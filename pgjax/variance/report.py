@@ -21,8 +21,9 @@ class Report:
     Attributes:
       summary: plain numbers. Each is {"value", "se"} or {"value", "exact": true}; for every estimator
         `bias` (norm), `relative_bias`, `bias_z`, `trace` of the covariance of one episode's estimate, `snr`,
-        `noise_scale`, `samples_90`, `samples_99`, `variance_per_step`, `variance_per_second`, `layers`,
-        `decomposition`, and by batch size `mse`, `cosine`, `ascends`.
+        `noise_scale`, `mean_cosine` (of the expected estimate to its target), `samples_90`, `samples_99`,
+        `variance_per_step`, `variance_per_second`, `layers`, `decomposition`, and by batch size `mse`, `cosine`,
+        `ascends`.
       data: the same and the rest as an xarray Dataset, with dimensions estimator, other, batch, layer and
         parameter: mean and variance of each parameter, pairwise cosines.
       fitted: name -> the baselines that the pilot gave a row of the grid.
@@ -144,6 +145,7 @@ def _dataset(setup, stream, target, truth, estimators) -> Any:
             "trace",
             "snr",
             "noise_scale",
+            "mean_cosine",
             "samples_90",
             "samples_99",
             "variance_per_step",
