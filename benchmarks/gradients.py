@@ -93,10 +93,8 @@ def stage(env, policy, params, chunk, repeats, names):
         "gradients_per_second": {name: gradients / statistics.median(s) for name, s in seconds.items()},
         "ratio": {name: spread(r) for name, r in ratios.items()},
     }
-    print(
-        f"{len(names)} estimators, episodes of {row['mean_length']:.0f} steps: {row['gradients_per_second']['pgjax']:.0f} gradients/s",
-        end="",
-    )
+    rate = row["gradients_per_second"]["pgjax"]
+    print(f"{len(names)} estimators, episodes of {row['mean_length']:.0f} steps: {rate:.0f} gradients/s", end="")
     for name, ratio in row["ratio"].items():
         print(f"; {ratio['median']:.1f}x {name} ({ratio['min']:.1f} to {ratio['max']:.1f})", end="")
     print(flush=True)
