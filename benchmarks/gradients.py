@@ -19,8 +19,8 @@ from common import RESULTS, cpu, spread, write_json
 import pgjax
 from pgjax import envs, policies, results, rollout
 from pgjax.variance import ESTIMATORS, measure, scores
-from pgjax.variance.comparison import example
 from pgjax.variance.stream import four
+from pgjax.variance.truths import example
 from pgjax.variance.weights import Fitted, critic, weights
 
 TEN = "full full_constant to_go constant time value optimal n_step lambda gae".split()

@@ -58,7 +58,7 @@ class Variance:
     """Measure how biased and how noisy estimators of the policy gradient are, at a policy of your choice.
 
     Where the environment can be enumerated (TabularMDP-pgjax), against the exact gradient; elsewhere against a
-    reference on episodes of its own, whose error is part of every error bar. All estimators see the same episodes.
+    reference on episodes of its own, whose error is part of the error bars. All estimators see the same episodes.
     """
 
     env_name: Annotated[Positional[str], arg(metavar="ENV")] = ""

@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(pgjax.__file__).parent
 ROOMS = (
     "types plugs moments distributions envs networks policies rollout returns advantages losses optimizers "
     "estimators batches learner algorithms train sweep oracle enumeration variance parsing settings results runs "
-    "report progress driver commands laboratory testing listing cli"
+    "report progress driver commands subjects laboratory testing listing cli"
 ).split()
 # In the laboratory, the loop over chunks is an edge too.
 COMPILING = {"driver.py", "testing.py", "cli.py", "variance/comparison.py", "variance/stream.py"}

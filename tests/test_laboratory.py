@@ -1,5 +1,6 @@
 """`pgjax variance`: from the command line to a folder, and every mistake in one line."""
 
+import io
 import json
 
 import numpy as np
@@ -61,6 +62,33 @@ def test_off_policy(run_folder, tmp_path):
     assert not summary["on_policy"] and summary["kl"]["value"] > 0
     assert 0 < summary["effective_sample_share"]["value"] <= 1
     assert "clip_fraction" in summary["estimators"]["ppo_clip"]
+
+
+def test_each_point_sees_through_its_own_observation_moments(tmp_path, monkeypatch):
+    from pgjax import subjects
+    from pgjax.commands import Variance
+
+    settings = {"normalize_obs": True, "scale_rewards": True, "num_envs": 2, "num_steps": 8, "num_minibatches": 1}
+    path = tmp_path / "r"
+    pgjax.run("ppo", "CartPole-v1", updates=4, snapshots=2, progress=False, out=path, settings=settings)
+    subject = subjects.of(Variance(params=str(path), at="all"))
+    run, obs = load(path), np.ones((1, 4), np.float32)
+    for update, (policy, params) in subject.points.items():
+        _, known, same = run.lane(seed=0, update=update)
+        np.testing.assert_array_equal(policy.act(params, (), obs)[0].logits, known.act(same, (), obs)[0].logits)
+    for words, message in (
+        (["--behaviour", "0"], "--behaviour: the run normalises observations"),
+        (["--estimators", "to_go,gae"], "leave out gae, which bootstrap from them"),
+    ):
+        complaint = _complaint(["variance", "--params", str(path), *words], monkeypatch)
+        assert message in complaint
+
+
+def _complaint(words, monkeypatch):
+    said = io.StringIO()
+    monkeypatch.setattr("sys.stderr", said)
+    assert cli.main(words) == 2
+    return said.getvalue()
 
 
 def test_a_grid_and_an_estimator_of_ones_own(tmp_path, capsys, monkeypatch):

@@ -26,7 +26,7 @@ def report():
     params = {"preference": jax.random.normal(keys[0], (5, 3)), "value": jax.random.normal(keys[1], (5,))}
     found = variance.compare(CHOSEN, env, policy, params, discount=0.9, episodes=256, batch=(1, 4, 16), states=64)
     for i, row in enumerate(found.summary["estimators"].values()):
-        row["seconds_per_episode"] = 1e-5 * (i + 1)
+        row["seconds_per_episode"] = number(1e-5 * (i + 1), 1e-7)
     return found
 
 
@@ -59,7 +59,7 @@ def made(names, batch=(1, 4, 16), layers=("a", "b"), seed=0):
             "snr": number(g.lognormal(-2), 0.01),
             "mse": [number(2 / n, 0.01) for n in batch],
             "cosine": curve,
-            "seconds_per_episode": g.lognormal(-9),
+            "seconds_per_episode": number(g.lognormal(-9), 1e-7),
             "decomposition": {t: number(g.lognormal()) for t in ("trajectory", "action", "state", "total")},
         }
     facts = {"episodes": 128, "discount": 0.9, "reference_episodes": 512, "batch": list(batch)}
@@ -136,7 +136,7 @@ def test_points_are_the_numbers_of_the_report(report, tmp_path, drawn):
     )
     figures.pareto(report, tmp_path / "x.png")
     front = next(x for x in drawn[1].axes[0].get_lines() if x.get_label() == "Pareto front")
-    points = {(r["seconds_per_episode"], r["trace"]["value"]) for r in report.summary["estimators"].values()}
+    points = {(r["seconds_per_episode"]["value"], r["trace"]["value"]) for r in report.summary["estimators"].values()}
     best = [p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)]
     np.testing.assert_allclose(np.transpose(front.get_data()), sorted(best))
 
@@ -195,7 +195,7 @@ def odd(kind):
     if kind == "same":
         found.data["layer_variance"][:] = 1.0
         for row in rows:
-            row |= {"trace": number(1.0, 0.0), "bias": number(1.0, 0.0), "seconds_per_episode": 1.0}
+            row |= {"trace": number(1.0, 0.0), "bias": number(1.0, 0.0), "seconds_per_episode": number(1.0, 0.0)}
     return found
 
 

@@ -40,10 +40,10 @@ def named_estimators(given: Any) -> dict[str, Estimator]:
     return chosen
 
 
-def enumerable(env: Env, discount: float) -> oracle.MDP | None:
-    """The world's tables where it has any: then the truth is known exactly."""
+def enumerable(env: Env, policy: Policy, discount: float) -> oracle.MDP | None:
+    """The world's tables where it has any, and the policy sees nothing else: then the truth is known exactly."""
     try:
-        return oracle.from_env(env, discount)
+        return None if has_memory(policy) else oracle.from_env(env, discount)
     except ValueError:
         return None
 
@@ -58,7 +58,7 @@ def possible(chosen: dict[str, Estimator], env: Env, policy: Policy, mdp: Any, d
             raise ValueError(f"estimator {name!r} needs exact values, and the environment is no TabularMDP")
         if row.returns == "all_action" and hasattr(env.action_space, "low"):
             raise ValueError(f"estimator {name!r} sums over actions, and the action space is {env.action_space!r}")
-        if row.baseline == "optimal_state" and hasattr(env.observation_space, "low"):
+        if row.baseline == "optimal_state" and not hasattr(env.observation_space, "n"):
             raise ValueError(f"estimator {name!r} has a baseline per state, and states are {env.observation_space!r}")
         steps = row.baseline.startswith("optimal") or row.precondition == "natural" or row.returns == "all_action"
         if steps and has_memory(policy):
@@ -66,9 +66,9 @@ def possible(chosen: dict[str, Estimator], env: Env, policy: Policy, mdp: Any, d
 
 
 def levels(chosen: dict[str, Estimator], batch: Any, episodes: int) -> tuple[tuple[int, ...], int]:
+    if not isinstance(batch, (tuple, list)) or any(not isinstance(n, (int, np.integer)) or n < 1 for n in batch):
+        raise ValueError(f"batch must be a tuple of whole numbers of 1 or more, got {batch!r}")
     sizes = sorted({1, *batch, *(e.batch for e in chosen.values())})
-    if any(not isinstance(n, (int, np.integer)) or n < 1 for n in batch):
-        raise ValueError(f"batch must be whole numbers of 1 or more, got {batch}")
     for small, large in zip(sizes[:-1], sizes[1:], strict=True):
         if large % small:
             raise ValueError(f"batch: each size must divide the next, got {', '.join(map(str, sizes))}")
@@ -95,5 +95,5 @@ def chunk(levels: tuple[int, ...], total: int, numbers: int, least: int) -> int:
     # Between two levels, what the lower divides and what divides the upper; above the last, its multiples.
     sizes = [a * d for a, b in zip(levels, levels[1:], strict=False) for d in range(1, b // a) if (b // a) % d == 0]
     sizes += [levels[-1] * 2**j for j in range(9)]
-    fits = [n for n in sizes if n * numbers * 4 <= CHUNK_BYTES and n * 16 <= total and least <= n <= 256]
+    fits = [n for n in sizes if n * numbers * 4 <= CHUNK_BYTES and n * 32 <= total and least <= n <= 256]
     return max(fits, default=least)

@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import oracle, rollout
-from pgjax.types import Env, Policy, PyTree, Trajectory
-from pgjax.variance import checks, decomposition, exact, fit, measure, report, scores
+from pgjax import oracle
+from pgjax.types import Env, Policy, PyTree
+from pgjax.variance import checks, decomposition, exact, fit, measure, report, scores, truths
 from pgjax.variance.grid import ScoreFunction
 from pgjax.variance.measure import Inputs, Setup
 from pgjax.variance.stream import Program
-from pgjax.variance.weights import Fitted, Tables
+from pgjax.variance.weights import Fitted
 
 # The estimator that stands for the true gradient where none is known exactly.
 REFERENCE = ScoreFunction(baseline="value")
@@ -63,7 +63,8 @@ def prepare(
     Args:
       discount: gamma of J, the expected discounted return within the time limit.
       episodes: how many are measured, rounded up to whole chunks; the report says how many it were.
-      batch: batch sizes of the curves, each dividing the next; 8 of the largest at least.
+      batch: batch sizes of the curves, each dividing the next; 8 of the largest at least, of which an error
+        bar is rough: take 32 or more where it matters.
       reference_episodes: of the reference, where J's gradient isn't known exactly; by default 4 x episodes.
         It is REFERENCE, on its own episodes, and its error is part of every error bar.
       pilot: episodes to which baselines and the Fisher matrix are fitted, apart from those measured.
@@ -76,11 +77,14 @@ def prepare(
       ValueError: for estimators that can't be had here, and sizes that don't fit, before anything runs.
     """
     chosen = checks.named_estimators(estimators)
-    mdp = checks.enumerable(env, discount)
+    mdp = checks.enumerable(env, policy, discount)
     checks.possible(chosen, env, policy, mdp, discount)
     levels, total = checks.levels(chosen, batch, episodes)
-    checks.counts(pilot=(pilot, 1), states=(states, 0), reference_episodes=(reference_episodes or 1, 1))
-    one_step = example(env, policy, params)
+    wanted = 4 * total if reference_episodes is None else reference_episodes
+    checks.counts(pilot=(pilot, 1), states=(states, 0), reference_episodes=(wanted, 256))
+    if mdp is not None:
+        oracle.values(mdp, oracle.probabilities(policy, params, len(mdp.start)))  # says what it can't enumerate
+    one_step = truths.example(env, policy, params)
     where = scores.layout(policy, params, one_step)
     steps = env.max_steps * sum(x.size for x in jax.tree.leaves(one_step))
     devices = list(jax.devices() if devices is None else devices)
@@ -97,14 +101,14 @@ def prepare(
     setup = Setup(chosen, env, policy, where, levels, chunk, any(ahead.values()))
     rows = {name: e for name, e in chosen.items() if isinstance(e, ScoreFunction)}
     alone = setup._replace(estimators={"reference": REFERENCE}, levels=(1,), has_states=False)
-    alone = alone._replace(chunk=checks.chunk((1,), total, steps + size, 1))
+    alone = alone._replace(chunk=checks.chunk((1,), wanted, steps + size, 1))
     run = Program(setup, devices)
     refer = Program(alone, devices)
     timers = {
         name: Program(setup._replace(estimators={name: e}, has_states=ahead[name]), devices[:1])
         for name, e in chosen.items()
     }
-    num_states = env.observation_space.n if not hasattr(env.observation_space, "low") else 1
+    num_states = getattr(env.observation_space, "n", 1)
     pilot_size = max(n for n in range(1, 65) if pilot % n == 0)
 
     @jax.jit
@@ -113,6 +117,9 @@ def prepare(
         return fit.sums(rows, policy, params, trajectory, tables, gamma, where, num_states)
 
     branch_rows = {name: row for name, row in rows.items() if states and _splits(row)}
+    if branch_rows:
+        decomposition.check(branch_rows, policy, 64, 4)
+    truths.rehearse(setup, params, discount, num_states)
 
     @jax.jit
     def branch(key, inputs):
@@ -124,11 +131,17 @@ def prepare(
         on_policy = behaviour is None
         if branch_rows and not on_policy:
             raise ValueError("states: the decomposition is of estimators on policy; leave behaviour out")
+        if natural and not on_policy:
+            raise ValueError(
+                "precondition='natural' takes the Fisher matrix of the policy that acts; leave behaviour out"
+            )
         behaviour = params if on_policy else behaviour
         stages = ("pilot", "reference", "main", "branch", "time")
-        keys = dict(zip(stages, jax.random.split(jax.random.key(seed), len(stages)), strict=True))
+        keys = dict(
+            zip(stages, jax.random.split(jax.random.fold_in(jax.random.key(seed), _MEASURE), len(stages)), strict=True)
+        )
         gamma = jnp.float32(discount)
-        truth, tables = _truth(mdp, policy, params, where)
+        truth, tables = truths.exact_gradient(mdp, policy, params, where)
         sums = None
         if any(fit.needs_pilot(row) for row in rows.values()):
             for i in range(pilot // pilot_size):
@@ -143,14 +156,13 @@ def prepare(
         if truth is None:
             zero = jnp.zeros(size)
             inputs = Inputs(params, params, gamma, {"reference": Fitted.none()}, None, zero[None], zero, None)
-            wanted = reference_episodes or 4 * total
             reference = refer(keys["reference"], inputs, wanted, lambda s: progress("reference", s))
             truth = reference.mean[0]
         ascent = jnp.asarray(truth, jnp.float32)
         target = {name: np.asarray(truth) for name in chosen}
         if natural:
-            moved = np.asarray(inverse, np.float64) @ truth
-            target |= {name: moved for name, row in rows.items() if row.precondition == "natural"}
+            natural_truth = np.asarray(inverse, np.float64) @ truth
+            target |= {name: natural_truth for name, row in rows.items() if row.precondition == "natural"}
         stacked = jnp.asarray(np.stack(list(target.values())), jnp.float32)
         inputs = Inputs(params, behaviour, gamma, fitted, tables, stacked, ascent, inverse)
         began = time.perf_counter()
@@ -171,7 +183,7 @@ def prepare(
         moved = {n: np.asarray(inverse, np.float64) for n, row in rows.items() if row.precondition == "natural"}
         found = {}
         if mdp is not None:
-            world = _world(mdp, env, policy, params, behaviour, where)
+            world = truths.world(mdp, env, policy, params, behaviour, where)
             for name, row in rows.items():
                 seen = world if row.precondition == "none" else world._replace(scores=world.scores @ moved[name])
                 if (moments := exact.moments(row, seen, fitted[name])) is not None:
@@ -190,35 +202,8 @@ def prepare(
     return measured
 
 
-def example(env: Env, policy: Policy, params: PyTree) -> Trajectory:
-    """Zeros like one step of one episode."""
-    one = jax.eval_shape(lambda key: rollout.episodes(key, env, policy, params, 1, 1)[0], jax.random.key(0))
-    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), one)
-
-
-def _truth(mdp: Any, policy: Policy, params: PyTree, where: scores.Layout) -> tuple[np.ndarray | None, Tables | None]:
-    """The gradient of J [P], float64, and exact values, where the world can be enumerated."""
-    if mdp is None:
-        return None, None
-    values = oracle.values(mdp, oracle.probabilities(policy, params, len(mdp.start)))
-    _, gradient = oracle.gradient(mdp, policy, params)
-    flat = [np.ravel(x) for x in jax.tree.leaves(gradient)]
-    tables = Tables(jnp.asarray(values.value, jnp.float32), jnp.asarray(values.action_value, jnp.float32))
-    return np.concatenate([flat[i] for i in where.leaves]), tables
-
-
-def _world(mdp: Any, env: Env, policy: Policy, params: PyTree, behaviour: PyTree, where: scores.Layout) -> exact.World:
-    states = len(mdp.start)
-    columns = np.split(np.arange(sum(np.size(x) for x in jax.tree.leaves(params))), _ends(params))
-    kept = np.concatenate([columns[i] for i in where.leaves])
-    pi, acting = (oracle.probabilities(policy, p, states) for p in (params, behaviour))
-    rows = jax.tree.map(lambda x: jnp.zeros((1, states, *x.shape[2:]), x.dtype), example(env, policy, params))
-    value = policy.evaluate(params, rows._replace(obs=jnp.arange(states)[None])).value[0]
-    return exact.World(mdp, pi, acting, np.asarray(value, np.float64), oracle.scores(policy, params, states)[..., kept])
-
-
-def _ends(params: PyTree) -> np.ndarray:
-    return np.cumsum([np.size(x) for x in jax.tree.leaves(params)])[:-1]
+# Training's keys of a seed are fold_in(key, update); no update has this number.
+_MEASURE = 2**31 - 3
 
 
 def _splits(row: ScoreFunction) -> bool:

@@ -27,17 +27,18 @@ class World(NamedTuple):
 def moments(row: ScoreFunction, world: World, fitted: Fitted) -> enumeration.Projected | None:
     """Exact moments of one estimate of the row; None where no recursion gives them.
 
-    That is where episodes of a batch depend on each other, where PPO's clip looks at a return's sign off
-    policy, and for all_action one step ahead.
+    That is where episodes of a batch depend on each other, where PPO's clip looks at a return's sign off policy,
+    for all_action one step ahead, and for worlds too large for it.
     """
     off_policy = not np.array_equal(world.pi, world.behaviour)
     sampled = row.returns == "all_action" and row.critic == "learned"
     if row.depends_on_batch or sampled or (row.surrogate == "ppo_clip" and off_policy):
         return None
     states, actions = world.pi.shape
-    if 3 * states * actions > 400:
-        return None  # the recursion carries matrices of this size for every transition
     recursion = _Recursion(row, world, fitted)
+    transitions = states**2 * actions
+    if transitions * recursion.size**2 > 2e7 or world.mdp.horizon * transitions * recursion.size**3 > 2e10:
+        return None  # a matrix for every transition: more than 160 MB, or minutes
     mean, second = enumeration.moments(world.mdp, world.behaviour, recursion.step, recursion.last)
     pick = recursion.output
     return enumeration.project(pick @ mean, pick @ second @ pick.T, world.scores)

@@ -148,7 +148,7 @@ def pareto(report: Report, path: Any, title: str = "") -> None:
     rows = {name: row for name, row in report.summary["estimators"].items() if "seconds_per_episode" in row}
     if not rows:
         raise NothingToDrawError("pareto needs seconds_per_episode: measure with timing=True")
-    x = np.array([row["seconds_per_episode"] for row in rows.values()], float)
+    x = np.array([row["seconds_per_episode"]["value"] for row in rows.values()], float)
     labels = [f"{name} (biased)" if row.get("unbiased") is False else name for name, row in rows.items()]
     points = drawing.clean(*drawing.of(report, list(rows), "trace"), positive=True)
     figure, (axes,) = drawing.canvas("Variance against time; curves: variance × seconds", [report], title, labels)

@@ -73,10 +73,6 @@ class ScoreFunction:
     def depends_on_batch(self) -> bool:
         return self.normalize != "none" or self.baseline in ("leave_one_out", "running_mean")
 
-    @property
-    def uses_critic(self) -> bool:
-        return self.baseline == "value" or self.returns not in ("full", "to_go")
-
 
 def contradiction(row: ScoreFunction) -> str:
     """Why a combination means nothing; empty where it does."""
@@ -152,6 +148,8 @@ def _probe(name: str, value: Any) -> None:
     allowed = {f.name: getattr(f.type, "__args__", ()) for f in dataclasses.fields(ScoreFunction)}[name]
     if allowed and isinstance(allowed[0], str) and value not in allowed:
         raise ValueError(unknown(f"grid axis {name} has no choice", str(value), allowed))
+    if name in ("n", "lambda_"):
+        ScoreFunction(**{name: value})
 
 
 _to_go = ScoreFunction()

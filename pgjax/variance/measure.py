@@ -101,7 +101,10 @@ def gradients(
 
 
 def _evaluated(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evaluation:
-    """policy.evaluate of whole episodes: what one step leads to is what the next starts from, so V' is V one row on."""
+    """policy.evaluate of whole episodes: what one step leads to is what the next starts from, so V' is V one row on.
+
+    A module whose `evaluate` gives another next_value for the same observation is not asked for it here.
+    """
     if has_memory(policy):
         return policy.evaluate(params, trajectory)
     longer = jax.tree.map(lambda x: jnp.concatenate([x, x[-1:]]), trajectory)
@@ -138,8 +141,10 @@ def _metrics(setup, rows, trajectory, now, inputs, weighed) -> dict[str, Array]:
     found = {
         "length": jnp.sum(mask, axis=0),
         "return": jnp.sum(trajectory.reward * mask, axis=0),
+        "discounted_return": jnp.sum(inputs.discount**trajectory.time * trajectory.reward * mask, axis=0),
         "ratio": ratio,
         "ratio_square": ratio**2,
+        "ratio_cube": ratio**3,
         # Schulman's estimate of KL(behaviour || measured), never negative, a step's mean in each episode.
         "kl": jnp.sum((jnp.expm1(log_rho) - log_rho) * mask, axis=0) / jnp.sum(mask, axis=0),
     }

@@ -12,7 +12,11 @@ from pgjax.variance.grid import ScoreFunction
 
 
 class Plugs(NamedTuple):
-    """An advantage and an EstimatorFn, measured on the same episodes as the grid."""
+    """An advantage and an EstimatorFn, measured on the same episodes as the grid.
+
+    Its hyperparameters are its own, the discount too: bind the one that J has. With a critic that shares
+    parameters with the actor, the critic's gradient counts as bias of the policy's.
+    """
 
     advantage: AdvantageFn | RunningAdvantage
     estimator: EstimatorFn  # the gradient of a loss: what is measured is its negative

@@ -42,7 +42,7 @@ def build(
     reference: Stream | None,
     moved: dict[str, np.ndarray],
     parts: dict[str, Any],
-    times: dict[str, float],
+    times: dict[str, tuple[float, float]],
     exact: dict[str, Any],
     facts: dict[str, Any],
     fitted: dict[str, Fitted],
@@ -54,14 +54,14 @@ def build(
       reference: the sample that truth is the mean of; None where it is exact.
       moved: name -> [P, P] by which the estimator's gradients were multiplied.
       parts: name -> the decomposition's terms, (value, standard error) each.
-      times: name -> seconds of one episode and its gradient.
+      times: name -> seconds of one episode and its gradient, and their standard error.
       exact: name -> enumeration.Projected of one estimate.
     """
     noise = None if reference is None else reference.folds[:, 0] - truth
     estimators = {}
     for k, (name, own) in enumerate(setup.estimators.items()):
         off = noise if noise is None or name not in moved else noise @ moved[name]
-        row = numbers.estimator(setup, stream, k, name, target[k], off)
+        row = numbers.estimator(setup, stream, k, name, target[k], off, facts["on_policy"])
         if isinstance(own, ScoreFunction):
             row["unbiased"], row["why"] = statement(own)
         if name in exact:
@@ -70,8 +70,10 @@ def build(
         if name in parts:
             row["decomposition"] = {term: numbers.number(*pair) for term, pair in parts[name].items()}
         if name in times:
-            row["seconds_per_episode"] = times[name]
-            row["variance_per_second"] = numbers.number(*(x * times[name] for x in row["trace"].values()))
+            seconds, error = times[name]
+            trace, spread = row["trace"].values()
+            row["seconds_per_episode"] = numbers.number(seconds, error)
+            row["variance_per_second"] = numbers.number(trace * seconds, math.hypot(spread * seconds, trace * error))
         if f"clip_fraction {name}" in stream.metrics:
             row["clip_fraction"] = _metric(stream, f"clip_fraction {name}")
         estimators[name] = row
@@ -81,6 +83,7 @@ def build(
         "env_steps": stream.episodes * float(stream.metrics["length"]["mean"]),
         "parameters": int(truth.size),
         "return": _metric(stream, "return"),
+        "discounted_return": _metric(stream, "discounted_return"),
         "length": _metric(stream, "length"),
         "gradient_norm": _norm(truth, noise),
         "reference_episodes": "exact" if reference is None else reference.episodes,
@@ -90,7 +93,11 @@ def build(
         ratio, square = (stream.metrics[name] for name in ("ratio", "ratio_square"))
         # (E w)^2 / E w^2, the share of the episodes that the weighted ones are worth.
         share = ratio["mean"] ** 2 / square["mean"]
-        relative = np.hypot(2 * standard_error(ratio) / ratio["mean"], standard_error(square) / square["mean"])
+        errors = standard_error(ratio), standard_error(square)
+        third = stream.metrics["ratio_cube"]["mean"] - ratio["mean"] * square["mean"]
+        relative2 = (2 * errors[0] / ratio["mean"]) ** 2 + (errors[1] / square["mean"]) ** 2
+        relative2 -= 4 * third / ratio["count"] / (ratio["mean"] * square["mean"])
+        relative = math.sqrt(max(relative2, 0.0))
         summary |= {"effective_sample_share": numbers.number(share, share * relative), "kl": _metric(stream, "kl")}
     return Report(summary, _dataset(setup, stream, target, truth, estimators), fitted)
 

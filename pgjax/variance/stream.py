@@ -18,8 +18,9 @@ from jax.sharding import Mesh, PartitionSpec
 from pgjax.types import PyTree, Trajectory
 from pgjax.variance import measure, statistics
 from pgjax.variance.measure import Inputs, Setup
+from pgjax.variance.own import Sampler
 
-FOLDS = 32  # parts of the sample for jackknife errors and the test of bias
+FOLDS = 32  # parts of the sample for jackknife errors and the test of bias, at most
 
 
 class Stream(NamedTuple):
@@ -87,12 +88,10 @@ class Program:
     def __call__(self, key, inputs: Inputs, episodes: int, progress: Callable[[float], None]) -> Stream:
         setup, chunk = self.setup, self.setup.chunk
         rounds = math.ceil(episodes / (chunk * len(self.devices)))
-        while rounds * len(self.devices) > FOLDS and rounds * len(self.devices) % FOLDS:
-            rounds += 1  # so that folds are of equal size
+        number, rounds = _folds(rounds, len(self.devices))
         above = [level for level in setup.levels if level > chunk]
-        waiting: dict[int, list] = {level: [] for level in above}
+        waiting = {level: (0, 0.0) for level in above}
         total, folds = None, []
-        number = min(FOLDS, rounds * len(self.devices))
         spread = self._replicate(inputs)
         done = 0
         for i in range(rounds):
@@ -107,37 +106,52 @@ class Program:
                 else:
                     folds[done % number] = tuple(a + b for a, b in zip(folds[done % number], fold, strict=True))
                 done += 1
-                for level, values in waiting.items():
-                    values.append(mean)
-                    if len(values) * chunk == level:
-                        averaged = np.mean(values, axis=0)[None]
+                for level, (count, total_mean) in waiting.items():
+                    waiting[level] = (count + 1, total_mean + mean.astype(np.float64))
+                    if (count + 1) * chunk == level:
+                        averaged = (waiting[level][1] / (count + 1)).astype(np.float32)[None]
                         one["levels"][level] = self._level(averaged, inputs.target, inputs.ascent)
-                        values.clear()
+                        waiting[level] = (0, 0.0)
                 total = one if total is None else _merged(total, one)
             progress((i + 1) / rounds)
         counts = np.array([f[3] for f in folds], float)
         averaged = [np.stack([f[j] / f[3] for f in folds]) for j in range(3)]
         return Stream(total["levels"], total["parameters"], total["metrics"], *averaged, counts * chunk, done * chunk)
 
-    def seconds(self, key, inputs: Inputs, repeats: int = 3) -> float:
-        """Seconds of one episode, sampled and made a gradient, statistics left out: the best of some repeats."""
+    def seconds(self, key, inputs: Inputs, repeats: int = 5) -> tuple[float, float]:
+        """Seconds of one episode, sampled and made a gradient, statistics left out: the mean, its standard error."""
         setup = self.setup
-        gradients = jax.jit(
-            lambda key, inputs, trajectory, states, steps: measure.gradients(
-                setup, key, inputs, *_cut(trajectory, states, steps)
-            )[0],
-            static_argnums=4,
-        )
         sample = jax.jit(lambda key, behaviour: measure.sample(setup, key, behaviour))
-        best = math.inf
-        for i in range(repeats + 1):  # the first compiles
+
+        @functools.partial(jax.jit, static_argnums=4)
+        def gradients(key, inputs, trajectory, states, steps):
+            return measure.gradients(setup, key, inputs, *_cut(trajectory, states, steps))[0]
+
+        # What samples for itself needs no other episodes: one set serves for its shapes.
+        (own,) = setup.estimators.values()
+        kept = sample(key, inputs.behaviour) if isinstance(own, Sampler) else None
+        times = []
+        for i in range(repeats + 1):
             key_sample, key_rest = jax.random.split(jax.random.fold_in(key, i))
             began = time.perf_counter()
-            trajectory, states = sample(key_sample, inputs.behaviour)
+            trajectory, states = sample(key_sample, inputs.behaviour) if kept is None else kept
             steps = _horizon(trajectory.mask.shape[0], int(trajectory.mask.sum(axis=0).max()))
             jax.block_until_ready(gradients(key_rest, inputs, trajectory, states, steps))
-            best = best if i == 0 else min(best, time.perf_counter() - began)
-        return best / setup.chunk
+            times.append((time.perf_counter() - began) / setup.chunk)
+        times = times[1:]  # the first compiles
+        return float(np.mean(times)), float(np.std(times, ddof=1) / math.sqrt(repeats))
+
+
+def _folds(rounds: int, devices: int) -> tuple[int, int]:
+    """(folds, rounds): folds of equal numbers of chunks, and as few rounds more than asked as that takes."""
+    if rounds * devices <= FOLDS:
+        return rounds * devices, rounds
+    # The number of chunks must be a multiple of the folds, and of the devices.
+    needed = {
+        f: math.ceil(rounds * devices / math.lcm(f, devices)) * math.lcm(f, devices) for f in range(24, FOLDS + 1)
+    }
+    folds = min(needed, key=lambda f: (needed[f], -f))
+    return folds, needed[folds] // devices
 
 
 def _horizon(limit: int, longest: int) -> int:

@@ -1,0 +1,74 @@
+"""An enumerable world, a policy and its parameters in; what is known exactly of them, out.
+
+And a rehearsal: one measurement of shapes alone, so that mistakes are found before anything runs.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pgjax import oracle, rollout
+from pgjax.types import Env, Policy, PyTree, Trajectory
+from pgjax.variance import exact, measure, scores
+from pgjax.variance.measure import Inputs, Setup
+from pgjax.variance.weights import Fitted, Tables
+
+
+def example(env: Env, policy: Policy, params: PyTree) -> Trajectory:
+    """Zeros like one step of one episode."""
+    one = jax.eval_shape(lambda key: rollout.episodes(key, env, policy, params, 1, 1)[0], jax.random.key(0))
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), one)
+
+
+def exact_gradient(
+    mdp: Any, policy: Policy, params: PyTree, where: scores.Layout
+) -> tuple[np.ndarray | None, Tables | None]:
+    """The gradient of J [P], float64, and exact values, where the world can be enumerated."""
+    if mdp is None:
+        return None, None
+    values = oracle.values(mdp, oracle.probabilities(policy, params, len(mdp.start)))
+    _, gradient = oracle.gradient(mdp, policy, params)
+    flat = [np.ravel(x) for x in jax.tree.leaves(gradient)]
+    tables = Tables(jnp.asarray(values.value, jnp.float32), jnp.asarray(values.action_value, jnp.float32))
+    return np.concatenate([flat[i] for i in where.leaves]), tables
+
+
+def world(mdp: Any, env: Env, policy: Policy, params: PyTree, behaviour: PyTree, where: scores.Layout) -> exact.World:
+    states = len(mdp.start)
+    columns = np.split(np.arange(sum(np.size(x) for x in jax.tree.leaves(params))), _ends(params))
+    kept = np.concatenate([columns[i] for i in where.leaves])
+    pi, acting = (oracle.probabilities(policy, p, states) for p in (params, behaviour))
+    rows = jax.tree.map(lambda x: jnp.zeros((1, states, *x.shape[2:]), x.dtype), example(env, policy, params))
+    value = policy.evaluate(params, rows._replace(obs=jnp.arange(states)[None])).value[0]
+    return exact.World(mdp, pi, acting, np.asarray(value, np.float64), oracle.scores(policy, params, states)[..., kept])
+
+
+def _ends(params: PyTree) -> np.ndarray:
+    return np.cumsum([np.size(x) for x in jax.tree.leaves(params)])[:-1]
+
+
+def rehearse(setup: Setup, params: PyTree, discount: float, num_states: int) -> None:
+    """One measurement of shapes alone: what an estimator of the user's returns is checked before anything runs."""
+    horizon, states = setup.env.max_steps, num_states
+
+    def whole(key):
+        zeros = jnp.zeros(())
+        fitted = Fitted(zeros, zeros, jnp.zeros(horizon), zeros, jnp.zeros(horizon), jnp.zeros(states))
+        size = sum(setup.where.sizes)
+        inputs = Inputs(
+            params=params,
+            behaviour=params,
+            discount=jnp.float32(discount),
+            fitted=dict.fromkeys(setup.estimators, fitted),
+            tables=Tables(
+                jnp.zeros((horizon + 1, states)), jnp.zeros((horizon, states, getattr(setup.env.action_space, "n", 1)))
+            ),
+            target=jnp.zeros((len(setup.estimators), size)),
+            ascent=jnp.zeros(size),
+            inverse_fisher=jnp.zeros((size, size)),
+        )
+        return measure.measure(setup, key, inputs, *measure.sample(setup, key, params))
+
+    jax.eval_shape(whole, jax.random.key(0))
