@@ -93,11 +93,9 @@ def _monte_carlo(
     state = moments.update(state, weight, mask)
 
     if baseline == "leave_one_out":
-        others = mask.shape[1] - 1
-        if others < 1:
+        if mask.shape[1] < 2:
             raise ValueError("monte_carlo: baseline='leave_one_out' needs two environments or more, num_envs is 1")
-        seen = weight * mask if reward_to_go else weight
-        reference = (jnp.sum(seen, axis=1, keepdims=True) - seen) / others
+        reference = mean_of_others(weight * mask if reward_to_go else weight)
     else:
         reference = {
             "none": jnp.zeros(()),
@@ -114,6 +112,11 @@ def _monte_carlo(
 
 
 monte_carlo = RunningAdvantage(init=lambda: moments.empty(0.0), apply=_monte_carlo)
+
+
+def mean_of_others(x: Array) -> Array:
+    """For each column of [T, B], the mean of the other columns in the same row."""
+    return (jnp.sum(x, axis=1, keepdims=True) - x) / (x.shape[1] - 1)
 
 
 def normalized(advantage: Array, mask: Array) -> Array:

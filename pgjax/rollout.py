@@ -61,7 +61,7 @@ def _interact(key, env, env_params, policy, params, state: RolloutState, greedy:
     return moved, step, dist, action
 
 
-def _where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
+def where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
     """Per environment: [B] condition against [B, ...] leaves."""
 
     def pick(a, b):
@@ -73,7 +73,7 @@ def _where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
 def _advance(alive: Array, moved: RolloutState, state: RolloutState) -> RolloutState:
     """An episode that has ended stands still: stepping on could leave the numbers' range."""
     pairs = zip(moved._replace(completed=()), state._replace(completed=()), strict=True)
-    kept = RolloutState(*(_where(alive, a, b) for a, b in pairs))
+    kept = RolloutState(*(where(alive, a, b) for a, b in pairs))
     return kept._replace(completed=state.completed)
 
 
@@ -101,9 +101,9 @@ def unroll(
         keys = jax.random.split(key_reset, num_envs)
         first_state, first_obs = jax.vmap(env.reset, (0, None))(keys, env_params)
         following = RolloutState(
-            env=_where(done, first_state, moved.env),
-            obs=_where(done, first_obs, moved.obs),
-            memory=_where(done, fresh_memory, moved.memory),
+            env=where(done, first_state, moved.env),
+            obs=where(done, first_obs, moved.obs),
+            memory=where(done, fresh_memory, moved.memory),
             time=jnp.where(done, 0, moved.time),
             running_return=jnp.where(done, 0.0, moved.running_return),
             last_return=jnp.where(done, moved.running_return, state.last_return),

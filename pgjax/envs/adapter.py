@@ -138,7 +138,8 @@ def _registry():
     # Imported where it is used: gymnax takes seconds, and most of the package needs none of it.
     import gymnax.registration
 
-    import pgjax.envs.probes  # noqa: F401  (registers this package's own worlds)
+    import pgjax.envs.classic  # noqa: F401  (registers this package's own worlds)
+    import pgjax.envs.probes  # noqa: F401
     import pgjax.envs.tabular  # noqa: F401
 
     return gymnax.registration

@@ -145,7 +145,7 @@ def _branches(key, env, policy, params, trajectory, worlds, start, actions) -> T
         key, t, before = inputs
         key_action, key_env = jax.random.split(key)
         dist, _ = policy.act(params, policy.memory(batch), obs)
-        action = _where(t == start, chosen, dist.sample(key_action))
+        action = rollout.where(t == start, chosen, dist.sample(key_action))
         keys = jax.random.split(key_env, batch)
         moved, seen = jax.vmap(env.step, (0, None, 0, 0))(keys, env.params, world, action)
         # The world has its own clock as a rule; the last row ends the episode whether or not it has.
@@ -164,8 +164,8 @@ def _branches(key, env, policy, params, trajectory, worlds, start, actions) -> T
             time=time,
             memory=(),
         )
-        row = _where(begun, row, repeat(before, each))
-        carry = _where(on, (moved, seen.obs, time + 1), (world, obs, time))
+        row = rollout.where(begun, row, repeat(before, each))
+        carry = rollout.where(on, (moved, seen.obs, time + 1), (world, obs, time))
         return (carry, alive & ~(row.terminated | row.truncated)), row
 
     world = repeat(jax.tree.map(lambda x: x[here], worlds), each)
@@ -202,15 +202,6 @@ def _terms(policy, params, steps, weight, length, layout) -> list[Terms]:
     action = own / actions - square - noise / 2
     norm = everything / actions**2
     return [Terms(length, noise[k], action[k], square[k], norm[k], vector[:, k]) for k in range(rows)]
-
-
-def _where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
-    """For each branch: [B] condition against [B, ...] leaves."""
-
-    def pick(a, b):
-        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - 1)), a, b)
-
-    return jax.tree.map(pick, this, that)
 
 
 def _group_sums(terms: Terms) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax import returns
-from pgjax.advantages import normalized
+from pgjax.advantages import mean_of_others, normalized
 from pgjax.types import Array, Evaluation, Trajectory
 from pgjax.variance.grid import ScoreFunction
 
@@ -126,8 +126,7 @@ def _baseline(row: ScoreFunction, trajectory: Trajectory, now: Evaluation, fitte
         count = fitted.count + jnp.sum(mask)
         return zero + (fitted.mean * fitted.count + jnp.sum(own * mask)) / jnp.maximum(count, 1.0)
     # Leave one out: episodes that have ended count as 0, except in the return of the whole episode.
-    seen = own if row.returns == "full" else own * mask
-    return (jnp.sum(seen, axis=1, keepdims=True) - seen) / (mask.shape[1] - 1)
+    return mean_of_others(own if row.returns == "full" else own * mask)
 
 
 def expected_values(policy: Any, params: Any, trajectory: Trajectory, action_value: Array) -> Array:
