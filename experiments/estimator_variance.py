@@ -57,7 +57,7 @@ def main(arguments=None):
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/estimator_variance"))
     options = parser.parse_args(arguments)
     train = {"updates": 4, "snapshots": 4} if options.smoke else {"snapshots": 32}
-    small = {"episodes": 64, "batch": (1, 4), "pilot": 1, "states": 8, "reference_episodes": 128}
+    small = {"episodes": 64, "batch": (1, 4), "pilot": 1, "states": 8, "reference_episodes": 256}
     size = small if options.smoke else {"episodes": 2048, "batch": (1, 4, 16, 64, 256), "pilot": 1, "states": 256}
 
     pgjax.run("ppo", "CartPole-v1", out=options.out / "run", progress=False, **train)

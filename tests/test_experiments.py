@@ -72,7 +72,7 @@ def test_my_estimator(tmp_path):
     report = _smoke("my_estimator", tmp_path, ["bias_against_variance", "cosine_against_batch"])
     rows = report.summary["estimators"]
     # Each episode of a mirrored pair is by itself as ever; what is bounded is biased.
-    assert abs(rows["mirrored"]["bias_z"]) < 5 and rows["bounded by 5"]["bias_z"] > 5
+    assert abs(rows["mirrored"]["bias_z"]) < 5 and rows["bounded by 5"]["bias_z"] > 3
     assert rows["bounded by 5"]["trace"]["value"] < rows["to_go"]["trace"]["value"]
 
 

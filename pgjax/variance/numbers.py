@@ -68,7 +68,8 @@ def estimator(
         # The reference's error comes on top of the sample's: each quantity moves with it along one direction.
         mean = off.mean(axis=0)
         slopes = {"bias2": 2 * mean, "noise_scale": 2 * target * whole["noise_scale"] / square}
-        straight = (mean + target) / np.linalg.norm(mean + target) - whole["mean_cosine"] * target / math.sqrt(square)
+        length = max(np.linalg.norm(mean + target), 1e-300)
+        straight = (mean + target) / length - whole["mean_cosine"] * target / math.sqrt(square)
         slopes["mean_cosine"] = straight / math.sqrt(square)
         for q, slope in slopes.items():
             jackknife[q] = math.hypot(jackknife[q], _spread(noise, slope))
@@ -204,7 +205,9 @@ def _point(
     if quantity == "mse":
         value = value - extra  # the reference's own error adds to the distance from it
     if quantity == "cosine":
-        longer = math.sqrt(max(1 - extra / (target @ target), 1e-12))
+        # The reference is longer than the gradient by its own error; where that is most of it, nothing can be said.
+        share = 1 - extra / max(target @ target, 1e-300)
+        longer = math.sqrt(share) if share > 0.5 else math.nan
         value, se = value / longer, se / longer
         reference = reference * abs(value)  # a short mean's direction feels less of it
     return number(value, math.hypot(se, reference))
