@@ -64,7 +64,6 @@ def weighted(
     extra: PyTree,
     weights: Array,
     where: Layout,
-    at_once: int = 4,
 ) -> Array:
     """sum_t weights[k, t, b] d output[t, b] / d theta, [B, K, P].
 
@@ -73,10 +72,11 @@ def weighted(
       trajectory: whole episodes [T, B]; what has weight 0 may be anything finite.
       extra: arrays [T, B, ...] that `output` wants beside it.
       weights: [K, T, B].
-      at_once: episodes of one piece: few enough that activations and products stay in the cache.
     """
     batch = weights.shape[2]
-    at_once = max(n for n in range(1, min(at_once, batch) + 1) if batch % n == 0)
+    # Episodes of one piece: as many as keep its products, K x width x T x episodes, in the cache.
+    most = max(1, min(84 // weights.shape[0], batch, 16))
+    at_once = max(n for n in range(1, most + 1) if batch % n == 0)
 
     def split(x):
         return jnp.moveaxis(x.reshape(x.shape[0], batch // at_once, at_once, *x.shape[2:]), 1, 0)
