@@ -78,6 +78,7 @@ def estimator(
     bias, error = math.sqrt(max(bias2, 0.0)), jackknife.pop("bias2")
     bias_se = error / (2 * bias) if bias2 > error else math.sqrt(error)
     size = math.sqrt(max(square - extra, 1e-300))
+    size_se = 0.0 if noise is None else _spread(noise, target / size)
 
     reference_error = {}
     if noise is not None:
@@ -95,7 +96,7 @@ def estimator(
         "kind": describe(own),
         "batch": own.batch,
         "bias": number(bias, bias_se),
-        "relative_bias": number(bias / size, bias_se / size),
+        "relative_bias": number(bias / size, math.hypot(bias_se, bias * size_se / size) / size),
         "bias_z": _surprise(off, noise),
         "trace": number(per_parameter.sum(), jackknife["trace"]),
         **{q: number(whole[q], jackknife[q]) for q in whole if q != "trace"},
