@@ -7,8 +7,8 @@ flows through what it returns.
 import jax
 import jax.numpy as jnp
 
-from pgjax import moments, returns
-from pgjax.types import Array, Evaluation, RunningAdvantage, Trajectory
+from pgjax import average, moments, returns
+from pgjax.types import AdvantageFn, Array, Evaluation, RunningAdvantage, Trajectory
 
 
 def gae(
@@ -57,6 +57,7 @@ def _monte_carlo(
     constant: float = 0.0,
     normalize: bool = False,
     bootstrap: bool = False,
+    importance: bool = False,
 ) -> tuple[moments.Moments, tuple[Array, Array]]:
     """Monte-Carlo return minus a baseline: the weights of REINFORCE (Williams 1992, eq. 11).
 
@@ -73,6 +74,9 @@ def _monte_carlo(
       normalize: subtract the mean and divide by the standard deviation over the batch; biased.
       bootstrap: complete a truncated episode by the critic's value. Otherwise the return is that of
         the rewards within the time limit, and J is the return within it.
+      importance: correct for another policy than this one having acted: what led to a step by the product
+        of the ratios rho = pi / b before it, what followed by G_t = r_t + gamma rho_{t+1} G_{t+1}, per
+        decision (Precup, Sutton & Singh 2000, eq. 4). The action's own ratio is the loss's to correct.
 
     The critic's target is the return; with any baseline but "value" it is the critic's own value, so
     that there is nothing to learn.
@@ -81,12 +85,15 @@ def _monte_carlo(
         raise ValueError(f"monte_carlo: baseline must be one of {', '.join(BASELINES)}; got {baseline!r}")
     if gamma_t and not reward_to_go:
         raise ValueError("monte_carlo: gamma_t=True needs reward_to_go=True; G_0 is discounted already")
-    mask = trajectory.mask
+    if importance and not reward_to_go:
+        raise ValueError("monte_carlo: importance=True needs reward_to_go=True; ratios correct decision by decision")
+    mask, ended = trajectory.mask, trajectory.terminated | trajectory.truncated
+    before, after = _ratios(trajectory, now, ended) if importance else (1.0, 1.0)
     to_go = returns.discounted_return(
         trajectory.reward,
         trajectory.terminated,
         trajectory.truncated,
-        discount,
+        discount * after,
         now.next_value if bootstrap else None,
     )
     weight = to_go if reward_to_go else _from_the_start(to_go, trajectory)
@@ -103,7 +110,7 @@ def _monte_carlo(
             "running_mean": state.mean,
             "value": now.value,
         }[baseline]
-    advantage = weight - reference
+    advantage = before * (weight - reference)
     if normalize:
         advantage = normalized(advantage, mask)
     if gamma_t:
@@ -112,6 +119,37 @@ def _monte_carlo(
 
 
 monte_carlo = RunningAdvantage(init=lambda: moments.empty(0.0), apply=_monte_carlo)
+
+
+def _ratios(trajectory: Trajectory, now: Evaluation, ended: Array) -> tuple[Array, Array]:
+    """The product of pi / b over the steps before each in its episode, and the ratio of the step after; [T, B]."""
+    rho = jax.lax.stop_gradient(jnp.exp(now.log_prob - trajectory.log_prob))
+    one = jnp.ones_like(rho[:1])
+    after = jnp.where(ended, 1.0, jnp.concatenate([rho[1:], one]))
+
+    def step(product, inputs):
+        rho, time = inputs
+        product = jnp.where(time == 0, 1.0, product)
+        return product * rho, product
+
+    return jax.lax.scan(step, one[0], (rho, trajectory.time))[1], after
+
+
+def exact_value(expected_reward: Array) -> AdvantageFn:
+    """The AdvantageFn r - sum_a pi(a | s) R(s, a), for worlds in which one decision is an episode: bandits.
+
+    Its baseline is the exact value of the policy that is being learned, where others estimate it.
+
+    Args:
+      expected_reward: R, [S, A], of every discrete observation and action.
+    """
+    expected_reward = jnp.asarray(expected_reward)
+
+    def exact_value(trajectory, now):
+        pi = jnp.exp(now.dist.log_probs())
+        return trajectory.reward - jnp.sum(pi * expected_reward[trajectory.obs], axis=-1), now.value
+
+    return exact_value
 
 
 def mean_of_others(x: Array) -> Array:
@@ -136,4 +174,12 @@ def _from_the_start(to_go: Array, trajectory: Trajectory) -> Array:
     return jax.lax.scan(step, to_go[0], (to_go, trajectory.time))[1]
 
 
-ADVANTAGES = {"gae": gae, "td": td, "n_step": n_step, "monte_carlo": monte_carlo}
+ADVANTAGES = {
+    "gae": gae,
+    "td": td,
+    "n_step": n_step,
+    "monte_carlo": monte_carlo,
+    "differential": average.differential,
+    "relative": average.relative,
+    "relative_return": average.relative_return,
+}

@@ -4,9 +4,10 @@ import dataclasses
 from collections.abc import Callable
 
 from pgjax.advantages import gae, monte_carlo, n_step, td
+from pgjax.average import differential, relative
 from pgjax.estimators import surrogate
 from pgjax.learner import policy_gradient as make_learner
-from pgjax.losses import actor_critic, policy_gradient, ppo_clip
+from pgjax.losses import action_value_error, actor_critic, policy_gradient, ppo_clip, value_error
 from pgjax.optimizers import adam
 from pgjax.plugs import bind, hyperparameters, unknown
 from pgjax.types import Algorithm, Config, LossFn
@@ -23,6 +24,7 @@ class Entry:
     learner: Callable = make_learner  # (env, policy, algorithm, config) -> Learner
     steps: int = 131_072  # environment steps of a run that doesn't say
     reduce: str = "step"  # how a loss given in place of the row's own is reduced
+    critic_loss: LossFn = value_error  # what stands beside such a loss
 
 
 ROSTER: dict[str, Entry] = {
@@ -79,6 +81,27 @@ ROSTER: dict[str, Entry] = {
         paper="Schulman et al. 2017, Proximal policy optimization algorithms",
         summary="clipped surrogate over several epochs; optional value clipping and KL penalty",
     ),
+    "differential_actor_critic": Entry(
+        algorithm=Algorithm(
+            advantage=differential,
+            estimator=surrogate(actor_critic(policy_gradient)),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=16, num_steps=8),
+        paper="Sutton & Barto 2018, Reinforcement learning, sec. 13.6",
+        summary="average reward: temporal differences from a learned gain, no discount",
+    ),
+    "relative_actor_critic": Entry(
+        algorithm=Algorithm(
+            advantage=relative,
+            estimator=surrogate(actor_critic(policy_gradient, action_value_error)),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=16, num_steps=8, critic="action_value"),
+        paper="Sutton et al. 2000, Policy gradient methods with function approximation",
+        summary="average reward: a critic of relative action values, its mean under the policy the baseline",
+        critic_loss=action_value_error,
+    ),
 }
 
 
@@ -91,7 +114,7 @@ def entry(name: str) -> Entry:
 
 def with_loss(row: Entry, loss: LossFn) -> Entry:
     """The row with `loss` as its policy loss; the critic's loss and the entropy bonus stay."""
-    estimator = surrogate(actor_critic(loss), reduce=row.reduce)
+    estimator = surrogate(actor_critic(loss, row.critic_loss), reduce=row.reduce)
     own, new = hyperparameters(row.algorithm.estimator), hyperparameters(estimator)
     # What the loss declares is its own; what stands around it stays as the row has it.
     kept = {name: own[name] for name in new if name in own and name not in hyperparameters(loss)}

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.advantages import normalized
-from pgjax.losses import checked
+from pgjax.average import relative_values
+from pgjax.losses import checked, policy_gradient
 from pgjax.plugs import declare, hyperparameters, name_of
-from pgjax.types import EstimatorFn, LossFn
+from pgjax.types import Array, EstimatorFn, LossFn
 
 REDUCTIONS = ("step", "episode")
 
@@ -59,6 +60,29 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
 
     estimator.__name__ = name_of(loss)
     return declare(estimator, loss)
+
+
+def exact_relative(transition: Array, reward: Array, loss: LossFn = policy_gradient) -> EstimatorFn:
+    """`surrogate(loss)` with the exact relative action values of the policy as it is, in a tabular MDP.
+
+    grad gain = sum_s d(s) sum_a grad pi(a | s) q(s, a) (Sutton & Barto 2018, eq. 13.15), the sum over states and
+    actions taken over those visited: of d, where the stream is stationary. The batch's advantages play no part.
+    The estimator's own hyperparameter `baseline` takes the state's value off: the same mean, less noise.
+
+    Args:
+      transition, reward: [S, A, S] and [S, A]; the observation is the state's index.
+    """
+    lifted = surrogate(loss)
+
+    def exact_relative(key, policy, params, batch, *, baseline: bool = True, **hypers):
+        states = jnp.arange(len(reward))
+        dist, _ = policy.act(params, policy.memory(len(reward)), states)
+        worth = relative_values(transition, reward, jnp.exp(dist.log_probs()))
+        q = worth.action_value - worth.value[:, None] if baseline else worth.action_value
+        weight = q[batch.trajectory.obs, batch.trajectory.action]
+        return lifted(key, policy, params, batch._replace(advantage=weight), **hypers)
+
+    return declare(exact_relative, lifted)
 
 
 def _mean(x, mask, total):

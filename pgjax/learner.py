@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax import batches, moments, policies, returns, rollout
+from pgjax import batches, moments, policies, rollout, scaling
 from pgjax.envs.adapter import with_params
 from pgjax.plugs import hyperparameters, name_of, unknown
 from pgjax.types import (
@@ -21,13 +21,7 @@ from pgjax.types import (
     Policy,
     PyTree,
     RunningAdvantage,
-    Trajectory,
 )
-
-
-class RewardScale(NamedTuple):
-    brought: Array  # [B] what the discounted return of the stream brings into the next step
-    moments: moments.Moments
 
 
 class LearnerState(NamedTuple):
@@ -36,7 +30,7 @@ class LearnerState(NamedTuple):
     advantage: PyTree  # the memory of a RunningAdvantage, or ()
     rollout: PyTree  # RolloutState, or () where every update starts fresh episodes
     obs_moments: PyTree  # Moments, or ()
-    reward_scale: PyTree  # RewardScale, or ()
+    reward_scale: PyTree  # scaling.RewardScale, or ()
 
 
 def default_hypers(algorithm: Algorithm, **parts: dict[str, Any]) -> Hypers:
@@ -82,6 +76,8 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
     if not isinstance(advantage, RunningAdvantage):
         plain = advantage
         advantage = RunningAdvantage(lambda: (), lambda state, *args, **hypers: (state, plain(*args, **hypers)))
+    if config.update == "step" and policies.has_memory(policy):
+        raise ValueError("update='step' needs a policy without a memory; use update='batch'")
     if config.normalize_obs and not hasattr(env.observation_space, "low"):
         raise ValueError(f"normalize_obs needs a Box of observations, got {env.observation_space!r}")
     if config.scale_rewards and "discount" not in hyperparameters(algorithm.advantage):
@@ -103,13 +99,14 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
             advantage=advantage.init(),
             rollout=() if whole else rollout.start(key_envs, env, policy, config.num_envs, env_params),
             obs_moments=moments.empty(obs) if config.normalize_obs else (),
-            reward_scale=RewardScale(jnp.zeros(config.num_envs), moments.empty(0.0)) if config.scale_rewards else (),
+            reward_scale=scaling.start(config.num_envs) if config.scale_rewards else (),
         )
 
     def step(key: Array, state: LearnerState, hypers: Hypers) -> tuple[LearnerState, dict[str, Array]]:
         key_rollout, key_update = jax.random.split(key)
         env_params = with_params(env, hypers.env)
-        behaviour = seen_through(state)
+        target = seen_through(state)
+        behaviour = policies.exploring(target, config.epsilon) if config.epsilon else target
         if whole:
             trajectory, done = rollout.episodes(
                 key_rollout, env, behaviour, state.params, config.num_envs, steps, env_params
@@ -130,29 +127,29 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
         raw_obs = trajectory.obs
         reward_scale = state.reward_scale
         if config.scale_rewards:
-            reward_scale, trajectory = _scale(reward_scale, trajectory, hypers.advantage["discount"])
+            reward_scale, trajectory = scaling.scale(reward_scale, trajectory, hypers.advantage["discount"])
 
-        now = batches.evaluate(behaviour, state.params, trajectory)
-        memory, (weight, target) = advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
-        _check_advantage(algorithm.advantage, weight, target, trajectory.mask)
-        batch = Batch(trajectory, weight, target, now.value)
-        params, optimizer, learned = _update(key_update, behaviour, state, batch, hypers)
+        now = batches.evaluate(target, state.params, trajectory)
+        memory, (weight, goal) = advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
+        _check_advantage(algorithm.advantage, weight, goal, trajectory.mask)
+        batch = Batch(trajectory, weight, goal, now.value)
+        params, optimizer, learned = _update(key_update, target, state, batch, hypers)
 
         obs_moments = state.obs_moments
         if config.normalize_obs:
             obs_moments = moments.update(obs_moments, raw_obs, trajectory.mask)
         following = LearnerState(params, optimizer, memory, stream, obs_moments, reward_scale)
-        explained = _explained_variance(now.value, target, trajectory.mask)
+        explained = _explained_variance(now.value, goal, trajectory.mask)
         metrics = {**metrics, **learned, "explained_variance": explained, "env_steps": jnp.sum(trajectory.mask)}
         return following, metrics
 
-    def _update(key, behaviour, state, batch, hypers):
+    def _update(key, target, state, batch, hypers):
         transform = algorithm.optimizer(**hypers.optimizer)
 
         def descend(carry, inputs):
             params, optimizer = carry
             key, piece = inputs
-            gradient, metrics = algorithm.estimator(key, behaviour, params, piece, **hypers.estimator)
+            gradient, metrics = algorithm.estimator(key, target, params, piece, **hypers.estimator)
             updates, optimizer = transform.update(gradient, optimizer, params)
             metrics = {**metrics, "grad_norm": optax.tree.norm(gradient)}
             return (optax.apply_updates(params, updates), optimizer), metrics
@@ -169,6 +166,8 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
             return jax.lax.scan(minibatch, carry, (keys, order))
 
         carry = (state.params, state.optimizer)
+        if config.update == "step":
+            return _step_by_step(descend, key, carry, batch)
         keys = jax.random.split(key, config.num_epochs)
         if config.num_minibatches == 1:
             carry, metrics = jax.lax.scan(lambda c, k: descend(c, (k, batch)), carry, keys)
@@ -179,20 +178,19 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
     return Learner(init=init, step=step, policy=lambda state: (seen_through(state), state.params))
 
 
-def _scale(scale: RewardScale, trajectory: Trajectory, discount: Array) -> tuple[RewardScale, Trajectory]:
-    """Rewards over the standard deviation of the discounted return, which starts anew with each episode."""
-    _, carry = returns.discounts(trajectory.terminated, trajectory.truncated, discount)
+def _step_by_step(descend, key: Array, carry: Any, batch: Batch) -> tuple[PyTree, PyTree, dict[str, Array]]:
+    """One gradient step for each step of the batch in order of time, [1, B] at once; none behind all ends."""
+    counts = jnp.any(batch.trajectory.mask > 0, axis=1)
+    rows = jax.tree.map(lambda x: x[:, None], batch)
 
-    def accumulate(brought, inputs):
-        reward, carry = inputs
-        running = reward + brought
-        return carry * running, running
+    def step(carry, inputs):
+        key, row, counts = inputs
+        following, metrics = descend(carry, (key, row))
+        return jax.tree.map(lambda new, old: jnp.where(counts, new, old), following, carry), metrics
 
-    first = jnp.where(trajectory.time[0] == 0, 0.0, scale.brought)
-    last, seen = jax.lax.scan(accumulate, first, (trajectory.reward, carry))
-    updated = moments.update(scale.moments, seen, trajectory.mask)
-    scaled = trajectory._replace(reward=trajectory.reward / moments.std(updated))
-    return RewardScale(last, updated), scaled
+    carry, metrics = jax.lax.scan(step, carry, (jax.random.split(key, len(counts)), rows, counts))
+    mean = lambda x: jnp.sum(jnp.where(counts, x, 0.0)) / jnp.sum(counts)  # noqa: E731
+    return (*carry, jax.tree.map(mean, metrics))
 
 
 def _explained_variance(value: Array, target: Array, mask: Array) -> Array:
@@ -218,6 +216,17 @@ def check_config(env: Env, config: Config) -> int:
             raise ValueError(f"{field.name} must be one of {', '.join(choices)}; got {getattr(config, field.name)!r}")
     if config.num_steps < 0 or (config.num_steps == 0 and config.rollout == "unroll"):
         raise ValueError(f"num_steps must be 1 or more with rollout='unroll', got {config.num_steps}")
+    if not 0 <= config.epsilon <= 1:
+        raise ValueError(f"epsilon must lie in [0, 1], got {config.epsilon:g}")
+    if config.epsilon and not hasattr(env.action_space, "n"):
+        raise ValueError(f"epsilon={config.epsilon:g} mixes a finite number of actions, got {env.action_space!r}")
+    if not config.temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {config.temperature:g}")
+    if config.update == "step" and max(config.num_epochs, config.num_minibatches) > 1:
+        raise ValueError(
+            f"update='step' goes through the batch once in order of time; got num_epochs={config.num_epochs}, "
+            f"num_minibatches={config.num_minibatches}"
+        )
     return config.num_steps or env.max_steps
 
 

@@ -6,15 +6,31 @@ chosen in `estimators.surrogate`.
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from pgjax.plugs import declare, hyperparameters, name_of
+from pgjax.returns import taken
 from pgjax.types import Array, Batch, Evaluation, LossFn
 
 
-def policy_gradient(now: Evaluation, batch: Batch) -> tuple[Array, dict[str, Array]]:
-    """-A_t log pi(a_t | s_t): its gradient is REINFORCE's (Williams 1992, theorem 1)."""
-    return -now.log_prob * batch.advantage, {}
+def policy_gradient(
+    now: Evaluation, batch: Batch, *, importance: bool = False, reevaluate: bool = False
+) -> tuple[Array, dict[str, Array]]:
+    """-A_t log pi(a_t | s_t): its gradient is REINFORCE's (Williams 1992, theorem 1).
+
+    Args:
+      importance: multiply by pi(a_t | s_t) / b(a_t | s_t), b being the policy that acted: with it, what
+        `epsilon` adds to the actions doesn't turn the gradient. What led to s_t and what followed are
+        corrected by the advantage: see `monte_carlo`.
+      reevaluate: A_t is the target minus the critic's value as it is now, not when the batch was collected:
+        with update="step", REINFORCE with baseline as the box of Sutton & Barto (2018, sec. 13.4) has it.
+    """
+    advantage = batch.target - jax.lax.stop_gradient(now.value) if reevaluate else batch.advantage
+    if importance:
+        ratio = jnp.exp(now.log_prob - batch.trajectory.log_prob)
+        advantage = jax.lax.stop_gradient(ratio) * advantage
+    return -now.log_prob * advantage, {}
 
 
 def ppo_clip(
@@ -41,6 +57,14 @@ def value_error(now: Evaluation, batch: Batch, *, value_clip: float = jnp.inf) -
     moved = jnp.clip(now.value - batch.value, -value_clip, value_clip)
     kept = jnp.where(jnp.isinf(value_clip), now.value, batch.value + moved)
     error = 0.5 * jnp.maximum((now.value - batch.target) ** 2, (kept - batch.target) ** 2)
+    return error, {"value_loss": error}
+
+
+def action_value_error(now: Evaluation, batch: Batch) -> tuple[Array, dict[str, Array]]:
+    """(q(s_t, a_t) - target)^2 / 2, for a critic of action values."""
+    if isinstance(now.action_value, tuple):
+        raise ValueError("action_value_error needs a critic of action values; set config.critic='action_value'")
+    error = 0.5 * (taken(now.action_value, batch.trajectory.action) - batch.target) ** 2
     return error, {"value_loss": error}
 
 
@@ -95,4 +119,9 @@ def checked(loss: LossFn, output: Any, shape: tuple[int, ...]) -> tuple[Array, d
     return per_step, metrics
 
 
-LOSSES = {"policy_gradient": policy_gradient, "ppo_clip": ppo_clip, "value_error": value_error}
+LOSSES = {
+    "policy_gradient": policy_gradient,
+    "ppo_clip": ppo_clip,
+    "value_error": value_error,
+    "action_value_error": action_value_error,
+}

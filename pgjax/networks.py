@@ -91,6 +91,15 @@ class ActorHead(nnx.Module):
         return Categorical(x)
 
 
+def action_values(env: Env, config: Config) -> int:
+    """A where the critic gives a value for each action, [..., A]; 0 where it gives one for each state, [...]."""
+    if config.critic == "value":
+        return 0
+    if not hasattr(env.action_space, "n"):
+        raise ValueError(f"critic='action_value' needs a finite number of actions, got {env.action_space!r}")
+    return env.action_space.n
+
+
 class MLP(nnx.Module):
     """Two towers, or one shared torso with two heads, on the flattened observation."""
 
@@ -106,7 +115,8 @@ class MLP(nnx.Module):
         self.actor_torso = Torso(inputs, config, rngs=rngs)
         self.critic_torso = None if config.shared else Torso(inputs, config, rngs=rngs)
         self.actor_head = ActorHead(config.hidden[-1], env.action_space, rngs=rngs)
-        self.critic_head = _linear(config.hidden[-1], 1, 1.0, rngs)
+        self.action_values = action_values(env, config)
+        self.critic_head = _linear(config.hidden[-1], self.action_values or 1, 1.0, rngs)
 
     def features(self, obs):
         obs = jnp.asarray(obs, jnp.float32)
@@ -117,7 +127,8 @@ class MLP(nnx.Module):
 
     def critic(self, obs):
         torso = self.critic_torso if self.critic_torso is not None else self.actor_torso
-        return self.critic_head(torso(self.features(obs)))[..., 0]
+        value = self.critic_head(torso(self.features(obs)))
+        return value if self.action_values else value[..., 0]
 
     def __call__(self, obs):
         return self.actor(obs), self.critic(obs)
@@ -144,28 +155,57 @@ class CNN(MLP):
 
 
 class Table(nnx.Module):
-    """A row of logits and a value for each discrete observation; starts uniform and at zero."""
+    """A row of preferences and a value for each discrete observation; starts uniform and at zero.
+
+    It acts by softmax(preference / temperature): the Gibbs policy, at temperature 1 the softmax policy.
+    """
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
         _require(layout(env.observation_space) == "", "table", env, "a discrete observation")
-        states = env.observation_space.n
+        states, self.temperature = env.observation_space.n, config.temperature
         self.continuous = hasattr(env.action_space, "low")
         width = env.action_space.shape[0] if self.continuous else env.action_space.n
         self.preference = nnx.Param(jnp.zeros((states, width)))
         if self.continuous:
             self.log_std = nnx.Param(jnp.zeros((states, width)))
-        self.value = nnx.Param(jnp.zeros(states))
+        self.value = _value_table(env, config)
 
     def actor(self, obs):
         if self.continuous:
             return DiagGaussian(self.preference[...][obs], self.log_std[...][obs])
-        return Categorical(self.preference[...][obs])
+        return Categorical(self.preference[...][obs] / self.temperature)
 
     def critic(self, obs):
         return self.value[...][obs]
 
     def __call__(self, obs):
         return self.actor(obs), self.critic(obs)
+
+
+class Sigmoid(nnx.Module):
+    """One preference for each discrete observation, the log-odds of the second of two actions; and a value."""
+
+    def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        _require(layout(env.observation_space) == "", "sigmoid", env, "a discrete observation")
+        if getattr(env.action_space, "n", None) != 2:
+            raise ValueError(f"network='sigmoid' needs two actions, got {env.action_space!r}; use network='table'")
+        self.preference = nnx.Param(jnp.zeros(env.observation_space.n))
+        self.value = _value_table(env, config)
+
+    def actor(self, obs):
+        theta = self.preference[...][obs]
+        return Categorical(jnp.stack([jnp.zeros_like(theta), theta], axis=-1))
+
+    def critic(self, obs):
+        return self.value[...][obs]
+
+    def __call__(self, obs):
+        return self.actor(obs), self.critic(obs)
+
+
+def _value_table(env: Env, config: Config) -> nnx.Param:
+    count = action_values(env, config)
+    return nnx.Param(jnp.zeros((env.observation_space.n, count) if count else env.observation_space.n))
 
 
 class Recurrent(nnx.Module):
@@ -180,7 +220,8 @@ class Recurrent(nnx.Module):
         self.gates = _linear(2 * width, 2 * width, 1.0, rngs)
         self.candidate = _linear(2 * width, width, 1.0, rngs)
         self.actor_head = ActorHead(width, env.action_space, rngs=rngs)
-        self.critic_head = _linear(width, 1, 1.0, rngs)
+        self.action_values = action_values(env, config)
+        self.critic_head = _linear(width, self.action_values or 1, 1.0, rngs)
 
     def remember(self, memory, obs):
         obs = jnp.asarray(obs, jnp.float32)
@@ -190,4 +231,5 @@ class Recurrent(nnx.Module):
         return update * memory + (1 - update) * candidate
 
     def read(self, memory):
-        return self.actor_head(memory), self.critic_head(memory)[..., 0]
+        value = self.critic_head(memory)
+        return self.actor_head(memory), value if self.action_values else value[..., 0]

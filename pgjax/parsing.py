@@ -17,6 +17,8 @@ from pgjax.plugs import unknown
 RANGES = {
     "advantage.discount": (0, 1),
     "advantage.gae_lambda": (0, 1),
+    "advantage.gain_rate": (0, math.inf),
+    "config.epsilon": (0, 1),
     "estimator.clip_eps": (0, math.inf),
     "estimator.value_clip": (0, math.inf),
     "estimator.kl_coef": (0, math.inf),

@@ -31,9 +31,9 @@ def make(env: Env, config: Config = Config()) -> Policy:
         if not config.hidden:
             raise ValueError("network='gru' needs hidden widths, got hidden=()")
         return recurrent(lambda rngs: networks.Recurrent(env, config, rngs=rngs), config.hidden[-1])
-    kinds = {"mlp": networks.MLP, "cnn": networks.CNN, "table": networks.Table}
+    kinds = {"mlp": networks.MLP, "cnn": networks.CNN, "table": networks.Table, "sigmoid": networks.Sigmoid}
     if kind not in kinds:
-        raise ValueError(f"network must be auto, mlp, cnn, gru or table, got {kind!r}")
+        raise ValueError(f"network must be one of auto, gru, {', '.join(kinds)}; got {kind!r}")
     return from_nnx(lambda rngs: kinds[kind](env, config, rngs=rngs))
 
 
@@ -41,8 +41,9 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Policy:
     """A memoryless policy from the user's own nnx module.
 
     Args:
-      build: `nnx.Rngs -> module`; `module(obs)` returns `(distribution, value)`. Its variables are
-        `nnx.Param`s; a module with others (batch statistics, dropout keys) is refused.
+      build: `nnx.Rngs -> module`; `module(obs)` returns `(distribution, value)`, or action values
+        [..., A] in place of the value. Its variables are `nnx.Param`s; a module with others (batch
+        statistics, dropout keys) is refused.
 
     A module that also has `actor(obs)` and `critic(obs)` is asked only for what is needed.
     """
@@ -75,8 +76,11 @@ def _memoryless(init: Callable, call: Callable) -> Policy:
         return call(params, obs, "actor"), memory
 
     def evaluate(params, trajectory):
-        dist, value = call(params, trajectory.obs)
-        return _evaluation(dist, value, call(params, trajectory.next_obs, "critic"), trajectory)
+        now = call(params, trajectory.obs)
+        # What action values are worth depends on the policy there; a value speaks for itself.
+        whole = _of_actions(*now)
+        following = call(params, trajectory.next_obs) if whole else (None, call(params, trajectory.next_obs, "critic"))
+        return _evaluation(now, following, trajectory)
 
     return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate)
 
@@ -113,10 +117,26 @@ def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int) -> Policy:
         done = trajectory.terminated | trajectory.truncated
         inputs = (trajectory.obs, trajectory.next_obs, done)
         seen, foreseen = jax.lax.scan(step, trajectory.memory, inputs)[1]
-        dist, value = read(module, seen)
-        return _evaluation(dist, value, read(module, foreseen)[1], trajectory)
+        return _evaluation(read(module, seen), read(module, foreseen), trajectory)
 
     return Policy(init=init, memory=memory, act=act, evaluate=evaluate)
+
+
+def exploring(policy: Policy, epsilon: float) -> Policy:
+    """The policy as it acts when a share `epsilon` of its actions is drawn uniformly; `evaluate` stays its own.
+
+    b = (1 - epsilon) pi + epsilon / A. The log_prob of its trajectories is b's, so that
+    exp(now.log_prob - trajectory.log_prob) is the importance ratio pi / b.
+    """
+
+    def act(params, memory, obs):
+        dist, memory = policy.act(params, memory, obs)
+        if not isinstance(dist, Categorical):
+            raise ValueError(f"epsilon={epsilon:g} mixes a finite number of actions, got {type(dist).__name__}")
+        share = (1 - epsilon) * jnp.exp(dist.log_probs()) + epsilon / dist.logits.shape[-1]
+        return Categorical(jnp.log(share)), memory
+
+    return policy._replace(act=act)
 
 
 def with_observation_moments(policy: Policy, moments: Moments) -> Policy:
@@ -160,14 +180,29 @@ def check_actions(env: Env, policy: Policy) -> None:
         )
 
 
-def _evaluation(dist, value, next_value, trajectory: Trajectory) -> Evaluation:
+def _of_actions(dist: Any, value: Any) -> bool:
+    """Whether a critic gave action values [..., A] rather than a value [...]."""
+    return jnp.ndim(value) > jnp.ndim(dist.entropy())
+
+
+def _evaluation(now: tuple[Any, Any], following: tuple[Any, Any], trajectory: Trajectory) -> Evaluation:
+    (dist, value), (next_dist, next_value) = now, following
+    action_value = ()
+    if _of_actions(dist, value):
+        action_value, value, next_value = value, _expected(dist, value), _expected(next_dist, next_value)
     return Evaluation(
         dist=dist,
         log_prob=dist.log_prob(trajectory.action),
         entropy=dist.entropy(),
         value=value,
         next_value=next_value,
+        action_value=action_value,
     )
+
+
+def _expected(dist: Categorical, action_value: Any) -> Any:
+    """sum_a pi(a) q(a); a critic's error moves q, not the policy."""
+    return jnp.sum(jax.lax.stop_gradient(jnp.exp(dist.log_probs())) * action_value, axis=-1)
 
 
 def _functional(build: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Callable, Callable]:
@@ -199,7 +234,8 @@ def _checked(output: Any, name: str) -> tuple[Any, Any]:
     if not (isinstance(output, tuple) and len(output) == 2 and hasattr(output[0], "log_prob")):
         raise TypeError(f"{name}: expected (distribution, value), got {type(output).__name__}")
     batch = jnp.shape(output[0].entropy())
-    if jnp.shape(output[1]) != batch:
+    actions = (*batch, output[0].logits.shape[-1]) if isinstance(output[0], Categorical) else batch
+    if jnp.shape(output[1]) not in (batch, actions):
         raise ValueError(
             f"{name}: value has shape {jnp.shape(output[1])}, expected {batch} like the distribution; "
             "squeeze its last axis"

@@ -145,3 +145,8 @@ def differential_return(reward: Array, gain: Array, next_value: Array, lambda_: 
     """
     increment = reward - gain + (1 - lambda_) * next_value
     return _backward(jnp.full_like(increment, lambda_), increment, next_value[-1])
+
+
+def taken(action_value: Array, action: Array) -> Array:
+    """q(s_t, a_t), [...], of action values [..., A] and actions [...]."""
+    return jnp.take_along_axis(action_value, action[..., None], axis=-1)[..., 0]

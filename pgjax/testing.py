@@ -12,7 +12,7 @@ import numpy as np
 
 from pgjax import envs, policies, rollout, train
 from pgjax.plugs import bind, name_of
-from pgjax.types import Batch, Env, Hypers, Learner, Policy, RunningAdvantage
+from pgjax.types import Batch, Config, Env, Hypers, Learner, Policy, RunningAdvantage
 from pgjax.variance.conformance import check_unbiased as check_unbiased  # part of the kit
 
 
@@ -75,7 +75,7 @@ def check_policy(policy: Policy, env: Env, num_envs: int = 3, num_steps: int = 1
 @functools.cache
 def _example() -> tuple[Policy, Any, Batch]:
     env = envs.make("TabularMDP-pgjax", terminal=np.arange(5) == 4)
-    return example(policies.make(env), env)
+    return example(policies.make(env, Config(critic="action_value")), env)  # has whatever a plug may ask for
 
 
 def example(policy: Policy | None = None, env: Env | None = None) -> tuple[Policy, Any, Batch]:

@@ -66,6 +66,7 @@ class Evaluation(NamedTuple):
     entropy: Array
     value: Array
     next_value: Array  # of next_obs; whether it may be used is decided in `returns.discounts`
+    action_value: PyTree = ()  # [T, B, A] or [N, A] of a critic of action values, else ()
 
 
 class Batch(NamedTuple):
@@ -139,7 +140,11 @@ class Config:
     rollout: Literal["unroll", "episodes"] = "unroll"  # a stream that goes on, or whole episodes
     normalize_obs: bool = False  # by running mean and standard deviation
     scale_rewards: bool = False  # by the running standard deviation of the discounted return
-    network: Literal["auto", "mlp", "cnn", "gru", "table"] = "auto"
+    epsilon: float = 0.0  # share of uniform actions in the policy that acts; see `importance` of the plugs
+    update: Literal["batch", "step"] = "batch"  # one gradient step for the batch, or for each step in order of time
+    network: Literal["auto", "mlp", "cnn", "gru", "table", "sigmoid"] = "auto"
+    temperature: float = 1.0  # a table's preferences are divided by it
+    critic: Literal["value", "action_value"] = "value"  # one number for each state, or one for each action
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: Literal["tanh", "relu"] = "tanh"
     shared: bool = False  # one torso for actor and critic

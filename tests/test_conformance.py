@@ -1,5 +1,7 @@
 """Everything that ships goes through the conformance kit; and the kit catches what it is there to catch."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -61,16 +63,22 @@ def test_policies_conform(name, options):
 @pytest.mark.parametrize("loss", losses.LOSSES.values(), ids=losses.LOSSES)
 @pytest.mark.parametrize("lifted", [False, True], ids=["alone", "actor_critic"])
 def test_losses_conform(loss, lifted):
-    testing.check_loss(actor_critic(loss) if lifted and loss is not losses.value_error else loss)
+    of_critics = (losses.value_error, losses.action_value_error)
+    testing.check_loss(actor_critic(loss) if lifted and loss not in of_critics else loss)
 
 
 def test_losses_conform_with_every_option_on():
     testing.check_loss(actor_critic(losses.ppo_clip), kl_coef=0.3, value_clip=0.1, entropy_coef=0.1)
+    testing.check_loss(losses.policy_gradient, importance=True, reevaluate=True)
+    testing.check_loss(actor_critic(losses.policy_gradient, losses.action_value_error), importance=True)
 
 
 @pytest.mark.parametrize("name", [name for name in advantages.ADVANTAGES if name != "monte_carlo"])
 def test_advantages_conform(name):
-    testing.check_advantage(advantages.ADVANTAGES[name])
+    testing.check_advantage(advantages.ADVANTAGES[name], **({"length": 3} if name == "relative_return" else {}))
+
+
+MONTE_CARLO += [{"importance": True, "baseline": "value", "gamma_t": True}, {"importance": True, "bootstrap": True}]
 
 
 @pytest.mark.parametrize("options", MONTE_CARLO, ids=lambda options: "-".join(k for k, v in options.items() if v))
@@ -104,7 +112,7 @@ def test_learners_conform(name):
     row = algorithms.ROSTER[name]
     env = envs.from_gymnax(TabularMDP(horizon=4))
     steps = 0 if row.config.rollout == "episodes" else 8
-    config = Config(num_envs=4, num_steps=steps, num_epochs=row.config.num_epochs, rollout=row.config.rollout)
+    config = dataclasses.replace(row.config, num_envs=4, num_steps=steps, num_minibatches=1)
     made = row.learner(env, policies.make(env, config), row.algorithm, config)
     testing.check_learner(made, learner.default_hypers(row.algorithm))
 

@@ -10,7 +10,7 @@ import pytest
 from gymnax.environments import spaces
 from scipy import stats
 
-from pgjax import algorithms, batches, envs, learner, plugs, policies, rollout, sweep, train
+from pgjax import algorithms, batches, envs, learner, plugs, policies, rollout, scaling, sweep, train
 from pgjax.advantages import gae, td
 from pgjax.distributions import Categorical
 from pgjax.estimators import surrogate
@@ -319,7 +319,7 @@ def test_the_reward_scale_is_the_spread_of_the_discounted_return_of_the_stream(n
 
 def test_rewards_are_divided_by_the_spread_seen_so_far():
     g = np.random.default_rng(0)
-    discount, scale = 0.9, learner.RewardScale(jnp.zeros(B), learner.moments.empty(0.0))
+    discount, scale = 0.9, scaling.start(B)
     reward = g.normal(2.0, 1.0, size=(3, T, B)).astype(np.float32)
     end = g.integers(0, 8, size=(3, T, B))
     time = np.zeros((3 * T, B), np.int32)
@@ -336,7 +336,7 @@ def test_rewards_are_divided_by_the_spread_seen_so_far():
             mask=jnp.ones((T, B)),
             time=jnp.asarray(time.reshape(3, T, B)[u]),
         )
-        scale, scaled = jax.jit(learner._scale)(scale, trajectory, discount)
+        scale, scaled = jax.jit(scaling.scale)(scale, trajectory, discount)
         spread = stream[: (u + 1) * T].std()
         np.testing.assert_allclose(scaled.reward, reward[u] / spread, rtol=1e-4)
 

@@ -22,9 +22,10 @@ def kl_penalised(now, batch, *, beta=1.0):
 
 
 def _evaluation(log_prob=None, value=None, entropy=None):
+    """The critic's action values of both actions are its value."""
     shape = next(jnp.shape(x) for x in (log_prob, value, entropy) if x is not None)
     fill = [jnp.zeros(shape) if x is None else jnp.asarray(x, jnp.float32) for x in (log_prob, entropy, value)]
-    return Evaluation(None, *fill, next_value=jnp.zeros(shape))
+    return Evaluation(None, *fill, next_value=jnp.zeros(shape), action_value=jnp.stack([fill[2]] * 2, axis=-1))
 
 
 def _batch(advantage=None, log_prob=None, target=None, value=None):
@@ -221,7 +222,7 @@ def test_one_loss_for_each_step(name, shape):
     g = np.random.default_rng(4)
     log_prob, advantage, value, target = g.normal(size=(4, *shape)).astype(np.float32)
     shipped = losses.LOSSES[name]
-    for loss in [shipped] if name == "value_error" else [shipped, losses.actor_critic(shipped)]:
+    for loss in [shipped] if name in ("value_error", "action_value_error") else [shipped, losses.actor_critic(shipped)]:
         per_step, metrics = loss(_evaluation(log_prob, value), _batch(advantage, target=target))
         assert per_step.shape == shape and per_step.dtype == jnp.float32
         assert all(x.shape == shape for x in metrics.values())

@@ -219,7 +219,7 @@ def test_a_network_without_a_layer_is_refused(network):
 
 
 def test_an_unknown_network_or_activation_is_refused_by_name():
-    with pytest.raises(ValueError, match="network must be .*, got 'lstm'"):
+    with pytest.raises(ValueError, match="network must be one of .*; got 'lstm'"):
         policies.make(world(VECTOR, TWO), Config(num_steps=2, network="lstm"))
     with pytest.raises(ValueError, match="activation must be .*'gelu'"):
         policies.make(world(VECTOR, TWO), Config(num_steps=2, activation="gelu"))

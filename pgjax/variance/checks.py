@@ -48,6 +48,13 @@ def enumerable(env: Env, policy: Policy, discount: float) -> oracle.MDP | None:
         return None
 
 
+def alone(chosen: dict[str, Estimator], gradient: Any) -> None:
+    """That a gradient of the caller's stands beside estimators of the caller's."""
+    others = [name for name, one in chosen.items() if not isinstance(one, Sampler)]
+    if gradient is not None and others:
+        raise ValueError(f"gradient: estimator {others[0]!r} is of the discounted J's; give Samplers alone")
+
+
 def possible(chosen: dict[str, Estimator], env: Env, policy: Policy, mdp: Any, discount: float) -> None:
     if not 0 <= discount <= 1:
         raise ValueError(f"discount must lie in [0, 1], got {discount}")

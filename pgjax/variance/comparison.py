@@ -55,6 +55,7 @@ def prepare(
     damping: float = 1e-3,
     states: int = 0,
     timing: bool = False,
+    gradient: Callable[[PyTree], PyTree] | None = None,
     devices: Any = None,
     progress: Callable[[str, float], None] = lambda stage, share: None,
 ) -> Callable[..., report.Report]:
@@ -71,13 +72,16 @@ def prepare(
       damping: of the Fisher matrix, in units of its mean diagonal.
       states: states from which the decomposition of Tucker et al. (2018) branches; 0 leaves it out.
       timing: time each estimator by itself.
+      gradient: params -> the exact gradient, a tree like params, of what `Sampler`s estimate, where that is
+        known and not J's, as the gain of a continuing problem is; nothing else can then be compared.
       progress: called with a stage's name and the share of it that is done.
 
     Raises:
       ValueError: for estimators that can't be had here, and sizes that don't fit, before anything runs.
     """
     chosen = checks.named_estimators(estimators)
-    mdp = checks.enumerable(env, policy, discount)
+    checks.alone(chosen, gradient)
+    mdp = checks.enumerable(env, policy, discount) if gradient is None else None
     checks.possible(chosen, env, policy, mdp, discount)
     levels, total = checks.levels(chosen, batch, episodes)
     wanted = 4 * total if reference_episodes is None else reference_episodes
@@ -141,7 +145,7 @@ def prepare(
             zip(stages, jax.random.split(jax.random.fold_in(jax.random.key(seed), _MEASURE), len(stages)), strict=True)
         )
         gamma = jnp.float32(discount)
-        truth, tables = truths.exact_gradient(mdp, policy, params, where)
+        truth, tables = truths.exact_gradient(mdp, policy, params, where, gradient)
         sums = None
         if any(fit.needs_pilot(row) for row in rows.values()):
             for i in range(pilot // pilot_size):

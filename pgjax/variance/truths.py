@@ -3,6 +3,7 @@
 And a rehearsal: one measurement of shapes alone, so that mistakes are found before anything runs.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ from pgjax import oracle, rollout
 from pgjax.types import Env, Policy, PyTree, Trajectory
 from pgjax.variance import exact, measure, scores
 from pgjax.variance.measure import Inputs, Setup
+from pgjax.variance.own import checked
 from pgjax.variance.weights import Fitted, Tables
 
 
@@ -23,16 +25,21 @@ def example(env: Env, policy: Policy, params: PyTree) -> Trajectory:
 
 
 def exact_gradient(
-    mdp: Any, policy: Policy, params: PyTree, where: scores.Layout
+    mdp: Any, policy: Policy, params: PyTree, where: scores.Layout, given: Callable | None = None
 ) -> tuple[np.ndarray | None, Tables | None]:
-    """The gradient of J [P], float64, and exact values, where the world can be enumerated."""
+    """The gradient [P], float64, as `given` has it or of J where the world can be enumerated; and exact values."""
+
+    def chosen(tree):
+        flat = [np.asarray(x, np.float64).ravel() for x in jax.tree.leaves(tree)]
+        return np.concatenate([flat[i] for i in where.leaves])
+
+    if given is not None:
+        return chosen(checked("gradient", given(params), params)), None
     if mdp is None:
         return None, None
     values = oracle.values(mdp, oracle.probabilities(policy, params, len(mdp.start)))
-    _, gradient = oracle.gradient(mdp, policy, params)
-    flat = [np.ravel(x) for x in jax.tree.leaves(gradient)]
     tables = Tables(jnp.asarray(values.value, jnp.float32), jnp.asarray(values.action_value, jnp.float32))
-    return np.concatenate([flat[i] for i in where.leaves]), tables
+    return chosen(oracle.gradient(mdp, policy, params)[1]), tables
 
 
 def world(mdp: Any, env: Env, policy: Policy, params: PyTree, behaviour: PyTree, where: scores.Layout) -> exact.World:

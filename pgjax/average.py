@@ -1,0 +1,126 @@
+"""The average-reward setting: problems that go on for ever, without discount; differential advantages out.
+
+A continuing problem never terminates; where its world has a time limit, values are bootstrapped there as
+everywhere. Each advantage here is a plug, its keyword-only arguments its hyperparameters.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pgjax import returns
+from pgjax.types import Array, Evaluation, RunningAdvantage, Trajectory
+
+
+def _differential(
+    gain: Array, trajectory: Trajectory, now: Evaluation, *, gain_rate: float = 0.01
+) -> tuple[Array, tuple[Array, Array]]:
+    """Differential temporal difference, its own estimate of the gain as memory (Sutton & Barto 2018, sec. 13.6).
+
+    A_t = delta_t = r_t - eta + V'_t - V_t, then eta moves by gain_rate times the mean of delta; target
+    r_t - eta + V'_t.
+    """
+    target = _target(gain, trajectory, now)
+    delta = target - now.value
+    return gain + gain_rate * _mean(delta, trajectory.mask), (delta, target)
+
+
+def _relative(
+    gain: Array, trajectory: Trajectory, now: Evaluation, *, gain_rate: float = 0.01
+) -> tuple[Array, tuple[Array, Array]]:
+    """What a critic of relative action values says: A_t = q(s_t, a_t) - sum_b pi(b | s_t) q(s_t, b).
+
+    Its target is r_t - eta + sum_b pi(b | s') q(s', b) (expected Sarsa, differential: Sutton & Barto 2018,
+    sec. 6.6 and 10.3), and eta moves by gain_rate times the mean of target - q. Needs
+    config.critic = "action_value" and the critic's loss `action_value_error`.
+    """
+    if isinstance(now.action_value, tuple):
+        raise ValueError("relative needs a critic of action values; set config.critic='action_value'")
+    q = returns.taken(now.action_value, trajectory.action)
+    target = _target(gain, trajectory, now)
+    return gain + gain_rate * _mean(target - q, trajectory.mask), (q - now.value, target)
+
+
+differential = RunningAdvantage(init=lambda: jnp.zeros(()), apply=_differential)
+relative = RunningAdvantage(init=lambda: jnp.zeros(()), apply=_relative)
+
+
+def relative_return(
+    trajectory: Trajectory, now: Evaluation, *, length: int = 32, baseline: str = "none"
+) -> tuple[Array, Array]:
+    """Simulated rollouts: G_t = sum_{k < length} (r_{t+k} - gain), the gain that of the rollout itself.
+
+    Each environment is a rollout and has its own empirical gain, its mean reward; several are averaged by
+    several environments. Cut at `length`, biased by what the chain still remembers then; the last length - 1
+    steps, which have no whole sum, count for nothing, and the others for more.
+
+    Args:
+      baseline: "none", or "value", the learned critic.
+    """
+    steps = trajectory.reward.shape[0]
+    if not 1 <= length <= steps:
+        raise ValueError(f"relative_return: length must lie in [1, {steps}], the steps of a rollout; got {length}")
+    if baseline not in ("none", "value"):
+        raise ValueError(f"relative_return: baseline must be none or value; got {baseline!r}")
+    mask = trajectory.mask
+    gain = jnp.sum(mask * trajectory.reward, axis=0, keepdims=True)
+    gain = gain / jnp.maximum(jnp.sum(mask, axis=0, keepdims=True), 1.0)
+    centred = trajectory.reward - gain
+    ends = (trajectory.terminated, trajectory.truncated)
+    g = returns.n_step_return(centred, jnp.zeros_like(centred), *ends, 1.0, length)
+    whole = (jnp.arange(steps) <= steps - length)[:, None]
+    advantage = g - now.value if baseline == "value" else g
+    advantage = jnp.where(whole, advantage, 0.0) * (steps / (steps - length + 1))
+    return advantage, jnp.where(whole, g, now.value) if baseline == "value" else now.value
+
+
+class Relative(NamedTuple):
+    """What a policy is worth for ever; `oracle.Average` in float32, traceable and over lanes."""
+
+    gain: Array  # [] reward per step
+    value: Array  # [S], stationary @ value = 0
+    action_value: Array  # [S, A]
+    stationary: Array  # [S]
+
+
+def relative_values(transition: Array, reward: Array, pi: Array) -> Relative:
+    """Gain, relative values and stationary distribution of pi [S, A] in a unichain MDP, by squaring matrices.
+
+    q = R - gain + P v, v = sum_a pi q (Sutton & Barto 2018, sec. 10.3). No solve, which may not be compiled
+    over lanes: the lazy chain (I + P) / 2, which has no period, is squared 12 times, so a chain must mix
+    within 4,096 of its steps.
+
+    Args:
+      transition, reward: [S, A, S], [S, A].
+    """
+    chain = jnp.einsum("sa,sax->sx", pi, transition)
+    identity = jnp.eye(len(chain))
+    lazy = (identity + chain) / 2
+
+    def square(power, _):
+        power = power @ power
+        return power / jnp.sum(power, axis=1, keepdims=True), None  # rounding would grow with the power
+
+    stationary = jnp.mean(jax.lax.scan(square, lazy, length=12)[0], axis=0)
+    earned = jnp.sum(pi * reward, axis=1)
+    gain = stationary @ earned
+
+    # sum_k M^k = (I + M) (I + M^2) (I + M^4) ..., M the lazy chain without its limit
+    def double(carry, _):
+        v, power = carry
+        return (v + power @ v, power @ power), None
+
+    # (I - lazy) v = (earned - gain) / 2 is (I - P) v = earned - gain.
+    v = jax.lax.scan(double, ((earned - gain) / 2, lazy - stationary[None]), length=12)[0][0]
+    v = v - stationary @ v
+    return Relative(gain, v, reward - gain + transition @ v, stationary)
+
+
+def _target(gain: Array, trajectory: Trajectory, now: Evaluation) -> Array:
+    bootstrap, _ = returns.discounts(trajectory.terminated, trajectory.truncated, 1.0)
+    return trajectory.reward - gain + bootstrap * now.next_value
+
+
+def _mean(x: Array, mask: Array) -> Array:
+    return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
