@@ -8,11 +8,13 @@ import importlib
 
 __version__ = "0.1.0"
 
+_EDGE = {"run": "driver", "resume": "resuming", "extend": "resuming", "replay": "resuming"}
+
 
 def __getattr__(name: str):
     # Lazy: whoever imports one module shouldn't wait for plots, checkpoints and environments.
-    if name == "run":
-        return importlib.import_module("pgjax.driver").run
+    if name in _EDGE:
+        return getattr(importlib.import_module(f"pgjax.{_EDGE[name]}"), name)
     try:
         return importlib.import_module(f"pgjax.{name}")
     except ModuleNotFoundError as error:

@@ -52,8 +52,9 @@ def relative_return(
     """Simulated rollouts: G_t = sum_{k < length} (r_{t+k} - gain), the gain that of the rollout itself.
 
     Each environment is a rollout and has its own empirical gain, its mean reward; several are averaged by
-    several environments. Cut at `length`, biased by what the chain still remembers then; the last length - 1
-    steps, which have no whole sum, count for nothing, and the others for more.
+    several environments. Cut at `length`, biased by what the chain still remembers then; and short by the
+    share length / steps, since the gain that is taken off holds the rewards that followed too. The last
+    length - 1 steps, which have no whole sum, count for nothing, and the others for more.
 
     Args:
       baseline: "none", or "value", the learned critic.

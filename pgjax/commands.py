@@ -46,6 +46,106 @@ class Train:
 
 
 @dataclasses.dataclass
+class Sweep(Train):
+    """Train many settings with many seeds, in chunks that fit the memory; killed, it goes on with `pgjax resume`.
+
+    Takes all that `pgjax train` takes. A setting may also be a range, as in --set learning_rate=log:1e-4:1e-2
+    (or uniform:0:1, int:4:64) with --samples: each point drawn is tried with every combination of the lists.
+    """
+
+    samples: str | None = None
+    """How many settings to draw from the ranges."""
+    search: str = "sobol"
+    """How: sobol (evenly spread, best with a power of two) or random."""
+    memory: str | None = None
+    """What the run may take, as 4GB; by default half of the host's memory, or .8 of an accelerator's."""
+    width: str | None = None
+    """Lanes of a chunk on each device, instead. Other widths round differently."""
+    devices: str | None = None
+    """How many devices; all by default."""
+    shard: str = "lanes"
+    """What devices share: lanes, or the envs of one large agent."""
+    checkpoint: float = 60.0
+    """Seconds between two checkpoints of every lane's whole state; 0 makes one after each segment."""
+    halving: str | None = None
+    """Give settings up: the best 1/N of them go on, after updates/N^k updates for each k."""
+    log: str | None = None
+    """Also write to tensorboard or wandb while it runs (extras of the same names)."""
+    log_lanes: bool = False
+    """Log every lane by itself, not the seeds of a setting together."""
+    distributed: bool = False
+    """Share the lanes with other processes that run the same command, with the same --out on a shared disk."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where JAX doesn't find it by itself (it does under SLURM and on cloud TPUs)."""
+    processes: int | None = None
+    """How many processes there are, with --coordinator."""
+    process: int | None = None
+    """Which of them this is, with --coordinator."""
+
+
+@dataclasses.dataclass
+class Resume:
+    """Go on with a run that was stopped or killed; it ends as if it had never been, bit for bit."""
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """The run folder."""
+    devices: str | None = None
+    """How many devices; all by default."""
+    distributed: bool = False
+    """As in `pgjax sweep`; the number of processes may be another."""
+    coordinator: str | None = None
+    """As in `pgjax sweep`."""
+    processes: int | None = None
+    """As in `pgjax sweep`."""
+    process: int | None = None
+    """As in `pgjax sweep`."""
+
+
+@dataclasses.dataclass
+class Extend:
+    """Make a finished run longer, or give it more seeds, without training again what was trained."""
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """The run folder."""
+    steps: str | None = None
+    """Environment steps of each lane, in all."""
+    updates: str | None = None
+    """Updates of each lane, in all, instead of --steps."""
+    seeds: str | None = None
+    """Seeds of each setting, in all; they count on from the last."""
+
+
+@dataclasses.dataclass
+class Replay:
+    """Train one lane of a run again, alone and at the run's width: the same curve, bit for bit."""
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """The run folder."""
+    lane: tuple[str, ...] = ()
+    """Which lane, as learning_rate=1e-3,seed=7; its first seed and setting by default."""
+    out: str | None = None
+    """The folder of the lane, a run folder of its own; DIR-replay-<time> by default."""
+
+
+@dataclasses.dataclass
+class Show:
+    """Show what a run folder holds: how far it is, its final returns, its lanes."""
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """The run folder."""
+
+
+@dataclasses.dataclass
+class Report:
+    """Compare runs, or show one, in one self-contained HTML page."""
+
+    folders: Annotated[Positional[tuple[str, ...]], arg(metavar="DIR [DIR ...]")]
+    """Run folders."""
+    out: str = "report.html"
+    """The page; one that exists is written over."""
+
+
+@dataclasses.dataclass
 class List:
     """Show algorithms, losses, estimators and environments, with their hyperparameters and defaults."""
 

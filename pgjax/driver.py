@@ -1,24 +1,33 @@
-"""The edge: a plan in, a Result and a run folder out. Here programs are compiled, and time passes."""
+"""The edge: a plan in, a Result and a run folder out. Time passes here, and Ctrl-C is heard."""
 
 import contextlib
 import pathlib
 import signal
 import sys
 import threading
-import time
-import warnings
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
-from pgjax import report, results, sweep
-from pgjax.envs.adapter import param_names
-from pgjax.parsing import anchor, whole
-from pgjax.plugs import hyperparameters, name_of
+from pgjax import chunks, halving, hosts, memory, outcome, recipe, report, results
+from pgjax.checkpoints import Folder, Memory
+from pgjax.engine import Engine, Watch
+from pgjax.parsing import whole
+from pgjax.programs import SHARDS
 from pgjax.progress import Progress
-from pgjax.results import Result, Store
-from pgjax.settings import Group, Plan, plan
+from pgjax.results import Result
+from pgjax.settings import Plan, plan
+
+
+class Execution(NamedTuple):
+    """How a run is carried out; of all this the width alone may touch its numbers."""
+
+    memory: float | None = None  # bytes; None is a share of what there is
+    width: int | None = None  # lanes of the compiled program on each device; None is what fits the memory
+    devices: int | None = None  # of this process; None is all
+    shard: str = "lanes"  # what devices share: the lanes, or the environments of a large agent
+    checkpoint: float = 60.0  # seconds between two checkpoints, at the ends of segments
+    snapshots: int = 0  # checkpoints that are kept for good, besides the last
+    halving: int | None = None  # eta: the best 1 / eta of the settings go on from each rung
+    segment: int | None = None  # updates of one call of the program; None is a fortieth, if that divides them
 
 
 class Prepared(NamedTuple):
@@ -27,7 +36,7 @@ class Prepared(NamedTuple):
     plan: Plan
     config: dict[str, Any]
     path: pathlib.Path | None
-    snapshots: int
+    execution: Execution
 
 
 def prepare(
@@ -37,35 +46,58 @@ def prepare(
     out: str | pathlib.Path | None = None,
     command: list[str] | None = None,
     specs: dict[str, str] | None = None,
-    snapshots: int = 0,
+    memory: Any = None,
+    width: Any = None,
+    devices: Any = None,
+    shard: str = "lanes",
+    checkpoint: float = 60.0,
+    snapshots: Any = 0,
+    halving: Any = None,
     **options: Any,
 ) -> Prepared:
     """Check a run and make its folder: all that bad input can spoil happens here. See `run`."""
-    snapshots = whole("snapshots", snapshots, least=0) or 0
-    if snapshots and out is None:
+    execution = _execution(memory, width, devices, shard, checkpoint, snapshots, halving)
+    if execution.snapshots and out is None:
         raise ValueError(f"snapshots={snapshots} needs a run folder to be written to; give out")
     chosen = plan(algorithm, env, **options)
-    config = _config(chosen, algorithm, env, command, specs or {}, options)
+    _check(chosen, execution)
+    config = recipe.config(chosen, algorithm, env, command, specs or {}, options, execution._asdict())
     path = None if out is None else pathlib.Path(out)
     if path is not None:
-        results.create(path, config)
-    return Prepared(chosen, config, path, snapshots)
+        hosts.once("prepare", lambda: results.create(path, config))
+    return Prepared(chosen, config, path, execution)
 
 
-def execute(prepared: Prepared, progress: bool = True) -> Result:
-    """Train, evaluate, and write what came of it. See `run`."""
-    chosen, config, path, snapshots = prepared
-    store, states, clock = Store(chosen), [], {"compile_seconds": 0.0, "train_seconds": 0.0, "evaluate_seconds": 0.0}
-    with _interruptible() as stop, Progress(chosen, shown=progress) as bar:
-        for index, group in enumerate(chosen.groups):
+def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = None) -> Result:
+    """Train what isn't trained yet, evaluate, and write what came of it. See `run`.
+
+    Args:
+      watch: called with the metrics of every segment that was trained: see `loggers`.
+    """
+    chosen, config, path, execution = prepared
+    archive = Memory() if path is None else Folder(path / "chunks")
+    devices = memory.devices(execution.devices)
+    engine = Engine(chosen, archive, devices, execution.shard, execution.checkpoint, watch)
+    with _interruptible() as stop, Progress(len(chosen.groups), shown=progress and hosts.first()) as bar:
+        schedule = None if path is None else chunks.read(path / "chunks.json")
+        if schedule is None:
+            schedule = _schedule(chosen, engine, execution, path, bar)
+        for stage in range(len(schedule.chunks)):
+            _stage(chosen, engine, schedule, stage, execution.snapshots, bar, stop)
+            hosts.wait(f"stage {stage}")
             if stop.is_set():
                 break
-            saves = {u: path / "snapshots" / f"update-{u:08}" / f"group{index}" for u in _points(group, snapshots)}
-            states.append(_train(group, chosen, store, clock, bar, stop, saves))
-    result = _result(chosen, config, store, states, clock, path)
+            if execution.halving and stage == schedule.chunks[-1].stage:
+                found = halving.decision(chosen, archive, schedule, stage, execution.halving)
+                more = halving.following(chosen, schedule, found, execution.halving)
+                schedule = schedule._replace(chunks=schedule.chunks + more)
+                if path is not None:
+                    hosts.once(f"rung {stage}", lambda made=schedule: chunks.write(path / "chunks.json", made))
+    if watch is not None:
+        watch.close()
+    result = outcome.collect(chosen, config, schedule, archive, path, execution.halving, engine.clock)
     if path is not None:
-        results.write(result)
-        report.curve(result.metrics, path / "curve.png", title=f"{config['algorithm']} on {config['env']}")
+        hosts.once("write", lambda: _write(result, config))
     return result
 
 
@@ -76,10 +108,19 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
 
     Args:
       algorithm, env: names, or objects of one's own.
-      seeds=1, seed=0, steps, updates, settings, loss, policy: see `settings.plan`.
+      seeds=1, seed=0, steps, updates, settings, loss, policy: see `settings.plan`; `search.sample` draws
+        settings from ranges.
       out: the run folder, which must not exist; None writes nothing.
-      snapshots: how often to save the parameters during training, besides at its end: first before
-        training, then at even distances, each at the nearest end of a segment. See `runs.load`.
+      memory: what the run may take, such as "4GB": lanes go in chunks that fit. By default half of the
+        host's memory, or .8 of an accelerator's.
+      width: lanes of a chunk on each device, instead. It is part of the run: other widths round differently.
+      devices: how many of this process's devices; by default all.
+      shard: "lanes", each device trains lanes of its own; or "envs", all devices train the same lanes, each
+        with its part of the environments, the gradient averaged over them.
+      checkpoint: seconds between two checkpoints of every lane's whole state; 0 makes one after each segment.
+      snapshots: how many checkpoints to keep for good, besides the end: first before training, then at even
+        distances, each at the nearest end of a segment. See `runs.load`.
+      halving: eta: after updates / eta^k updates the best 1 / eta of the settings go on, for each k.
       progress: show a live bar (lines where the output is no terminal).
       command: what the user typed, for config.json; specs: "env" or "loss" -> the module:name or
         file.py:name that it was loaded from.
@@ -90,73 +131,93 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
 
     Raises:
       ValueError, TypeError: for bad input, before anything is compiled or written.
+      OSError: where a checkpoint can't be written; `resume` goes on from the one before.
     """
     return execute(prepare(algorithm, env, **options), progress)
 
 
-def _train(
-    group: Group,
+def _execution(budget, width, devices, shard, checkpoint, snapshots, eta) -> Execution:
+    if shard not in SHARDS:
+        raise ValueError(f"shard must be one of {', '.join(SHARDS)}; got {shard!r}")
+    if not checkpoint >= 0:
+        raise ValueError(f"checkpoint must be 0 seconds or more, got {checkpoint}")
+    if width is not None and budget is not None:
+        raise ValueError("give memory, which finds the width, or width, not both")
+    return Execution(
+        memory=memory.parse(budget),
+        width=whole("width", width),
+        devices=whole("devices", devices),
+        shard=shard,
+        checkpoint=float(checkpoint),
+        snapshots=whole("snapshots", snapshots, least=0) or 0,
+        halving=whole("halving", eta, least=2),
+    )
+
+
+def _check(chosen: Plan, execution: Execution) -> None:
+    devices, settings = len(memory.devices(execution.devices)), sum(len(g.settings) for g in chosen.groups)
+    if execution.halving and settings < execution.halving:
+        raise ValueError(f"halving={execution.halving} needs as many settings to choose from, got {settings}")
+    for config in (group.config for group in chosen.groups if execution.shard == "envs"):
+        if config.num_envs % devices:
+            raise ValueError(f"shard='envs': num_envs={config.num_envs} can't be split over {devices} devices")
+        if config.rollout != "unroll":
+            raise ValueError("shard='envs' splits a stream of environments, and rollout is 'episodes'")
+
+
+def _schedule(
+    chosen: Plan, engine: Engine, execution: Execution, path: pathlib.Path | None, bar: Progress
+) -> chunks.Schedule:
+    """Widths found by compiling, and the first chunks; written down, so that they stay what they are."""
+
+    def make():
+        widths, segments, first = [], [], []
+        total = sum(len(group.settings) for group in chosen.groups)
+        for g, group in enumerate(chosen.groups):
+            lanes = [(h, seed) for h in range(len(group.settings)) for seed in chosen.seeds]
+            length, last = execution.segment or chunks.segment(group.updates), group.updates
+            bar.say(f"compiling for {len(lanes)} lanes")
+            if execution.width is None:
+                widths.append(engine.width(g, -(-len(lanes) // hosts.count()), length, execution.memory))
+            else:
+                widths.append(execution.width)
+                engine.compile(g, execution.width, length)
+            if execution.halving:
+                last = halving.ends(group.updates, length, total, execution.halving)[0]
+            segments.append(length)
+            first += chunks.split(g, 0, 0, last, lanes, widths[g])
+        bar.say(f"compiled in {engine.clock['compile_seconds']:.1f} s; {', '.join(map(str, widths))} lanes at once")
+        made = chunks.Schedule(widths, segments, chosen.seeds, [group.updates for group in chosen.groups], first)
+        if path is not None:
+            chunks.write(path / "chunks.json", made)
+        return made
+
+    return hosts.once("schedule", make) or chunks.read(path / "chunks.json")
+
+
+def _stage(
     chosen: Plan,
-    store: Store,
-    clock: dict,
+    engine: Engine,
+    schedule: chunks.Schedule,
+    stage: int,
+    snapshots: int,
     bar: Progress,
     stop: threading.Event,
-    saves: dict[int, pathlib.Path],
-) -> Any:
-    keys, hypers = sweep.lanes(group.hypers, chosen.seeds)
-    length = _segment(group.updates)
-    bar.say(f"compiling for {len(keys)} lanes")
-    began = time.perf_counter()
-    first = jax.jit(lambda keys, hypers: sweep.init(keys, group.learner, hypers)).lower(keys, hypers).compile()
-    states = first(keys, hypers)
-    step = _compile(lambda k, s, h: sweep.segment(k, group.learner, s, h, length), keys, states, hypers, donate=1)
-    clock["compile_seconds"] += time.perf_counter() - began
-    bar.say(f"compiled in {time.perf_counter() - began:.1f} s")
-
-    bar.start(group)
-    for done in range(0, group.updates, length):
-        if stop.is_set():
-            return states
-        if done in saves:
-            results.save(saves[done], group, states)
-        began = time.perf_counter()
-        states, metrics = jax.block_until_ready(step(keys, states, hypers))
-        clock["train_seconds"] += time.perf_counter() - began
-        finite = np.asarray(states.finite)
-        metrics = {name: np.asarray(value) for name, value in metrics.items()}
-        store.add(group, done, metrics, finite)
-        bar.update(length, metrics, finite)
-    bar.say("evaluating")
-    began = time.perf_counter()
-    episodes = group.config.eval_episodes
-    measure = _compile(
-        lambda k, s, h: sweep.evaluate(k, group.env, group.learner, s, h, episodes), keys, states, hypers
-    )
-    for kind, outcome in measure(keys, states, hypers).items():
-        store.add_final(group, f"final_return_{kind}", np.asarray(outcome.episode_return))
-        store.add_final(group, f"final_length_{kind}", np.asarray(outcome.episode_length))
-    clock["evaluate_seconds"] += time.perf_counter() - began
-    store.groups_done += 1
-    return states
+) -> None:
+    """Train the chunks of one stage: this host's share of them."""
+    for g, group in enumerate(chosen.groups):
+        all_hosts = [i for i, c in enumerate(schedule.chunks) if (c.group, c.stage) == (g, stage)]
+        mine = all_hosts[hosts.index() :: hosts.count()]
+        if mine and not stop.is_set():
+            parts = [schedule.chunks[i] for i in mine]
+            bar.start(g, sum((c.last - c.first) * len(c.lanes) for c in parts), sum(len(c.lanes) for c in parts))
+            keep = chunks.points(group.updates, schedule.segments[g], snapshots) if snapshots else set()
+            engine.train(schedule, mine, keep, bar, stop)
 
 
-def _compile(function: Any, *arguments: Any, donate: int | tuple = ()) -> Any:
-    with warnings.catch_warnings():
-        # A key of the state that the program only reads can't be reused; nothing is lost by it.
-        warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
-        return jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
-
-
-def _segment(updates: int, wanted: int = 40) -> int:
-    """Updates of one segment: the largest divisor of `updates` that leaves `wanted` segments or more."""
-    most = max(1, updates // wanted)
-    return max(n for n in range(1, most + 1) if updates % n == 0)
-
-
-def _points(group: Group, snapshots: int) -> set[int]:
-    """The updates before which to save: fractions 0, 1/snapshots, ... of all, as whole segments."""
-    length = _segment(group.updates)
-    return {round(group.updates * i / snapshots / length) * length for i in range(snapshots)}
+def _write(result: Result, config: dict[str, Any]) -> None:
+    results.write(result)
+    report.curve(result.metrics, result.path / "curve.png", title=f"{config['algorithm']} on {config['env']}")
 
 
 @contextlib.contextmanager
@@ -178,60 +239,3 @@ def _interruptible():
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _config(
-    chosen: Plan, algorithm: Any, env: Any, command: Any, specs: dict[str, str], options: dict[str, Any]
-) -> dict[str, Any]:
-    """Everything needed to run it again; what is a function of the user's, by name and place."""
-    mine = {name: options[name] for name in ("loss", "policy") if options.get(name) is not None}
-    objects = {
-        name: {"name": thing} if isinstance(thing, str) else {"spec": anchor(specs.get(name)) or results.spec(thing)}
-        for name, thing in {"algorithm": algorithm, "env": env, **mine}.items()
-    }
-    return {
-        "algorithm": algorithm if isinstance(algorithm, str) else name_of(chosen.groups[0].algorithm.estimator),
-        "env": env if isinstance(env, str) else results.origin(env),
-        **{name: results.origin(thing) for name, thing in mine.items()},
-        "objects": objects,
-        "seeds": chosen.seeds,
-        "settings": options.get("settings") or {},
-        **chosen.chosen,
-        "command": command,
-        "groups": [
-            {
-                "config": vars(group.config),
-                "settings": group.settings,
-                "plugs": {
-                    part: {"name": name_of(plug), "defaults": hyperparameters(plug)}
-                    for part, plug in group.algorithm._asdict().items()
-                },
-                "env": param_names(group.env.params),
-                "hypers": [h._asdict() for h in group.hypers],
-                "updates": group.updates,
-                "env_steps_at_most": group.updates * group.steps_per_update,
-            }
-            for group in chosen.groups
-        ],
-        **results.machine(),
-    }
-
-
-def _result(chosen, config, store, states, clock, path) -> Result:
-    metrics = store.dataset()
-    interrupted = not store.complete
-    trained = float(np.nansum(np.nanmax(np.nan_to_num(store.env_steps), axis=-1)))
-    summary = {
-        "algorithm": config["algorithm"],
-        "env": config["env"],
-        "interrupted": interrupted,
-        "lanes": int(store.finite.size),
-        "failed_lanes": int((~store.finite).sum()),
-        "eval_episodes": max(group.config.eval_episodes for group in chosen.groups),
-        "updates": [int(state.updates[0]) for state in states],
-        "env_steps": trained,
-        **clock,
-        "env_steps_per_second": trained / clock["train_seconds"] if clock["train_seconds"] else None,
-        "settings": report.summarise(metrics),
-    }
-    return Result(metrics, summary, path, interrupted, chosen, states)

@@ -6,18 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from pgjax.settings import Group, Plan
-
 _EVERY = 5.0  # seconds between two lines where the output is no terminal
 
 
 class Progress:
     """A context: `say` for a phase, `start` for a group, `update` for each finished segment."""
 
-    def __init__(self, chosen: Plan, shown: bool = True):
-        self.chosen, self.shown = chosen, shown
-        self.groups = len(chosen.groups)
-        self.index = 0
+    def __init__(self, groups: int, shown: bool = True):
+        self.groups, self.shown = groups, shown
 
     def __enter__(self) -> "Progress":
         if not self.shown:
@@ -48,34 +44,40 @@ class Progress:
         if self.shown:
             self.console.print(text, highlight=False)
 
-    def start(self, group: Group) -> None:
-        self.index += 1
-        self.group, self.done, self.steps, self.printed = group, 0, 0.0, 0.0
+    def start(self, group: int, total: int, lanes: int) -> None:
+        """A group begins, of `lanes` lanes with `total` updates in all."""
+        self.total, self.lanes, self.done, self.skipped, self.steps, self.printed = total, lanes, 0, 0, 0.0, 0.0
+        self.failed: dict[int, int] = {}
         self.began = time.perf_counter()
         if self.shown and self.bar is not None:
-            name = "training" if self.groups == 1 else f"group {self.index}/{self.groups}"
-            self.task = self.bar.add_task(name, total=group.updates, news="")
+            name = "training" if self.groups == 1 else f"group {group + 1}/{self.groups}"
+            self.task = self.bar.add_task(name, total=total, news="")
 
-    def update(self, updates: int, metrics: dict[str, np.ndarray], finite: np.ndarray) -> None:
-        """`metrics` are [L, U] of the segment, `finite` is [L]."""
+    def skip(self, updates: int) -> None:
+        """Updates that were made before."""
+        self.done += updates
+        self.skipped += updates
+
+    def update(self, updates: int, chunk: int, metrics: dict[str, np.ndarray], finite: np.ndarray) -> None:
+        """`updates` of all lanes together; of a chunk's lanes `metrics` [L, U] of the segment and `finite` [L]."""
         if not self.shown:
             return
         self.done += updates
         elapsed = time.perf_counter() - self.began
-        lanes = len(finite)
         self.steps += np.nansum(metrics["env_steps"]) if "env_steps" in metrics else 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no number
             latest = float(np.nanmean(metrics["episode_return"][:, -1])) if "episode_return" in metrics else np.nan
-        failed = int((~finite).sum())
+        self.failed[chunk] = int((~finite).sum())
+        failed = sum(self.failed.values())
         news = f"{_count(self.steps / elapsed)} steps/s  return {latest:.4g}"
-        news += f"  {failed} of {lanes} lanes failed" if failed else ""
+        news += f"  {failed} of {self.lanes} lanes failed" if failed else ""
         if self.bar is not None:
             self.bar.update(self.task, completed=self.done, news=news)
-        elif elapsed - self.printed >= _EVERY or self.done == updates or self.done == self.group.updates:
+        elif elapsed - self.printed >= _EVERY or self.done == updates or self.done == self.total:
             self.printed = elapsed
-            left = elapsed / self.done * (self.group.updates - self.done)
-            self.say(f"{self.done}/{self.group.updates} updates  {news}  {left:.0f} s left")
+            left = elapsed / (self.done - self.skipped) * (self.total - self.done)
+            self.say(f"{self.done}/{self.total} updates of all lanes  {news}  {left:.0f} s left")
 
 
 def _count(number: float) -> str:

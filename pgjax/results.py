@@ -6,16 +6,22 @@ import json
 import math
 import pathlib
 import platform
+import shutil
 import sys
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from pgjax import chunks, train
+from pgjax.checkpoints import Folder, Memory
 from pgjax.envs import with_params
 from pgjax.plugs import name_of
 from pgjax.settings import Group, Plan
 from pgjax.types import Env, Policy, PyTree
+
+Archive = Folder | Memory
 
 
 @dataclasses.dataclass
@@ -23,8 +29,9 @@ class Result:
     """What a run came to.
 
     Attributes:
-      metrics: an xarray Dataset; its dimensions are every setting given as a list, `seed`, `update`
-        and, for the evaluation after training, `episode`. `env_steps` is a coordinate.
+      metrics: an xarray Dataset; its dimensions are every setting given as a list (or `setting`, where
+        a list of settings was), `seed`, `update` and, for the evaluation after training, `episode`.
+        `env_steps` is a coordinate.
       summary: what summary.json holds.
       path: the run folder, or None.
       interrupted: whether the run was stopped before its end.
@@ -35,27 +42,53 @@ class Result:
     path: pathlib.Path | None
     interrupted: bool
     plan: Plan
-    states: list[PyTree]  # for each group, the TrainState of its lanes [L]
+    schedule: chunks.Schedule
+    archive: Archive
 
     def lane(self, *, seed: int, **labels: Any) -> tuple[Env, Policy, PyTree]:
         """Environment, policy and parameters of one lane: `result.lane(seed=4, learning_rate=1e-3)`."""
-        g, h, index = find(self.plan, labels, seed)
-        if g >= len(self.states):
-            raise ValueError(f"lane {dict(labels, seed=seed)} has no parameters: the run stopped before its turn")
-        group = self.plan.groups[g]
-        state = jax.tree.map(lambda x: x[index], self.states[g])
-        policy, params = group.learner.policy(state.learner)
-        return lane_env(group, h), policy, params
+        return lane(self.plan, self.schedule, self.archive, labels, seed)
+
+    def sel(self, **labels: Any) -> Any:
+        """The metrics of some lanes: `result.sel(learning_rate=1e-3, seed=7)`."""
+        return self.metrics.sel(labels)
 
 
-def find(plan: Plan, labels: dict[str, Any], seed: int) -> tuple[int, int, int]:
-    """Where a lane is: its group, its setting within the group, and its place among the group's lanes [L]."""
+def find(plan: Plan, labels: dict[str, Any], seed: int) -> tuple[int, int]:
+    """The group of a lane and its setting in that group."""
     for g, group in enumerate(plan.groups):
         for h, setting in enumerate(group.settings):
             if _labels(setting) == _labels(labels) and seed in plan.seeds:
-                return g, h, h * len(plan.seeds) + plan.seeds.index(seed)
+                return g, h
     axes = {**plan.axes, "seed": plan.seeds}
     raise ValueError(f"no lane {dict(labels, seed=seed)}; the axes are {axes}")
+
+
+def lane(
+    plan: Plan,
+    schedule: chunks.Schedule,
+    archive: Archive,
+    labels: dict[str, Any],
+    seed: int,
+    update: int | None = None,
+) -> tuple[Env, Policy, PyTree]:
+    """Environment, policy and parameters of one lane after `update` updates, by default at the latest there is."""
+    g, h = find(plan, labels, seed)
+    group = plan.groups[g]
+    for number, place in reversed(chunks.history(schedule, g, (h, seed))):
+        if update is None or update in archive.updates(number):
+            kept = archive.load(number, shapes(group, schedule.widths[g]), update)
+            if kept is not None:
+                state = jax.tree.map(lambda x, place=place: jnp.asarray(x[place]), kept.state)
+                policy, params = group.learner.policy(state.learner)
+                return lane_env(group, h), policy, params
+    raise ValueError(f"lane {dict(labels, seed=seed)} has no parameters: the run stopped before its turn")
+
+
+def shapes(group: Group, width: int) -> PyTree:
+    """What the TrainState of `width` lanes looks like."""
+    one = jax.eval_shape(lambda key: train.init(key, group.learner, group.hypers[0]), jax.random.key(0))
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), one)
 
 
 def lane_env(group: Group, h: int) -> Env:
@@ -64,7 +97,7 @@ def lane_env(group: Group, h: int) -> Env:
 
 
 class Store:
-    """Collects what the groups of a plan measured: arrays [settings..., seed, update]."""
+    """Collects what the chunks of a run measured: arrays [settings..., seed, update]."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -73,43 +106,40 @@ class Store:
         self.curves: dict[str, np.ndarray] = {}
         self.finals: dict[str, np.ndarray] = {}
         self.finite = np.ones(self.shape, bool)
+        self.stopped = np.zeros(self.shape, bool)
         self.env_steps = np.full((*self.shape, self.updates), np.nan)
-        self.groups_done = 0
 
-    @property
-    def complete(self) -> bool:
-        """Whether every group was trained and evaluated to its end."""
-        return self.groups_done == len(self.plan.groups)
+    def _rows(self, chunk: chunks.Chunk) -> tuple[np.ndarray, ...]:
+        """Where in the arrays each lane of a chunk is: an index array for each axis but the last."""
+        seeds = {seed: i for i, seed in enumerate(self.plan.seeds)}
+        settings = self.plan.groups[chunk.group].settings
+        places = [[v.index(settings[h][k]) for k, v in self.plan.axes.items()] + [seeds[s]] for h, s in chunk.lanes]
+        return tuple(np.array(places).T)
 
-    def _rows(self, group: Group):
-        """Position in the arrays of each setting of the group."""
-        for h, setting in enumerate(group.settings):
-            yield h, tuple(values.index(setting[label]) for label, values in self.plan.axes.items())
-
-    def add(self, group: Group, first: int, metrics: dict[str, np.ndarray], finite: np.ndarray) -> None:
-        """Metrics [L, U] of the updates from `first` on."""
-        seeds = len(self.plan.seeds)
+    def add(self, chunk: chunks.Chunk, metrics: dict[str, np.ndarray], finals: dict[str, np.ndarray]) -> None:
+        """Metrics [W, U] of the updates since the chunk's first, and its evaluation [W, E]."""
+        rows, count = self._rows(chunk), len(chunk.lanes)
         for name, values in metrics.items():
-            values = values.reshape(-1, seeds, values.shape[-1])
-            last = first + values.shape[-1]
+            values = values[:count]
+            if name == "finite":
+                self.finite[rows] &= values.all(axis=-1)
+                continue
+            span = slice(chunk.first, chunk.first + values.shape[-1])
             if name == "env_steps":
-                before = self.env_steps[..., first - 1] if first else np.zeros(self.shape)
-                for h, row in self._rows(group):
-                    self.env_steps[row][:, first:last] = before[row][:, None] + np.cumsum(values[h], axis=-1)
+                before = self.env_steps[(*rows, chunk.first - 1)] if chunk.first else np.zeros(count)
+                self.env_steps[(*rows, span)] = before[:, None] + np.cumsum(values, axis=-1, dtype=float)
                 continue
             curve = self.curves.setdefault(name, np.full((*self.shape, self.updates), np.nan, np.float32))
-            for h, row in self._rows(group):
-                curve[row][:, first:last] = values[h]
-        for h, row in self._rows(group):
-            self.finite[row] = finite.reshape(-1, seeds)[h]
+            curve[(*rows, span)] = values
+        for name, values in finals.items():
+            shape = (*self.shape, max(g.config.eval_episodes for g in self.plan.groups))
+            array = self.finals.setdefault(name, np.full(shape, np.nan, np.float32))
+            array[(*rows, slice(values.shape[-1]))] = values[:count]
 
-    def add_final(self, group: Group, name: str, values: np.ndarray) -> None:
-        """One array [L, E] of the evaluation after training."""
-        values = values.reshape(len(group.settings), len(self.plan.seeds), -1)
-        shape = (*self.shape, max(g.config.eval_episodes for g in self.plan.groups))
-        array = self.finals.setdefault(name, np.full(shape, np.nan, np.float32))
-        for h, row in self._rows(group):
-            array[row][:, : values.shape[-1]] = values[h]
+    def stop(self, group: int, settings: list[int]) -> None:
+        """Mark the settings that were given up."""
+        lanes = tuple((h, seed) for h in settings for seed in self.plan.seeds)
+        self.stopped[self._rows(chunks.Chunk(group, 0, 0, 0, lanes))] = True
 
     def dataset(self) -> Any:
         """The xarray Dataset. A coordinate that is the same for every lane has the dimension update alone."""
@@ -124,11 +154,19 @@ class Store:
         data = {name: ((*dims, "update"), curve) for name, curve in sorted(self.curves.items())}
         data |= {name: ((*dims, "episode"), final) for name, final in self.finals.items()}
         data["finite"] = (dims, self.finite)
-        labels = {name: [_label(v) for v in values] for name, values in self.plan.axes.items()}
-        # zarr warns of text of a fixed length.
-        labels = {k: np.array(v, object) if isinstance(v[0], str) else v for k, v in labels.items()}
+        if self.stopped.any():
+            data["stopped"] = (dims, self.stopped)
+        labels = {name: _coordinate(values) for name, values in self.plan.axes.items()}
+        for name in (self.plan.points or [{}])[0]:
+            labels[name] = ("setting", _coordinate([point[name] for point in self.plan.points]))
         coords = {**labels, "seed": self.plan.seeds, "update": np.arange(1, self.updates + 1), "env_steps": steps}
         return xarray.Dataset(data, coords)
+
+
+def _coordinate(values: list[Any]) -> Any:
+    values = [_label(v) for v in values]
+    # zarr warns of text of a fixed length.
+    return np.array(values, object) if isinstance(values[0], str) else values
 
 
 def _labels(setting: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +189,7 @@ def create(path: pathlib.Path, config: dict[str, Any]) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    path.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    chunks.replace_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def plain(value: Any) -> Any:
@@ -168,26 +206,13 @@ def plain(value: Any) -> Any:
 
 
 def write(result: Result) -> None:
-    """metrics.zarr, params/ and summary.json."""
-    result.metrics.to_zarr(result.path / "metrics.zarr", mode="w", zarr_format=3, consolidated=False)
+    """metrics.zarr, then summary.json: where that is, all is."""
+    draft, place = (result.path / name for name in (".metrics.zarr", "metrics.zarr"))
+    shutil.rmtree(draft, ignore_errors=True)
+    result.metrics.to_zarr(draft, mode="w", zarr_format=3, consolidated=False)
+    shutil.rmtree(place, ignore_errors=True)
+    draft.rename(place)
     write_json(result.path / "summary.json", result.summary)
-    for index, (group, states) in enumerate(zip(result.plan.groups, result.states, strict=False)):
-        save(result.path / "params" / f"group{index}", group, states)
-
-
-def save(folder: pathlib.Path, group: Group, states: PyTree) -> None:
-    """The parameters of a group's lanes; done when this returns, so the states may then be donated."""
-    import orbax.checkpoint as ocp
-
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute(), saved(group, states))
-
-
-def saved(group: Group, states: PyTree) -> dict[str, PyTree]:
-    """What is saved of the TrainState of lanes [L]: parameters, and the moments that normalise observations."""
-    moments = getattr(states.learner, "obs_moments", ())
-    params = group.learner.policy(states.learner)[1]
-    return {"params": params, **({"obs_moments": moments._asdict()} if moments else {})}
 
 
 def machine() -> dict[str, Any]:

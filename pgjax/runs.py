@@ -6,15 +6,10 @@ import pathlib
 import reprlib
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from pgjax import parsing, results, settings, sweep
+from pgjax import chunks, parsing, results, settings
+from pgjax.checkpoints import Folder
 from pgjax.envs.adapter import param_names
-from pgjax.moments import Moments
 from pgjax.plugs import unknown
-from pgjax.policies import with_observation_moments
 from pgjax.types import Env, Hypers, Policy, PyTree
 
 OBJECTS = ("algorithm", "env", "loss", "policy")
@@ -27,13 +22,14 @@ class Run:
     Attributes:
       config, summary: what config.json and summary.json hold; summary is {} for a run that was killed.
       plan: the run as `settings.plan` checks it: algorithm, learner and config of each group.
+      schedule: which lanes were trained together, from which update to which.
     """
 
     path: pathlib.Path
     config: dict[str, Any]
     summary: dict[str, Any]
     plan: settings.Plan
-    folders: list[dict[int, pathlib.Path]]  # for each group, update -> where its parameters are
+    schedule: chunks.Schedule
 
     @property
     def axes(self) -> dict[str, list[Any]]:
@@ -45,89 +41,141 @@ class Run:
         return self.plan.seeds
 
     @property
+    def metrics(self) -> Any:
+        """The xarray Dataset of metrics.zarr."""
+        import xarray
+
+        with xarray.open_zarr(self.path / "metrics.zarr", consolidated=False) as stored:
+            return stored.load()
+
+    @property
     def updates(self) -> list[int]:
-        """After how many updates parameters were saved, the last at the end of training.
+        """After how many updates there are checkpoints, the last at the end of training.
 
         Groups with other numbers of updates have other points, all of them listed here: see `lane_updates`.
         """
-        return sorted({update for folders in self.folders for update in folders})
+        return sorted({u for number in range(len(self.schedule.chunks)) for u in self._archive.updates(number)})
 
     def lane_updates(self, *, seed: int | None = None, **labels: Any) -> list[int]:
-        """The saved points of one setting."""
-        return sorted(self.folders[self._find(labels, seed)[0]])
+        """The saved points of one lane."""
+        return sorted({u for number, _ in self._history(labels, seed)[2] for u in self._archive.updates(number)})
 
     def hypers(self, *, seed: int | None = None, **labels: Any) -> Hypers:
         """The hyperparameters of one setting, scalars: `run.hypers(learning_rate=1e-3).advantage["discount"]`."""
-        g, h, _ = self._find(labels, seed)
+        g, h, _ = self._history(labels, seed)
         return self.plan.groups[g].hypers[h]
 
     def lane(self, *, seed: int, update: int | None = None, **labels: Any) -> tuple[Env, Policy, PyTree]:
         """Environment, policy and parameters of one lane: `run.lane(seed=4, learning_rate=1e-3, update=50)`.
 
         Args:
-          update: one of `updates`; None is the end of training.
+          update: one of `updates`; None is the latest, the end of training where it came to its end.
 
         Raises:
           ValueError: for a lane or an update that isn't there, with those that are.
         """
-        g, h, index = self._find(labels, seed)
-        group, folders, named = self.plan.groups[g], self.folders[g], dict(labels, seed=seed)
-        if not folders:
+        saved, named = self.lane_updates(seed=seed, **labels), dict(labels, seed=seed)
+        if not saved:
             raise ValueError(f"lane {named} has no parameters: the run stopped before its turn")
-        if update is None:
-            update = max(folders)
-            if folders[update].parent.name != "params":
-                raise ValueError(f"lane {named} has no parameters of the end; choose update from {sorted(folders)}")
-        if update not in folders:
-            raise ValueError(f"lane {named} was not saved at update {update!r}; choose from {sorted(folders)}")
-        tree = jax.tree.map(lambda x: jnp.asarray(x[index]), _restore(folders[update], group, self.seeds))
-        policy = group.policy
-        if "obs_moments" in tree:
-            policy = with_observation_moments(policy, Moments(**tree["obs_moments"]))
-        return results.lane_env(group, h), policy, tree["params"]
+        update = saved[-1] if update is None else update
+        if update not in saved:
+            raise ValueError(f"lane {named} was not saved at update {update!r}; choose from {saved}")
+        try:
+            return results.lane(self.plan, self.schedule, self._archive, labels, seed, update)
+        except ValueError as error:
+            if "shape" not in str(error) and "structure" not in str(error).lower():
+                raise
+            raise ValueError(
+                f"policy: the parameters in {str(self.path / 'chunks')!r} don't fit the network; pass policy= to load()"
+            ) from error
 
-    def _find(self, labels: dict[str, Any], seed: int | None) -> tuple[int, int, int]:
-        return results.find(self.plan, labels, self.seeds[0] if seed is None else seed)
+    @property
+    def _archive(self) -> Folder:
+        return Folder(self.path / "chunks")
+
+    def _history(self, labels: dict[str, Any], seed: int | None) -> tuple[int, int, list[tuple[int, int]]]:
+        seed = self.seeds[0] if seed is None else seed
+        g, h = results.find(self.plan, labels, seed)
+        return g, h, chunks.history(self.schedule, g, (h, seed))
 
 
-def load(
-    path: str | pathlib.Path, *, algorithm: Any = None, env: Any = None, loss: Any = None, policy: Any = None
-) -> Run:
+def load(path: str | pathlib.Path, **objects: Any) -> Run:
     """Read a run folder.
 
     Args:
       path: the folder.
-      algorithm, env, loss, policy: what the run was given, as in `pgjax.run`. Needed only for objects
-        of one's own that can't be imported again: those made inside a function or a script.
+      objects: algorithm, env, loss, policy: what the run was given, as in `pgjax.run`. Needed only for
+        objects of one's own that can't be imported again: those made inside a function or a script.
 
     Raises:
       ValueError: where the folder is no run's, has no parameters, or holds what can't be built again.
     """
     path = pathlib.Path(path)
+    config, made = read(path, **objects)
+    schedule = chunks.read(path / "chunks.json")
+    if schedule is None or not any(Folder(path / "chunks").updates(i) for i in range(len(schedule.chunks))):
+        raise ValueError(f"path: {str(path)!r} holds no parameters, only {_content(path)}")
+    return Run(path, config, summary(path), made, schedule)
+
+
+def read(path: str | pathlib.Path, **objects: Any) -> tuple[dict[str, Any], settings.Plan]:
+    """config.json of a run folder, and its plan as it has been scheduled since."""
+    path = pathlib.Path(path)
     if not path.is_dir():
         others = [str(file.parent) for file in path.parent.glob("*/config.json")]
         raise ValueError(unknown("path: no folder", str(path), others))
-    config, summary = _read(path, "config.json"), {}
-    if "objects" not in config:
-        raise ValueError(f"path: {str(path / 'config.json')!r} has no 'objects'; an older pgjax wrote it")
-    finals = []
-    if (path / "params").is_dir():
-        summary = _read(path, "summary.json")
-        finals = summary["updates"]
-    folders = [_folders(path, g, finals) for g in range(len(config["groups"]))]
-    if not any(folders):
-        raise ValueError(f"path: {str(path)!r} holds no parameters, only {_content(path)}")
-    given = {"algorithm": algorithm, "env": env, "loss": loss, "policy": policy}
-    return Run(path, config, summary, _plan(path, config, given), folders)
+    for name in objects:
+        if name not in OBJECTS:
+            raise TypeError(unknown("no object", name, OBJECTS))
+    config = _read(path, "config.json")
+    if "execution" not in config:
+        raise ValueError(f"path: {str(path / 'config.json')!r} has no 'execution'; an older pgjax wrote it")
+    return config, scheduled(planned(path, config, objects), chunks.read(path / "chunks.json"))
 
 
-def _plan(path: pathlib.Path, config: dict[str, Any], given: dict[str, Any]) -> settings.Plan:
-    objects = {name: _object(path, config, name, given[name]) for name in OBJECTS}
+def summary(path: pathlib.Path) -> dict[str, Any]:
+    """summary.json of a run folder; {} for a run that was killed."""
+    return _read(path, "summary.json") if (path / "summary.json").is_file() else {}
+
+
+def scheduled(plan: settings.Plan, schedule: chunks.Schedule | None) -> settings.Plan:
+    """The plan with the seeds and updates that the schedule has by now."""
+    if schedule is None:
+        return plan
+    groups = [group._replace(updates=u) for group, u in zip(plan.groups, schedule.updates, strict=True)]
+    return plan._replace(seeds=schedule.seeds, groups=groups)
+
+
+def labels(given: tuple[str, ...], run: Any) -> dict[str, Any]:
+    """Label -> value of one lane, from what was typed as name=value; what isn't given is the first of its axis.
+
+    Args:
+      run: a Run or a Plan: what has `axes` and `seeds`.
+    """
+    axes = {**run.axes, "seed": run.seeds}
+    found = {name: values[0] for name, values in axes.items()}
+    for item in given:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise ValueError(f"--lane takes name=value, got {item!r}")
+        if name not in axes:
+            raise ValueError(unknown("--lane: the run has no axis", name, axes))
+        found[name] = parsing.convert(name, text, axes[name][0])
+        if found[name] not in axes[name]:
+            raise ValueError(f"--lane: {name} must be one of {', '.join(map(str, axes[name]))}; got {text}")
+    return found
+
+
+def planned(path: pathlib.Path, config: dict[str, Any], given: dict[str, Any]) -> settings.Plan:
+    """The plan that a config describes."""
+    objects = {name: _object(path, config, name, given.get(name)) for name in OBJECTS}
     # JSON knows no tuples; a list of values is an axis.
     value = lambda x: tuple(x) if isinstance(x, list) else x  # noqa: E731
     fixed = {name: value(x) for name, x in config["fixed"].items()}
-    axes = {name: [value(x) for x in values] for name, values in config["axes"].items()}
-    made = settings.plan(seeds=config["seeds"], updates=1, settings={**fixed, **axes}, **objects)
+    chosen = {**fixed, **{name: [value(x) for x in values] for name, values in config["axes"].items()}}
+    if config["points"] is not None:
+        chosen = [{**fixed, **{name: value(x) for name, x in point.items()}} for point in config["points"]]
+    made = settings.plan(seeds=config["seeds"], updates=1, settings=chosen, **objects)
     groups = []
     for group, recorded in zip(made.groups, config["groups"], strict=True):
         before, now = recorded["env"], results.plain(param_names(group.env.params))
@@ -151,32 +199,6 @@ def _object(path: pathlib.Path, config: dict[str, Any], name: str, given: Any) -
         return parsing.load(entry["spec"], name)
     except ValueError as error:
         raise ValueError(f"{error}; pass {name}= to load()") from error
-
-
-def _folders(path: pathlib.Path, g: int, finals: list[int]) -> dict[int, pathlib.Path]:
-    found = {int(f.parent.name.partition("-")[2]): f for f in path.glob(f"snapshots/update-*/group{g}")}
-    final = path / "params" / f"group{g}"
-    return {**found, finals[g]: final} if final.is_dir() else found
-
-
-def _restore(folder: pathlib.Path, group: settings.Group, seeds: list[int]) -> dict[str, PyTree]:
-    """The tree of `results.saved`, as numpy arrays [L, ...]: a device may lack the room for every lane."""
-    import orbax.checkpoint as ocp
-
-    lanes = sweep.lanes(group.hypers, seeds)
-    shapes = jax.eval_shape(lambda k, h: results.saved(group, sweep.init(k, group.learner, h)), *lanes)
-    target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
-    try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            tree = checkpointer.restore(folder.absolute(), target)
-        # Orbax compares the structure alone where the target is numpy's.
-        if any(jax.tree.leaves(jax.tree.map(lambda x, like: x.shape != like.shape, tree, target))):
-            raise ValueError("another shape")
-    except ValueError as error:
-        raise ValueError(
-            f"policy: the parameters in {str(folder)!r} don't fit the network; pass policy= to load()"
-        ) from error
-    return tree
 
 
 def _read(path: pathlib.Path, name: str) -> dict[str, Any]:

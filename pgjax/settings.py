@@ -2,7 +2,8 @@
 
 A setting is named `part.name`, the parts being env, advantage, estimator, optimizer and config, or
 by its name alone where one part only has it. A list of values makes a grid. Floats are swept by vmap;
-everything else is static and makes groups, one compilation each.
+everything else is static and makes groups, one compilation each. A list of settings, one dict for each,
+is taken as it is: what a random search draws.
 """
 
 import dataclasses
@@ -10,9 +11,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
-from pgjax import algorithms, envs, learner, plugs, policies, sweep
+from pgjax import algorithms, envs, learner, naming, plugs, policies, sweep
 from pgjax.envs.adapter import check, param_names, replace_fields, settable
 from pgjax.parsing import convert, named, seed_numbers, whole
 from pgjax.types import Algorithm, Config, Env, Hypers, Learner, Policy
@@ -28,7 +28,7 @@ class Group(NamedTuple):
     algorithm: Algorithm
     learner: Learner
     config: Config
-    settings: list[dict[str, Any]]  # label -> value, one dict for each setting, static labels included
+    settings: list[dict[str, Any]]  # one selector for each: axis -> value, static ones included
     hypers: list[Hypers]  # one for each setting
     updates: int
     steps_per_update: int  # at most: with whole episodes, the time limit counts in full
@@ -36,9 +36,10 @@ class Group(NamedTuple):
 
 class Plan(NamedTuple):
     groups: list[Group]
-    axes: dict[str, list[Any]]  # label -> values, for every setting given as a list
+    axes: dict[str, list[Any]]  # label -> values of every list, or "setting" -> numbers of the points
     seeds: list[int]
-    chosen: dict[str, dict[str, Any]]  # "fixed" and "axes", by full name: what `plan` needs to make this again
+    points: list[dict[str, Any]] | None  # label -> value for each setting of a list of settings
+    chosen: dict[str, Any]  # "fixed", "axes" and "points", by full name: what `plan` needs to make this again
 
 
 def plan(
@@ -49,7 +50,7 @@ def plan(
     seed: int = 0,
     steps: int | None = None,
     updates: int | None = None,
-    settings: dict[str, Any] | None = None,
+    settings: dict[str, Any] | list[dict[str, Any]] | None = None,
     loss: Any = None,
     policy: Callable[[Env, Config], Policy] | None = None,
 ) -> Plan:
@@ -62,7 +63,8 @@ def plan(
       seeds: how many, counted from `seed`; or the list of them.
       steps: environment steps of each lane, rounded up to whole updates; updates: their number
         instead, each one rollout and all its gradient steps.
-      settings: name -> value or list of values.
+      settings: name -> value or list of values, of which all combinations are tried; or a list of
+        settings, each name -> value, all of the same names.
       loss: a LossFn in place of the algorithm's policy loss.
       policy: (env, config) -> Policy; by default the network that config names.
 
@@ -74,8 +76,11 @@ def plan(
         row = algorithms.Entry(row)
     if not isinstance(row, algorithms.Entry):
         raise TypeError(f"algorithm must be a name, an Algorithm or an Entry, got {algorithm!r}")
-    if not isinstance(settings or {}, dict):
-        raise TypeError(f"settings must be a dict of name -> value or list of values, got {settings!r}")
+    listed = isinstance(settings, list)
+    if listed and not settings:
+        raise ValueError("settings: the list of settings is empty")
+    if not isinstance(settings or {}, dict) and not (listed and all(isinstance(x, dict) for x in settings)):
+        raise TypeError(f"settings must be a dict of name -> value or list of values, or a list; got {settings!r}")
     if loss is not None:
         row = algorithms.with_loss(row, loss)
     numbers = seed_numbers(seeds, seed)
@@ -83,59 +88,61 @@ def plan(
         raise ValueError("give steps or updates, not both")
     steps, updates = whole("steps", steps), whole("updates", updates)
     known = _known(row, env)
-    given: dict[str, Any] = {}
-    for name, value in (settings or {}).items():
-        full = resolve(str(name), known)
-        if full in given:
-            raise ValueError(f"{full} was given twice")
-        given[full] = value
-    axes, fixed = {}, {}
-    for full, value in given.items():
-        part, _, name = full.partition(".")
-        default = known[part][name]
-        several = isinstance(value, (list, range, np.ndarray)) or (
-            isinstance(value, tuple) and not isinstance(default, tuple)
-        )
-        values = [convert(full, x, default) for x in (value if several else [value])]
-        if not values:
-            raise ValueError(f"{full} was given no value")
-        if several and full == "config.eval_episodes":
-            raise ValueError("config.eval_episodes must be one number, the same for every setting")
-        if len(set(values)) < len(values):
-            raise ValueError(f"{full} has the same value twice: {', '.join(map(str, values))}")
-        if several:
-            axes[full] = values
-        else:
-            fixed[full] = values[0]
+    if listed:
+        table = [
+            {full: convert(full, x, naming.default(full, known)) for full, x in naming.given(one, known).items()}
+            for one in settings
+        ]
+        if any(set(one) != set(table[0]) for one in table):
+            raise ValueError(f"settings: a list of settings must give the same names in each, got {settings[0]!r} ...")
+        fixed = {full: x for full, x in table[0].items() if all(one[full] == x for one in table)}
+        axes = {}
+        table = [{full: x for full, x in one.items() if full not in fixed} for one in table]
+    else:
+        axes, fixed = naming.axes(naming.given(settings or {}, known), known)
+        table = sweep.grid(axes)
 
-    labels = {full: full.partition(".")[2] if _unique(full, known) else full for full in axes}
-    groups: dict[tuple, list[dict]] = {}
-    for point in sweep.grid(axes):
-        static = tuple((k, v) for k, v in point.items() if not _swept(k, known))
-        groups.setdefault(static, []).append(point)
+    named_here = list(table[0])
+    labels = {full: full.partition(".")[2] if naming.unique(full, known) else full for full in named_here}
+    points = [{labels[full]: x for full, x in one.items()} for one in table]
+    selectors = [{"setting": i} for i in range(len(table))] if listed else points
+    groups: dict[tuple, list[int]] = {}
+    for i, one in enumerate(table):
+        groups.setdefault(tuple((k, v) for k, v in one.items() if not naming.swept(k, known)), []).append(i)
     built = [
-        _group(row, env, policy or policies.make, dict(static), fixed, points, known, labels, steps, updates)
-        for static, points in groups.items()
+        _group(
+            row=row,
+            env=env,
+            make_policy=policy or policies.make,
+            chosen={**fixed, **dict(static)},
+            points=[table[i] for i in members],
+            selectors=[selectors[i] for i in members],
+            known=known,
+            taken={"setting"} if listed else set(labels.values()),
+            steps=steps,
+            updates=updates,
+        )
+        for static, members in groups.items()
     ]
     # Defaults too, since a later version may have others; an environment's are the environment's own.
     defaults = {
         f"{part}.{name}": value
         for part in PARTS[1:]
         for name, value in known[part].items()
-        if f"{part}.{name}" not in axes and (part == "config" or isinstance(value, (int, float, str)))
+        if f"{part}.{name}" not in named_here and (part == "config" or isinstance(value, (int, float, str)))
     }
-    chosen = {"fixed": {**defaults, **fixed}, "axes": axes}
-    return Plan(built, {labels[full]: values for full, values in axes.items()}, numbers, chosen)
+    chosen = {"fixed": {**defaults, **fixed}, "axes": axes, "points": table if listed else None}
+    shown = {"setting": list(range(len(table)))} if listed else {labels[full]: x for full, x in axes.items()}
+    return Plan(built, shown, numbers, points if listed else None, chosen)
 
 
-def _group(row, env, make_policy, static, fixed, points, known, labels, steps, updates) -> Group:
-    chosen = {**fixed, **static}
-    frozen = {k: v for k, v in chosen.items() if not _swept(k, known)}
-    world = _env(env, _part("env", frozen))
-    config = dataclasses.replace(row.config, **_part("config", frozen))
+def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, steps, updates) -> Group:
+    frozen = {k: v for k, v in chosen.items() if not naming.swept(k, known)}
+    world = _env(env, naming.part("env", frozen))
+    config = dataclasses.replace(row.config, **naming.part("config", frozen))
     algorithm = row.algorithm._replace(
         **{
-            part: plugs.bind(getattr(row.algorithm, part), **_part(part, frozen))
+            part: plugs.bind(getattr(row.algorithm, part), **naming.part(part, frozen))
             for part in ("advantage", "estimator", "optimizer")
         }
     )
@@ -144,8 +151,8 @@ def _group(row, env, make_policy, static, fixed, points, known, labels, steps, u
     built = row.learner(world, policy, algorithm, config)
     hypers = []
     for point in points:
-        swept = {k: v for k, v in {**fixed, **point}.items() if _swept(k, known)}
-        parts = {part: _part(part, swept) for part in PARTS if part != "config"}
+        swept = {k: v for k, v in {**chosen, **point}.items() if naming.swept(k, known)}
+        parts = {part: naming.part(part, swept) for part in PARTS if part != "config"}
         hypers.append(learner.default_hypers(algorithm, **parts))
     # A loss or a network of the user's is traced here, before anything is compiled or written.
     with named("the policy"):
@@ -154,7 +161,7 @@ def _group(row, env, make_policy, static, fixed, points, known, labels, steps, u
         first = lambda key: built.step(key, built.init(key, hypers[0]), hypers[0])  # noqa: E731
         metrics = jax.eval_shape(first, jax.random.key(0))[1]
     for name in metrics:
-        if name in labels.values():
+        if name in taken:
             raise ValueError(f"metric {name!r} has the name of a setting given as a list; rename the metric")
     per_update = config.num_envs * (config.num_steps or world.max_steps)
     return Group(
@@ -163,7 +170,7 @@ def _group(row, env, make_policy, static, fixed, points, known, labels, steps, u
         algorithm=algorithm,
         learner=built,
         config=config,
-        settings=[{labels[k]: v for k, v in point.items()} for point in points],
+        settings=selectors,
         hypers=hypers,
         updates=updates or -(-(steps or row.steps) // per_update),
         steps_per_update=per_update,
@@ -207,33 +214,3 @@ def _known(row: algorithms.Entry, env: Any) -> dict[str, dict[str, Any]]:
         "optimizer": plugs.hyperparameters(row.algorithm.optimizer),
         "config": dataclasses.asdict(row.config),
     }
-
-
-def resolve(name: str, known: dict[str, dict[str, Any]]) -> str:
-    """The full name `part.name` of what may have been given by its name alone."""
-    part, dot, bare = name.partition(".")
-    if dot:
-        if part not in known:
-            raise ValueError(plugs.unknown("no part", part, known))
-        if bare not in known[part]:
-            raise ValueError(plugs.unknown(f"{part} takes no hyperparameter", bare, known[part]))
-        return name
-    owners = [part for part in known if name in known[part]]
-    if not owners:
-        raise ValueError(plugs.unknown("no hyperparameter", name, [n for names in known.values() for n in names]))
-    if len(owners) > 1:
-        raise ValueError(f"hyperparameter {name!r} is ambiguous; say {' or '.join(f'{p}.{name}' for p in owners)}")
-    return f"{owners[0]}.{name}"
-
-
-def _unique(full: str, known: dict[str, dict[str, Any]]) -> bool:
-    return sum(full.partition(".")[2] in names for names in known.values()) == 1
-
-
-def _swept(full: str, known: dict[str, dict[str, Any]]) -> bool:
-    part, _, name = full.partition(".")
-    return part != "config" and isinstance(known[part][name], float)
-
-
-def _part(part: str, values: dict[str, Any]) -> dict[str, Any]:
-    return {full.partition(".")[2]: value for full, value in values.items() if full.startswith(f"{part}.")}

@@ -36,7 +36,7 @@ def of(options: Variance) -> Subject:
     if options.set:
         raise ValueError("--set is for --init: a run brings its own environment and network")
     run = runs.load(options.params)
-    labels = _labels(options.lane, run)
+    labels = runs.labels(options.lane, run)
     seed = labels.pop("seed")
     saved = run.lane_updates(**labels)
     chosen = {"last": saved[-1:], "all": saved}.get(options.at)
@@ -59,22 +59,6 @@ def of(options: Variance) -> Subject:
             raise ValueError("--behaviour: the run normalises observations, each point by its own; leave it out")
         acting = run.lane(seed=seed, update=parsing.whole("behaviour", options.behaviour, least=0), **labels)[2]
     return Subject(env, points, discount, source, acting, scaled)
-
-
-def _labels(given: tuple[str, ...], run: runs.Run) -> dict[str, Any]:
-    """Label -> value of one lane; what isn't given is the first of its axis."""
-    axes = {**run.axes, "seed": run.seeds}
-    labels = {name: values[0] for name, values in axes.items()}
-    for item in given:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise ValueError(f"--lane takes name=value, got {item!r}")
-        if name not in axes:
-            raise ValueError(unknown("--lane: the run has no axis", name, axes))
-        labels[name] = parsing.convert(name, text, axes[name][0])
-        if labels[name] not in axes[name]:
-            raise ValueError(f"--lane: {name} must be one of {', '.join(map(str, axes[name]))}; got {text}")
-    return labels
 
 
 def _fresh(options: Variance) -> Subject:

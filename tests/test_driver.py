@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import pgjax
-from pgjax import driver, progress
+from pgjax import chunks, progress, results
 
 TINY = {"hidden": (4,), "num_steps": 4, "eval_episodes": 4}
 
@@ -58,10 +58,11 @@ def test_the_folder_holds_what_the_object_holds(result):
     import xarray
 
     assert sorted(p.name for p in result.path.iterdir()) == [
+        "chunks",
+        "chunks.json",
         "config.json",
         "curve.png",
         "metrics.zarr",
-        "params",
         "summary.json",
     ]
     stored = xarray.open_zarr(result.path / "metrics.zarr", consolidated=False)
@@ -73,19 +74,25 @@ def test_the_folder_holds_what_the_object_holds(result):
     assert (result.path / "curve.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_parameters_are_saved_for_every_lane(result):
-    import orbax.checkpoint as ocp
+def state_of(result, number):
+    """The TrainState of a chunk at its end, as the folder has it."""
+    chunk = result.schedule.chunks[number]
+    shapes = results.shapes(result.plan.groups[chunk.group], result.schedule.widths[chunk.group])
+    return result.archive.load(number, shapes).state
 
-    with ocp.StandardCheckpointer() as checkpointer:
-        saved = checkpointer.restore((result.path / "params" / "group0").absolute())
-    kept = result.plan.groups[0].learner.policy(result.states[0].learner)[1]
-    for a, b in zip(jax.tree.leaves(saved["params"]), jax.tree.leaves(kept), strict=True):
-        np.testing.assert_array_equal(a, b)
+
+def test_the_whole_state_of_every_lane_is_saved(result):
+    again = run(seeds=3, seed=7, updates=6, settings={"learning_rate": [1e-3, 1e-2], "num_envs": [2, 4]})
+    for number in range(2):
+        saved, kept = state_of(result, number), state_of(again, number)
+        assert jax.tree.structure(saved) == jax.tree.structure(kept)
+        jax.tree.map(np.testing.assert_array_equal, saved, kept)
+        assert saved.updates.tolist() == [6] * 6
 
 
 def test_a_lane_is_found_by_its_labels(result):
     env, policy, params = result.lane(learning_rate=1e-2, num_envs=4, seed=9)
-    kept = result.plan.groups[1].learner.policy(result.states[1].learner)[1]
+    kept = result.plan.groups[1].learner.policy(state_of(result, 1).learner)[1]
     for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(kept), strict=True):
         np.testing.assert_array_equal(a, b[5])
     with pytest.raises(ValueError, match="no lane"):
@@ -136,7 +143,7 @@ def test_interruption_writes_what_there_is(tmp_path, monkeypatch):
     assert stopped.interrupted and stopped.summary["interrupted"]
     done = np.isfinite(stopped.metrics.loss.values).all(axis=0)
     assert done[:2].all() and not done[2:].any()
-    assert {"metrics.zarr", "summary.json", "curve.png", "params"} <= {p.name for p in stopped.path.iterdir()}
+    assert {"metrics.zarr", "summary.json", "curve.png", "chunks"} <= {p.name for p in stopped.path.iterdir()}
 
 
 def test_nothing_is_written_for_bad_input(tmp_path):
@@ -151,7 +158,7 @@ def test_nothing_is_written_for_bad_input(tmp_path):
 
 @pytest.mark.parametrize("updates", [1, 7, 39, 40, 157, 400, 1000])
 def test_segments_divide_the_updates(updates):
-    length = driver._segment(updates)
+    length = chunks.segment(updates)
     assert updates % length == 0 and length <= max(1, updates // 40)
 
 

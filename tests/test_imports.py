@@ -13,12 +13,13 @@ PACKAGE = pathlib.Path(pgjax.__file__).parent
 
 # A room imports only rooms above it.
 ROOMS = (
-    "types plugs moments distributions envs networks policies rollout returns advantages losses optimizers "
-    "estimators batches learner algorithms train sweep oracle enumeration variance parsing settings results runs "
-    "report progress driver commands subjects laboratory testing listing cli"
+    "types plugs moments distributions envs networks policies rollout returns scaling average advantages losses "
+    "optimizers estimators batches learner algorithms train sweep search oracle enumeration variance parsing naming "
+    "settings memory hosts chunks checkpoints results halving recipe runs statistics report pages progress loggers "
+    "outcome programs engine driver resuming showing commands subjects laboratory testing listing actions cli"
 ).split()
 # In the laboratory, the loop over chunks is an edge too.
-COMPILING = {"driver.py", "testing.py", "cli.py", "variance/comparison.py", "variance/stream.py"}
+COMPILING = {"programs.py", "testing.py", "cli.py", "variance/comparison.py", "variance/stream.py"}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pgjax
-from pgjax import algorithms, driver, policies, progress, runs, sweep
+from pgjax import algorithms, chunks, policies, progress, runs, sweep
 
 TINY = {"hidden": (4,), "num_steps": 4, "eval_episodes": 2}
 GRID = {"env.g": [8.0, 10.0], "num_envs": [2, 4], "env.max_steps_in_episode": 7, "normalize_obs": True}
@@ -122,7 +122,6 @@ def test_snapshots_differ_from_each_other_and_from_the_end(run):
 @pytest.mark.parametrize(
     ("updates", "snapshots", "points"),
     [
-        (8, 0, set()),
         (8, 1, {0}),
         (8, 4, {0, 2, 4, 6}),
         (1000, 4, {0, 250, 500, 750}),
@@ -131,7 +130,7 @@ def test_snapshots_differ_from_each_other_and_from_the_end(run):
     ],
 )
 def test_snapshots_are_spread_evenly_over_whole_segments(updates, snapshots, points):
-    assert driver._points(types.SimpleNamespace(updates=updates), snapshots) == points
+    assert chunks.points(updates, chunks.segment(updates), snapshots) == points
 
 
 def test_objects_of_ones_own_are_imported_again(tmp_path):
@@ -180,12 +179,10 @@ def test_interruption_keeps_the_snapshots_written(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=r"lane .* has no parameters: the run stopped before its turn"):
             lanes.lane(seed=0, num_envs=4)
     # As a killed run leaves it.
-    shutil.rmtree(tmp_path / "run" / "params")
+    (tmp_path / "run" / "summary.json").unlink()
     killed = runs.load(tmp_path / "run")
-    assert killed.updates == [0, 2] and killed.summary == {}
-    killed.lane(seed=0, num_envs=2, update=2)
-    with pytest.raises(ValueError, match=r"has no parameters of the end; choose update from \[0, 2\]"):
-        killed.lane(seed=0, num_envs=2)
+    assert killed.updates == [0, 2, 3] and killed.summary == {}
+    assert_same(killed.lane(seed=0, num_envs=2, update=3)[2], killed.lane(seed=0, num_envs=2)[2])
 
 
 @pytest.mark.parametrize(
@@ -210,15 +207,11 @@ def test_a_folder_that_is_no_run_is_one_line(result, copy, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"path: '.*empty' holds no config.json, only nothing"):
         runs.load(str(tmp_path / "empty"))
-    (copy.path / "summary.json").unlink()
-    with pytest.raises(ValueError, match=r"path: '.*copy' holds no summary.json, only config.json, curve.png, "):
+    shutil.rmtree(copy.path / "chunks")
+    with pytest.raises(ValueError, match=r"path: '.*copy' holds no parameters, only chunks.json, config.json, curve.pn"):
         runs.load(copy.path)
-    shutil.rmtree(copy.path / "params")
-    shutil.rmtree(copy.path / "snapshots")
-    with pytest.raises(ValueError, match=r"path: '.*copy' holds no parameters, only config.json, curve.png, "):
-        runs.load(copy.path)
-    copy.edit(lambda config: config.pop("objects"))
-    with pytest.raises(ValueError, match=r"path: '.*config.json' has no 'objects'; an older pgjax wrote it"):
+    copy.edit(lambda config: config.pop("execution"))
+    with pytest.raises(ValueError, match=r"path: '.*config.json' has no 'execution'; an older pgjax wrote it"):
         runs.load(copy.path)
     (copy.path / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"path: '.*config.json' can't be read: "):
@@ -245,10 +238,10 @@ def test_another_world_or_network_is_refused(copy, result):
     with pytest.raises(ValueError, match=r"env: parameter 'm' was 2.0 in the run and is 1.0 now; pass the same env="):
         runs.load(copy.path)
     wider = lambda env, config: policies.make(env, pgjax.types.Config(hidden=(5,)))  # noqa: E731
-    with pytest.raises(ValueError, match=r"policy: the parameters in '.*group0' don't fit the network; pass policy="):
+    with pytest.raises(ValueError, match=r"policy: the parameters in '.*chunks' don't fit the network; pass policy="):
         runs.load(result.path, policy=wider).lane(seed=3, g=8.0, num_envs=2)
     deeper = lambda env, config: policies.make(env, pgjax.types.Config(hidden=(4, 4)))  # noqa: E731
-    with pytest.raises(ValueError, match=r"policy: the parameters in '.*group0' don't fit the network; pass policy="):
+    with pytest.raises(ValueError, match=r"policy: the parameters in '.*chunks' don't fit the network; pass policy="):
         runs.load(result.path, policy=deeper).lane(seed=3, g=8.0, num_envs=2)
 
 

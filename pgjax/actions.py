@@ -1,0 +1,217 @@
+"""A command as it was typed in; what it does, checked and ready, out: functions that return an exit code.
+
+Nothing is compiled before everything is checked.
+"""
+
+import datetime
+import functools
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pgjax import commands, parsing
+
+Action = Callable[[], int]
+
+
+def stamp() -> str:
+    return datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+def train(options: commands.Train, words: list[str]) -> Action:
+    return _train(options, words, _settings(options))
+
+
+def sweep(options: commands.Sweep, words: list[str]) -> Action:
+    _join(options)
+    from pgjax import loggers, search
+
+    settings = {name: search.parse(name, text) for name, text in _settings(options).items()}
+    settings = search.sample(settings, parsing.whole("samples", options.samples), options.search, options.seed)
+    name = options.env_name or options.env.rpartition(":")[2]
+    if options.distributed and options.out is None:
+        raise ValueError("--distributed needs --out, the same for every process")
+    if options.log_lanes and options.log is None:
+        raise ValueError("--log-lanes needs --log tensorboard or wandb")
+    out = options.out or f"runs/{options.algorithm}-{name}-{stamp()}"
+    logger = loggers.make(options.log, out, options.log_lanes) if options.log else None
+    names = ("memory", "width", "devices", "shard", "checkpoint", "halving")
+    extra = {key: getattr(options, key) for key in names}
+    return _train(options, words, settings, out=out, logger=logger, **extra)
+
+
+def _train(options: commands.Train, words: list[str], settings: Any, logger: Any = None, **extra: Any) -> Action:
+    from pgjax import driver
+
+    name = options.env_name or options.env.rpartition(":")[2]
+    out = extra.pop("out", None) or options.out or f"runs/{options.algorithm}-{name}-{stamp()}"
+    prepared = driver.prepare(
+        options.algorithm,
+        parsing.load(options.env, "--env") if options.env else options.env_name,
+        seeds=options.seeds,
+        seed=options.seed,
+        steps=options.steps,
+        updates=options.updates,
+        settings=settings,
+        loss=parsing.load(options.loss, "--loss") if options.loss else None,
+        snapshots=options.snapshots,
+        specs={"env": options.env, "loss": options.loss},
+        out=out,
+        command=["pgjax", *words],
+        **extra,
+    )
+    return functools.partial(_execute, prepared, logger)
+
+
+def resume(options: commands.Resume, words: list[str]) -> Action:
+    _join(options)
+    from pgjax import resuming
+
+    return functools.partial(_execute, resuming.prepare(options.folder, devices=options.devices))
+
+
+def extend(options: commands.Extend, words: list[str]) -> Action:
+    from pgjax import resuming
+
+    more = {"steps": options.steps, "updates": options.updates, "seeds": options.seeds}
+    return functools.partial(_execute, resuming.prepare_extension(options.folder, **more))
+
+
+def replay(options: commands.Replay, words: list[str]) -> Action:
+    from pgjax import resuming, runs
+
+    given = tuple(item for text in options.lane for item in text.split(","))
+    labels = runs.labels(given, runs.read(options.folder)[1])
+    folder = pathlib.Path(options.folder)
+    out = options.out or f"{folder.resolve()}-replay-{stamp()}"
+    prepared = resuming.prepare_replay(folder, out=out, **labels)
+
+    def act():
+        code = _execute(prepared)
+        return code or _compare(folder, labels, pathlib.Path(out))
+
+    return act
+
+
+def show(options: commands.Show, words: list[str]) -> Action:
+    from pgjax import showing
+
+    lines = showing.lines(pathlib.Path(options.folder))
+
+    def act():
+        console = _console()
+        for line in lines:
+            console.print(line, highlight=False)
+        return 0
+
+    return act
+
+
+def report(options: commands.Report, words: list[str]) -> Action:
+    from pgjax import pages
+
+    def act():
+        print(f"written to {pages.write(options.folders, options.out)}")
+        return 0
+
+    return act
+
+
+def listing(options: commands.List, words: list[str]) -> Action:
+    from pgjax import listing
+
+    console = _console()
+    if options.env_name:
+        return lambda: listing.show_environment(console, options.env_name) or 0
+    return lambda: listing.show(console) or 0
+
+
+def variance(options: commands.Variance, words: list[str]) -> Action:
+    from pgjax import laboratory
+
+    return laboratory.prepare(options, words)
+
+
+ACTIONS = {
+    "train": (commands.Train, train),
+    "sweep": (commands.Sweep, sweep),
+    "resume": (commands.Resume, resume),
+    "extend": (commands.Extend, extend),
+    "replay": (commands.Replay, replay),
+    "show": (commands.Show, show),
+    "report": (commands.Report, report),
+    "variance": (commands.Variance, variance),
+    "list": (commands.List, listing),
+}
+
+
+def _join(options: commands.Sweep | commands.Resume) -> None:
+    """Before anything of JAX is used: it can't be told of other processes later."""
+    given = (options.coordinator, options.processes, options.process)
+    if not options.distributed:
+        if any(x is not None for x in given):
+            raise ValueError("--coordinator, --processes and --process are of --distributed; give that too")
+        return
+    if any(x is None for x in given) and any(x is not None for x in given):
+        raise ValueError("give all of --coordinator, --processes and --process, or none where JAX finds them")
+    from pgjax import hosts
+
+    hosts.join(*given)
+
+
+def _settings(options: commands.Train) -> dict[str, Any]:
+    if bool(options.env_name) == bool(options.env):
+        raise ValueError("say which environment: either ENV by name, or --env module:factory")
+    names = ("num_envs", "num_steps", "num_epochs", "num_minibatches")
+    settings = {f"config.{name}": getattr(options, name) for name in names if getattr(options, name) is not None}
+    for item in options.set:
+        name, equals, value = item.partition("=")
+        if not equals or not name or not value:
+            raise ValueError(f"--set takes name=value, got {item!r}")
+        if name in settings:
+            raise ValueError(f"--set {name} was given twice")
+        settings[name] = value
+    return {name: text.split(",") if "," in text else text for name, text in settings.items()}
+
+
+def _execute(prepared: Any, logger: Any = None) -> int:
+    from pgjax import driver, hosts, report
+
+    result = driver.execute(prepared, watch=logger)
+    if not hosts.first():
+        return 130 if result.interrupted else 0
+    console, s = _console(), result.summary
+    if not result.interrupted:
+        console.print(report.table(s))
+    console.print(
+        f"{s['env_steps']:.3g} environment steps; here trained in {s['train_seconds']:.1f} s, compiled in "
+        f"{s['compile_seconds']:.1f} s; written to {result.path}",
+        highlight=False,
+    )
+    if result.interrupted:
+        console.print(f"`pgjax resume {result.path}` goes on", highlight=False)
+    return 130 if result.interrupted else 0
+
+
+def _compare(folder: pathlib.Path, labels: dict[str, Any], out: pathlib.Path) -> int:
+    """Whether the replayed lane is the run's, in words; code 1 where it isn't."""
+    import numpy as np
+
+    from pgjax import runs
+
+    if not (folder / "metrics.zarr").is_dir():
+        return 0
+    axes = {name: value for name, value in labels.items()}
+    before, again = runs.load(folder).metrics.sel(axes), runs.load(out).metrics.squeeze(list(axes), drop=True)
+    count = again.sizes["update"]
+    names = [name for name in again.data_vars if again[name].dims == ("update",)]
+    differ = [n for n in names if not np.array_equal(before[n][:count], again[n], equal_nan=True)]
+    print(f"not the curve of the run: {', '.join(differ)} differ" if differ else "the curve of the run, bit for bit")
+    return 1 if differ else 0
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 110)

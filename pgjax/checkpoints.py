@@ -1,0 +1,165 @@
+"""States and metrics of a chunk in; a checkpoint that is whole or isn't there, out; the newest that is sound, back.
+
+chunks/00003/update-00000400/state/         the TrainState of every lane [W] (orbax)
+chunks/00003/update-00000400/metrics.npz    what was measured since the chunk began, and its evaluation
+chunks/00003/update-00000400/manifest.json  the digest of every file above
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Collection
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from pgjax.types import PyTree
+
+
+class Checkpoint(NamedTuple):
+    """Where the lanes of a chunk are after `update` updates; numpy arrays [W, ...]."""
+
+    update: int
+    state: PyTree
+    metrics: dict[str, np.ndarray]  # [W, U] of the updates since the chunk's first
+    finals: dict[str, np.ndarray]  # [W, E] of the evaluation after training; {} before it
+    seconds: float = 0.0  # of training and evaluating the chunk
+
+
+class Memory:
+    """Checkpoints that are kept in memory, for a run without a folder."""
+
+    def __init__(self):
+        self.kept: dict[int, dict[int, Checkpoint]] = {}
+
+    def save(self, index: int, checkpoint: Checkpoint, keep: Collection[int] = ()) -> None:
+        held = self.kept.setdefault(index, {})
+        self.kept[index] = {u: c for u, c in held.items() if u in keep} | {checkpoint.update: checkpoint}
+
+    def load(self, index: int, like: PyTree, update: int | None = None) -> Checkpoint | None:
+        held = self.kept.get(index, {})
+        return held.get(max(held, default=0) if update is None else update)
+
+    def updates(self, index: int) -> list[int]:
+        return sorted(self.kept.get(index, {}))
+
+    def measured(self, index: int) -> Checkpoint | None:
+        return self.load(index, None)
+
+
+class Folder:
+    """Checkpoints in a folder of the disk, one folder for each chunk."""
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+
+    def save(self, index: int, checkpoint: Checkpoint, keep: Collection[int] = ()) -> None:
+        """Write a checkpoint, then remove all but the two newest and those of the updates `keep`.
+
+        Raises:
+          OSError: where it can't be written; what was there before is as it was.
+        """
+        import orbax.checkpoint as ocp
+
+        place = self._place(index, checkpoint.update)
+        draft = place.with_name(f".{place.name}.{os.getpid()}")
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            draft.mkdir(parents=True)
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save((draft / "state").absolute(), checkpoint.state)
+            arrays = {f"metrics/{k}": v for k, v in checkpoint.metrics.items()}
+            np.savez(draft / "metrics.npz", **arrays, **{f"finals/{k}": v for k, v in checkpoint.finals.items()})
+            _sync(draft)
+            manifest = {"update": checkpoint.update, "seconds": checkpoint.seconds, "files": _digests(draft)}
+            (draft / "manifest.json").write_text(json.dumps(manifest))
+            _sync(draft)
+            shutil.rmtree(place, ignore_errors=True)
+            os.replace(draft, place)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+        for update in self.updates(index)[:-2]:
+            if update not in keep:
+                shutil.rmtree(self._place(index, update), ignore_errors=True)
+
+    def load(self, index: int, like: PyTree, update: int | None = None) -> Checkpoint | None:
+        """The newest sound checkpoint, or that after `update` updates; None where there is none.
+
+        Args:
+          like: the shapes [W, ...] and dtypes of the state.
+        """
+        import orbax.checkpoint as ocp
+
+        found = self._sound(index, update)
+        if found is None:
+            return None
+        place, measured = found
+        target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
+        with ocp.StandardCheckpointer() as checkpointer:
+            state = checkpointer.restore((place / "state").absolute(), target)
+        # Orbax compares the structure alone where the target is numpy's.
+        if any(jax.tree.leaves(jax.tree.map(lambda x, like: x.shape != like.shape, state, target))):
+            raise ValueError("another shape")
+        return measured._replace(state=state)
+
+    def measured(self, index: int) -> Checkpoint | None:
+        """The newest sound checkpoint without its state."""
+        found = self._sound(index, None)
+        return None if found is None else found[1]
+
+    def updates(self, index: int) -> list[int]:
+        """After which updates there are checkpoints."""
+        return sorted(int(place.name.partition("-")[2]) for place in (self._folder(index)).glob("update-*"))
+
+    def _folder(self, index: int) -> pathlib.Path:
+        return self.path / f"{index:05}"
+
+    def _place(self, index: int, update: int) -> pathlib.Path:
+        return self._folder(index) / f"update-{update:08}"
+
+    def _sound(self, index: int, update: int | None) -> tuple[pathlib.Path, Checkpoint] | None:
+        for number in reversed(self.updates(index)) if update is None else [update]:
+            place = self._place(index, number)
+            try:
+                manifest = json.loads((place / "manifest.json").read_text())
+                spoilt = [name for name, digest in _digests(place).items() if manifest["files"].get(name) != digest]
+                spoilt += [name for name in manifest["files"] if not (place / name).is_file()]
+                if spoilt:
+                    raise ValueError(f"{spoilt[0]} is not what was written")
+                with np.load(place / "metrics.npz") as arrays:
+                    parts = {name: arrays[name] for name in arrays.files}
+            except (OSError, ValueError, KeyError) as error:
+                print(f"checkpoint {str(place)!r} is damaged ({error}); going back", file=sys.stderr)
+                continue
+            metrics, finals = (
+                {name.partition("/")[2]: x for name, x in parts.items() if name.startswith(kind)}
+                for kind in ("metrics/", "finals/")
+            )
+            return place, Checkpoint(number, None, metrics, finals, manifest["seconds"])
+        return None
+
+
+def _digests(folder: pathlib.Path) -> dict[str, str]:
+    """Name -> digest of every file of a checkpoint but its manifest."""
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file != folder / "manifest.json":
+            with open(file, "rb") as content:
+                found[str(file.relative_to(folder))] = hashlib.file_digest(content, "sha256").hexdigest()
+    return found
+
+
+def _sync(folder: pathlib.Path) -> None:
+    """Every file of the folder is on the disk when this returns."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            handle = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)

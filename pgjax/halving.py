@@ -1,0 +1,71 @@
+"""Scores of settings in; which of them go on, and when the others are given up, out: successive halving."""
+
+from typing import Any
+
+import numpy as np
+
+from pgjax import chunks
+from pgjax.results import Archive
+from pgjax.settings import Plan
+
+
+def ends(updates: int, length: int, settings: int, eta: int) -> list[int]:
+    """After how many updates each rung ends: updates / eta^k as whole segments, the last all of them.
+
+    As many as `settings` can be divided by eta, and one more (Jamieson & Talwalkar 2016, alg. 1), fewer
+    where a rung would be shorter than a segment.
+    """
+    found = {updates}
+    k = 1
+    while settings >= eta**k and (at := round(updates / eta**k / length) * length) >= length:
+        found.add(at)
+        k += 1
+    return sorted(found)
+
+
+def score(curves: np.ndarray) -> float:
+    """The interquartile mean over seeds of the mean return in the last quarter of what was seen, [S, U].
+
+    A seed that failed, or completed no episode there, counts as the worst that may be.
+    """
+    tail = curves[:, -max(1, curves.shape[1] // 4) :]
+    counted = np.isfinite(tail).sum(axis=1)
+    mean = np.where(np.isfinite(tail), tail, 0.0).sum(axis=1) / np.maximum(counted, 1)
+    values = np.sort(np.where(counted > 0, mean, -np.inf))
+    cut = len(values) // 4
+    return float(values[cut : len(values) - cut].mean())
+
+
+def kept(scores: list[float], eta: int) -> list[int]:
+    """The places of the best 1 / eta of the settings, at least one; of equals the earlier."""
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    return sorted(int(i) for i in order[: max(1, len(scores) // eta)])
+
+
+def decision(plan: Plan, archive: Archive, schedule: chunks.Schedule, stage: int, eta: int) -> dict[str, Any]:
+    """After a stage: its settings (group, h), their scores, and the places of those that go on."""
+    returns: dict[tuple[int, int], list[np.ndarray]] = {}
+    for number, chunk in enumerate(schedule.chunks):
+        if chunk.stage != stage:
+            continue
+        seen = archive.measured(number).metrics["episode_return"]
+        for place, (h, _) in enumerate(chunk.lanes):
+            returns.setdefault((chunk.group, h), []).append(seen[place])
+    settings = sorted(returns)
+    scores = [score(np.stack(returns[one])) for one in settings]
+    labels = [plan.groups[g].settings[h] for g, h in settings]
+    return {"stage": stage, "settings": settings, "labels": labels, "scores": scores, "kept": kept(scores, eta)}
+
+
+def following(plan: Plan, schedule: chunks.Schedule, found: dict[str, Any], eta: int) -> list[chunks.Chunk]:
+    """The next rung of the settings that go on; none where that was the last."""
+    total, more = sum(len(group.settings) for group in plan.groups), []
+    chosen = [found["settings"][i] for i in found["kept"]]
+    for g, group in enumerate(plan.groups):
+        rungs = ends(group.updates, schedule.segments[g], total, eta)
+        before = {c.last for c in schedule.chunks if (c.group, c.stage) == (g, found["stage"])}
+        later = [at for at in rungs if before and at > max(before)]
+        lanes = [(h, seed) for one, h in chosen if one == g for seed in plan.seeds]
+        if later and lanes:
+            more += chunks.split(g, found["stage"] + 1, max(before), later[0], lanes, schedule.widths[g])
+    return more

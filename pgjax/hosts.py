@@ -1,0 +1,50 @@
+"""Several processes as one run: which of them this is, what one does for all, and where they wait for each other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def join(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> None:
+    """Join the other processes, before anything else of JAX; all None where it finds them (SLURM, cloud TPU).
+
+    Raises:
+      ValueError: where they can't be found.
+    """
+    try:
+        jax.distributed.initialize(coordinator, count, index)
+    except Exception as error:
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"distributed: the other processes can't be found: {message}; "
+            "give coordinator=HOST:PORT, processes and process"
+        ) from error
+
+
+def count() -> int:
+    return jax.process_count()
+
+
+def index() -> int:
+    return jax.process_index()
+
+
+def first() -> bool:
+    """Whether this is the process that writes what is written once."""
+    return index() == 0
+
+
+def once(name: str, function: Callable[[], Any]) -> Any:
+    """What `function` returns on the first process, None on the others, when it is done."""
+    found = function() if first() else None
+    wait(name)
+    return found
+
+
+def wait(name: str) -> None:
+    """Wait until every process has come here."""
+    if count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)

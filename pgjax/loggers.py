@@ -1,0 +1,88 @@
+"""Metrics of finished segments in; points of TensorBoard or Weights & Biases, out. Written by the host."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from pgjax.plugs import unknown
+
+
+class Logger:
+    """Writes each metric of a segment, its mean over the segment's updates, against the update.
+
+    One curve for each lane, or for each setting the mean over those of its seeds that are finite.
+    """
+
+    def __init__(self, writer: Any, lanes: bool):
+        self.writer, self.lanes = writer, lanes
+
+    def __call__(self, labels: list[dict[str, Any]], update: int, metrics: dict[str, np.ndarray]) -> None:
+        """`labels` [L] say which lane each row of the metrics [L, U] is of; `update` is the last of the segment."""
+        curves: dict[str, list[int]] = {}
+        for i, label in enumerate(labels):
+            named = label if self.lanes else {k: v for k, v in label.items() if k != "seed"}
+            name = ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in named.items())
+            curves.setdefault(name or "all", []).append(i)
+        for name, rows in curves.items():
+            point = {}
+            for metric, values in metrics.items():
+                seen = values[rows][np.isfinite(values[rows])]
+                if len(seen):
+                    point[metric] = float(seen.mean())
+            self.writer.write(name, update, point)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class TensorBoard:
+    def __init__(self, folder: pathlib.Path):
+        from tensorboardX import SummaryWriter
+
+        self.open, self.folder, self.writers = SummaryWriter, folder, {}
+
+    def write(self, name: str, update: int, point: dict[str, float]) -> None:
+        writer = self.writers.setdefault(name, None) or self.open(str(self.folder / name))
+        self.writers[name] = writer
+        for metric, value in point.items():
+            writer.add_scalar(metric, value, update)
+
+    def close(self) -> None:
+        for writer in self.writers.values():
+            writer.close()
+
+
+class WeightsAndBiases:
+    def __init__(self, folder: pathlib.Path):
+        import wandb
+
+        self.wandb, self.folder, self.runs = wandb, folder, {}
+
+    def write(self, name: str, update: int, point: dict[str, float]) -> None:
+        if name not in self.runs:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            options = {"project": "pgjax", "group": self.folder.parent.name, "dir": str(self.folder)}
+            self.runs[name] = self.wandb.init(name=name, reinit="create_new", **options)
+        self.runs[name].log(point, step=update)
+
+    def close(self) -> None:
+        for run in self.runs.values():
+            run.finish()
+
+
+KINDS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+
+
+def make(kind: str, out: str | pathlib.Path, lanes: bool = False) -> Logger:
+    """A Logger that writes below the run folder `out`.
+
+    Raises:
+      ValueError: for another kind, or where its package isn't installed.
+    """
+    if kind not in KINDS:
+        raise ValueError(unknown("log: no logger", kind, KINDS))
+    try:
+        return Logger(KINDS[kind](pathlib.Path(out) / kind), lanes)
+    except ImportError as error:
+        raise ValueError(f'log: {kind} isn\'t installed ({error}); pip install "pgjax[{kind}]"') from error

@@ -1,0 +1,71 @@
+"""A group, a number of lanes and some devices in; the compiled programs of a chunk out. Here programs are compiled."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pgjax import memory, results, sweep
+from pgjax.settings import Group
+from pgjax.types import PyTree
+
+SHARDS = ("lanes", "envs")
+
+
+class Programs(NamedTuple):
+    """The compiled programs of one group, for D x W lanes."""
+
+    init: Callable  # (keys, hypers) -> states
+    step: Callable  # (keys, states, hypers) -> (states, metrics), one segment; the states are donated
+    evaluate: Callable  # (keys, states, hypers) -> Episodes by kind
+    lanes: NamedSharding  # of keys and hypers
+    states: PyTree  # a sharding for each leaf
+    bytes: float  # on each device, of the largest
+
+
+def compiled(group: Group, width: int, length: int, devices: list[Any], shard: str) -> Programs:
+    """Programs of `width` lanes on each device, or in all where the devices share the environments.
+
+    Args:
+      length: updates of one call of `step`.
+      shard: "lanes" or "envs".
+    """
+    mesh = Mesh(np.array(devices), (shard,))
+    total = width * len(devices) if shard == "lanes" else width
+    lanes = NamedSharding(mesh, PartitionSpec("lanes" if shard == "lanes" else None))
+    states = results.shapes(group, total)
+    where = jax.tree.map(lambda x: _sharding(x, mesh, shard, group.config.num_envs), states)
+    keys, hypers = jax.eval_shape(lambda: sweep.lanes([group.hypers[0]] * total, [0]))
+    keys, hypers = (_placed(x, jax.tree.map(lambda _: lanes, x)) for x in (keys, hypers))
+    states, episodes = _placed(states, where), group.config.eval_episodes
+
+    def build(function, arguments, out, donate=()):
+        if shard == "lanes":
+            # Each device runs the same program of `width` lanes, whatever their number.
+            function = jax.shard_map(function, mesh=mesh, in_specs=lanes.spec, out_specs=lanes.spec, check_vma=False)
+        with warnings.catch_warnings():
+            # A key of the state that the program only reads can't be reused; nothing is lost by it.
+            warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+            return jax.jit(function, out_shardings=out, donate_argnums=donate).lower(*arguments).compile()
+
+    init = build(lambda k, h: sweep.init(k, group.learner, h), (keys, hypers), where)
+    segment = lambda k, s, h: sweep.segment(k, group.learner, s, h, length)  # noqa: E731
+    step = build(segment, (keys, states, hypers), (where, lanes), 1)
+    measure = lambda k, s, h: sweep.evaluate(k, group.env, group.learner, s, h, episodes)  # noqa: E731
+    evaluate = build(measure, (keys, states, hypers), lanes)
+    return Programs(init, step, evaluate, lanes, where, max(memory.needed(x) for x in (init, step, evaluate)))
+
+
+def _sharding(x: Any, mesh: Mesh, shard: str, num_envs: int) -> NamedSharding:
+    if shard == "lanes":
+        return NamedSharding(mesh, PartitionSpec("lanes"))
+    # A leaf [L, B, ...] is of the environments; the compiler splits the rest of the program accordingly.
+    by_env = len(x.shape) > 1 and x.shape[1] == num_envs
+    return NamedSharding(mesh, PartitionSpec(None, "envs") if by_env else PartitionSpec())
+
+
+def _placed(tree: PyTree, where: PyTree) -> PyTree:
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, where)

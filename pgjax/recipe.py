@@ -1,0 +1,53 @@
+"""A plan and what the user gave for it in; the content of config.json, everything needed to run it again, out."""
+
+from typing import Any
+
+from pgjax import results
+from pgjax.envs.adapter import param_names
+from pgjax.parsing import anchor
+from pgjax.plugs import hyperparameters, name_of
+from pgjax.settings import Plan
+
+
+def config(
+    chosen: Plan,
+    algorithm: Any,
+    env: Any,
+    command: Any,
+    specs: dict[str, str],
+    options: dict[str, Any],
+    execution: dict[str, Any],
+) -> dict[str, Any]:
+    """What config.json holds; a function of the user's by name and place."""
+    mine = {name: options[name] for name in ("loss", "policy") if options.get(name) is not None}
+    objects = {
+        name: {"name": thing} if isinstance(thing, str) else {"spec": anchor(specs.get(name)) or results.spec(thing)}
+        for name, thing in {"algorithm": algorithm, "env": env, **mine}.items()
+    }
+    return {
+        "algorithm": algorithm if isinstance(algorithm, str) else name_of(chosen.groups[0].algorithm.estimator),
+        "env": env if isinstance(env, str) else results.origin(env),
+        **{name: results.origin(thing) for name, thing in mine.items()},
+        "objects": objects,
+        "seeds": chosen.seeds,
+        "settings": options.get("settings") or {},
+        **chosen.chosen,
+        "execution": execution,
+        "command": command,
+        "groups": [
+            {
+                "config": vars(group.config),
+                "settings": group.settings,
+                "plugs": {
+                    part: {"name": name_of(plug), "defaults": hyperparameters(plug)}
+                    for part, plug in group.algorithm._asdict().items()
+                },
+                "env": param_names(group.env.params),
+                "hypers": [h._asdict() for h in group.hypers],
+                "updates": group.updates,
+                "env_steps_at_most": group.updates * group.steps_per_update,
+            }
+            for group in chosen.groups
+        ],
+        **results.machine(),
+    }

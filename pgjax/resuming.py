@@ -1,0 +1,135 @@
+"""A run folder in; the run gone on with, made longer or given more seeds, or one lane of it trained again, out."""
+
+import pathlib
+from typing import Any
+
+from pgjax import chunks, hosts, results, runs
+from pgjax.driver import Execution, Prepared, execute
+from pgjax.parsing import whole
+from pgjax.results import Result
+from pgjax.settings import Plan
+
+
+def resume(path: str | pathlib.Path, *, devices: int | None = None, progress: bool = True, **objects: Any) -> Result:
+    """Go on with a run that was stopped or killed; the end is that of a run that never was, bit for bit.
+
+    Args:
+      path: the run folder.
+      devices: how many of this process's devices; other than before is all the same.
+      objects: algorithm, env, loss, policy: see `runs.load`.
+    """
+    return execute(prepare(path, devices=devices, **objects), progress)
+
+
+def prepare(path: str | pathlib.Path, *, devices: int | None = None, **objects: Any) -> Prepared:
+    """The run of a folder, as it was prepared and has been scheduled since."""
+    config, made = runs.read(path, **objects)
+    execution = Execution(**config["execution"])
+    return Prepared(made, config, pathlib.Path(path), execution._replace(devices=whole("devices", devices)))
+
+
+def extend(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Result:
+    """Make a finished run longer, or give it more seeds; what was trained isn't trained again.
+
+    Args:
+      steps, updates, seeds: how many there shall be in all, of each lane, rounded up to whole segments;
+        seeds count on from the last.
+      objects: see `resume`.
+    """
+    return execute(prepare_extension(path, **options), progress)
+
+
+def prepare_extension(
+    path: str | pathlib.Path, *, steps: Any = None, updates: Any = None, seeds: Any = None, **objects: Any
+) -> Prepared:
+    """Check an extension and write it down; `execute` then does it, or `resume` where that was cut short."""
+    before = prepare(path, **objects)
+    schedule = chunks.read(before.path / "chunks.json")
+    if schedule is None or runs.summary(before.path).get("interrupted", True):
+        raise ValueError(f"path: the run in {str(path)!r} hasn't ended; pgjax resume {path} first")
+    if before.execution.halving:
+        raise ValueError(f"path: the run in {str(path)!r} gave settings up by halving; it can't be extended")
+    longer = extended(before.plan, schedule, whole("steps", steps), whole("updates", updates), whole("seeds", seeds))
+
+    def write():
+        # Killed here, the run is as it was, only to be summed up again.
+        (before.path / "summary.json").unlink()
+        chunks.write(before.path / "chunks.json", longer)
+
+    hosts.once("extend", write)
+    return before._replace(plan=runs.scheduled(before.plan, longer))
+
+
+def extended(
+    plan: Plan, schedule: chunks.Schedule, steps: int | None, updates: int | None, seeds: int | None
+) -> chunks.Schedule:
+    """The schedule with a stage more: new seeds from the start, the others from where they are."""
+    if steps is updates is seeds is None:
+        raise ValueError("say what there shall be more of: steps, updates or seeds")
+    if steps is not None and updates is not None:
+        raise ValueError("give steps or updates, not both")
+    if seeds is not None and seeds < len(plan.seeds):
+        raise ValueError(f"seeds={seeds} is less than the {len(plan.seeds)} that there are")
+    added = [max(plan.seeds) + 1 + i for i in range((seeds or len(plan.seeds)) - len(plan.seeds))]
+    stage, more, ends = schedule.chunks[-1].stage + 1, [], []
+    for g, group in enumerate(plan.groups):
+        wanted = updates or (-(-steps // group.steps_per_update) if steps else group.updates)
+        if wanted < group.updates:
+            raise ValueError(f"updates={wanted} is less than the {group.updates} that there are")
+        length, width = schedule.segments[g], schedule.widths[g]
+        ends.append(-(-wanted // length) * length)
+        settings = range(len(group.settings))
+        if ends[g] > group.updates:
+            old = [(h, seed) for h in settings for seed in plan.seeds]
+            more += chunks.split(g, stage, group.updates, ends[g], old, width)
+        more += chunks.split(g, stage, 0, ends[g], [(h, seed) for h in settings for seed in added], width)
+    if not more:
+        raise ValueError("the run has all that already: nothing to extend")
+    return schedule._replace(seeds=[*plan.seeds, *added], updates=ends, chunks=schedule.chunks + more)
+
+
+def replay(
+    path: str | pathlib.Path,
+    *,
+    seed: int,
+    out: str | pathlib.Path | None = None,
+    progress: bool = True,
+    **labels: Any,
+) -> Result:
+    """Train one lane of a run again, alone and at the run's width: the same curve, bit for bit.
+
+    Args:
+      seed, labels: which lane, as in `runs.Run.lane`.
+      out: a folder for it, a run folder of its own.
+    """
+    return execute(prepare_replay(path, seed=seed, out=out, **labels), progress)
+
+
+def prepare_replay(
+    path: str | pathlib.Path, *, seed: int, out: str | pathlib.Path | None = None, **labels: Any
+) -> Prepared:
+    """The run of one lane, its width and its last update those of the lane that it repeats."""
+    before = prepare(path)
+    schedule = chunks.read(before.path / "chunks.json")
+    if schedule is None:
+        raise ValueError(f"path: the run in {str(path)!r} hasn't begun; pgjax resume {path} first")
+    g, h = results.find(before.plan, labels, seed)
+    last = max(schedule.chunks[i].last for i, _ in chunks.history(schedule, g, (h, seed)))
+    setting = before.plan.groups[g].settings[h]
+    axes = {full: [setting[label]] for full, label in zip(before.config["axes"], before.plan.axes, strict=False)}
+    points = before.config["points"] and [before.config["points"][setting["setting"]]]
+    execution = Execution(devices=1, width=schedule.widths[g], segment=schedule.segments[g])
+    config = {
+        **before.config,
+        "seeds": [seed],
+        "axes": axes,
+        "points": points,
+        "groups": [{**before.config["groups"][g], "settings": [setting], "updates": last}],
+        "execution": execution._asdict(),
+        "replay": {"of": str(before.path.absolute()), "seed": seed, **labels},
+    }
+    alone = runs.planned(before.path, config, {})
+    folder = None if out is None else pathlib.Path(out)
+    if folder is not None:
+        results.create(folder, config)
+    return Prepared(alone, config, folder, execution)
