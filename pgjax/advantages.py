@@ -76,7 +76,8 @@ def _monte_carlo(
         the rewards within the time limit, and J is the return within it.
       importance: correct for another policy than this one having acted: what led to a step by the product
         of the ratios rho = pi / b before it, what followed by G_t = r_t + gamma rho_{t+1} G_{t+1}, per
-        decision (Precup, Sutton & Singh 2000, eq. 4). The action's own ratio is the loss's to correct.
+        decision (Precup, Sutton & Singh 2000, eq. 4). The action's own ratio is the loss's to correct; it is
+        missing from the critic's target, so the critic is that of actions drawn from b and then pi.
 
     The critic's target is the return; with any baseline but "value" it is the critic's own value, so
     that there is nothing to learn.

@@ -80,6 +80,7 @@ def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = Non
     engine = Engine(chosen, archive, devices, execution.shard, execution.checkpoint, watch)
     with _interruptible() as stop, Progress(len(chosen.groups), shown=progress and hosts.first()) as bar:
         schedule = None if path is None else chunks.read(path / "chunks.json")
+        hosts.wait("read")  # before one of them writes it
         if schedule is None:
             schedule = _schedule(chosen, engine, execution, path, bar)
         for stage in range(len(schedule.chunks)):

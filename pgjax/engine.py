@@ -1,5 +1,7 @@
 """Chunks of lanes in; trained on one device or many, their checkpoints out. Here time passes."""
 
+import concurrent.futures
+import dataclasses
 import math
 import threading
 import time
@@ -43,22 +45,21 @@ class Engine:
         every: float,
         watch: Watch | None = None,
     ):
-        self.watch = watch
-        self.plan, self.archive, self.devices, self.shard, self.every = plan, archive, devices, shard, every
+        self.plan, self.archive, self.every, self.watch = plan, archive, every, watch
+        self.devices, self.teams = devices, [[d] for d in devices] if shard == "lanes" else [devices]
         self.clock = {"compile_seconds": 0.0, "train_seconds": 0.0, "evaluate_seconds": 0.0}
-        self.programs: dict[int, programs.Programs] = {}
-        self.abreast = len(devices) if shard == "lanes" else 1  # chunks at once
+        self.programs: dict[tuple[int, int], programs.Programs] = {}  # by group and team
 
     def width(self, g: int, lanes: int, length: int, budget: float | None) -> int:
-        """The largest number of lanes for each device that fits the budget, found by compiling.
+        """The largest number of lanes for each team that fits the budget, found by compiling.
 
         Raises:
           ValueError: where not even one lane fits.
         """
-        width = math.ceil(lanes / self.abreast)
+        width = math.ceil(lanes / len(self.teams))
         while True:
-            self.compile(g, width, length)
-            needed, spare = self.programs[g].bytes, memory.spare(budget, self.devices)
+            needed = self.compile(g, width, length)
+            spare = memory.spare(budget, self.devices)
             if needed <= spare:
                 return width
             if width == 1:
@@ -69,10 +70,16 @@ class Engine:
             # What a program needs grows in proportion to its lanes; a little less, so that the next one fits.
             width = max(1, min(width - 1, int(0.95 * width * max(spare, 0.0) / needed)))
 
-    def compile(self, g: int, width: int, length: int) -> None:
+    def compile(self, g: int, width: int, length: int, teams: int = 1) -> float:
+        """The programs of a group for the first `teams` teams; the bytes that one of them needs."""
         began = time.perf_counter()
-        self.programs[g] = programs.compiled(self.plan.groups[g], width, length, self.devices, self.shard)
+        build = lambda team: programs.compiled(self.plan.groups[g], width, length, self.teams[team])  # noqa: E731
+        # XLA compiles outside of Python's lock.
+        with concurrent.futures.ThreadPoolExecutor(teams) as pool:
+            made = list(pool.map(build, range(teams)))
+        self.programs |= {(g, team): one for team, one in enumerate(made)}
         self.clock["compile_seconds"] += time.perf_counter() - began
+        return made[0].bytes
 
     def train(
         self,
@@ -99,85 +106,67 @@ class Engine:
             if not done:
                 found.setdefault((chunk.first, chunk.last, at), []).append((number, kept))
         for waiting in found.values():
-            for i in range(0, len(waiting), self.abreast):
+            for i in range(0, len(waiting), len(self.teams)):
                 if stop.is_set():
                     return
-                self._round(schedule, g, waiting[i : i + self.abreast], keep, bar, stop)
+                self._round(schedule, g, waiting[i : i + len(self.teams)], keep, bar, stop)
 
     def _round(self, schedule, g, pairs, keep, bar, stop) -> None:
-        """Chunks abreast, all at the same update."""
+        """Chunks abreast, a team for each, all from the same update on."""
         group, width, length = self.plan.groups[g], schedule.widths[g], schedule.segments[g]
-        if g not in self.programs:
+        if missing := [t for t in range(len(pairs)) if (g, t) not in self.programs]:
             bar.say(f"compiling for {width} lanes")
-            self.compile(g, width, length)
-        on = self.programs[g]
-        members = [schedule.chunks[number] for number, _ in pairs]
-        # Where chunks are fewer than devices, the last is trained again on the others, for nothing.
-        filled = members + [members[-1]] * (self.abreast - len(members))
-        keys, hypers = self._lanes(g, [lane for chunk in filled for lane in chunks.padded(chunk, width)], on)
-        first, last, at = members[0].first, members[0].last, members[0].first
-        metrics: list[dict[str, list]] = [{} for _ in members]
-        if pairs[0][1] is not None:
-            at = pairs[0][1].update
-            metrics = [{name: [x] for name, x in kept.metrics.items() if name != "finite"} for _, kept in pairs]
-            states = self._placed(self._joined([kept.state for _, kept in pairs]), on)
-        elif first == 0:
-            states = on.init(keys, hypers)
-        else:
-            states = self._placed(self._joined([self._gathered(schedule, chunk) for chunk in members]), on)
+            self.compile(g, width, length, missing[-1] + 1)
+        members = [self._begin(schedule, number, kept, self.programs[g, t]) for t, (number, kept) in enumerate(pairs)]
+        chunk, at = members[0].chunk, members[0].at
         began = saved = time.perf_counter()
-        seconds = [0.0 if kept is None else kept.seconds for _, kept in pairs]
 
-        def save(finals=None):
-            held = jax.tree.map(np.asarray, states)
-            for i, (number, _) in enumerate(pairs):
-                part = slice(i * width, (i + 1) * width)
-                mine = jax.tree.map(lambda x, part=part: x[part], held)
-                curves = {name: np.concatenate(x, axis=-1) for name, x in metrics[i].items()}
-                ended = {name: x[part] for name, x in (finals or {}).items()}
-                spent = seconds[i] + (time.perf_counter() - began) / len(pairs)
-                curves["finite"] = mine.finite[:, None]
-                self.archive.save(number, Checkpoint(at, mine, curves, ended, spent), keep)
+        def save():
+            for m in members:
+                spent = m.seconds + (time.perf_counter() - began) / len(members)
+                self.archive.save(m.number, m.checkpoint(at, spent), keep)
 
-        while at < last:
-            if at in keep and at not in self.archive.updates(pairs[0][0]):
+        while at < chunk.last:
+            if at in keep and at not in self.archive.updates(members[0].number):
                 save()
             if stop.is_set():
-                break
+                return
             tick = time.perf_counter()
-            states, seen = jax.block_until_ready(on.step(keys, states, hypers))
+            # Each call returns before its program has ended, so that the teams work at the same time.
+            seen = [m.step() for m in members]
+            seen = jax.block_until_ready(seen)
             self.clock["train_seconds"] += time.perf_counter() - tick
             at += length
-            seen = {name: np.asarray(x) for name, x in seen.items()}
-            for i in range(len(members)):
-                for name, x in seen.items():
-                    metrics[i].setdefault(name, []).append(x[i * width : (i + 1) * width])
-            real = np.concatenate([i * width + np.arange(len(c.lanes)) for i, c in enumerate(members)])
-            shown = {name: x[real] for name, x in seen.items()}
-            bar.update(length * len(real), pairs[0][0], shown, np.asarray(states.finite)[real])
-            if self.watch is not None:
-                lanes = [lane for chunk in members for lane in chunk.lanes]
-                self.watch([{**group.settings[h], "seed": seed} for h, seed in lanes], at, shown)
-            if at < last and (time.perf_counter() - saved >= self.every or stop.is_set()):
+            for m, metrics in zip(members, seen, strict=True):
+                shown = m.add(metrics)
+                count = len(m.chunk.lanes)
+                bar.update(length * count, m.number, shown, np.asarray(m.states.finite)[:count])
+                if self.watch is not None:
+                    self.watch([{**group.settings[h], "seed": seed} for h, seed in m.chunk.lanes], at, shown)
+            if at < chunk.last and (time.perf_counter() - saved >= self.every or stop.is_set()):
                 save()
                 saved = time.perf_counter()
-        if at < last:
-            return
-        finals = {}
-        if last == group.updates:
+        if chunk.last == group.updates:
             tick = time.perf_counter()
-            for kind, outcome in on.evaluate(keys, states, hypers).items():
-                finals[f"final_return_{kind}"] = np.asarray(outcome.episode_return)
-                finals[f"final_length_{kind}"] = np.asarray(outcome.episode_length)
+            for m in members:
+                m.evaluate()
             self.clock["evaluate_seconds"] += time.perf_counter() - tick
-        save(finals)
+        save()
 
-    def _lanes(self, g: int, lanes: list[chunks.Lane], on: programs.Programs) -> tuple[Any, PyTree]:
-        """Keys and Hypers of lanes, on their devices."""
-        group, seeds = self.plan.groups[g], self.plan.seeds
-        place = {seed: i for i, seed in enumerate(seeds)}
-        index = np.array([h * len(seeds) + place[seed] for h, seed in lanes])
-        return jax.device_put(jax.tree.map(lambda x: x[index], sweep.lanes(group.hypers, seeds)), on.lanes)
+    def _begin(self, schedule, number, kept, on: programs.Programs) -> "_Member":
+        """A chunk with its states on the devices, as its checkpoint, its first update or other chunks have them."""
+        chunk = schedule.chunks[number]
+        group, width = self.plan.groups[chunk.group], schedule.widths[chunk.group]
+        place = {seed: i for i, seed in enumerate(self.plan.seeds)}
+        index = np.array([h * len(place) + place[seed] for h, seed in chunks.padded(chunk, width)])
+        every = sweep.lanes(group.hypers, self.plan.seeds)
+        keys, hypers = jax.device_put(jax.tree.map(lambda x: x[index], every), on.lanes)
+        if kept is not None:
+            curves = {name: [x] for name, x in kept.metrics.items() if name != "finite"}
+            states = jax.device_put(kept.state, on.states)
+            return _Member(number, chunk, on, keys, hypers, states, kept.update, curves, kept.seconds)
+        states = jax.device_put(self._gathered(schedule, chunk), on.states) if chunk.first else on.init(keys, hypers)
+        return _Member(number, chunk, on, keys, hypers, states, chunk.first, {})
 
     def _gathered(self, schedule: chunks.Schedule, chunk: Chunk) -> PyTree:
         """The state of a chunk's lanes at its first update, from the chunks that ended there."""
@@ -197,9 +186,40 @@ class Engine:
             missing -= set(here)
         return out
 
-    def _joined(self, states: list[PyTree]) -> PyTree:
-        states = states + [states[-1]] * (self.abreast - len(states))
-        return jax.tree.map(lambda *x: np.concatenate(x), *states)
 
-    def _placed(self, states: PyTree, on: programs.Programs) -> PyTree:
-        return jax.tree.map(jax.device_put, states, on.states)
+@dataclasses.dataclass
+class _Member:
+    """A chunk while it is trained."""
+
+    number: int
+    chunk: Chunk
+    on: programs.Programs
+    keys: Any
+    hypers: PyTree
+    states: PyTree
+    at: int  # updates at its beginning
+    curves: dict[str, list[np.ndarray]]
+    seconds: float = 0.0  # before this process
+    finals: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def step(self) -> PyTree:
+        self.states, metrics = self.on.step(self.keys, self.states, self.hypers)
+        return metrics
+
+    def add(self, metrics: PyTree) -> dict[str, np.ndarray]:
+        """Keep the metrics [W, U] of a segment; those of its lanes, without the padding."""
+        for name, x in metrics.items():
+            self.curves.setdefault(name, []).append(np.asarray(x))
+        return {name: x[-1][: len(self.chunk.lanes)] for name, x in self.curves.items()}
+
+    def evaluate(self) -> None:
+        for kind, outcome in self.on.evaluate(self.keys, self.states, self.hypers).items():
+            self.finals[f"final_return_{kind}"] = np.asarray(outcome.episode_return)
+            self.finals[f"final_length_{kind}"] = np.asarray(outcome.episode_length)
+
+    def checkpoint(self, update: int, seconds: float) -> Checkpoint:
+        # A copy: what is on the host may be the very memory that the next step is given to write to.
+        state = jax.tree.map(np.array, self.states)
+        metrics = {name: np.concatenate(x, axis=-1) for name, x in self.curves.items()}
+        metrics["finite"] = state.finite[:, None]
+        return Checkpoint(update, state, metrics, self.finals, seconds)

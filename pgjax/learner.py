@@ -76,6 +76,11 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
     if not isinstance(advantage, RunningAdvantage):
         plain = advantage
         advantage = RunningAdvantage(lambda: (), lambda state, *args, **hypers: (state, plain(*args, **hypers)))
+    chosen = {**hyperparameters(algorithm.advantage), **hyperparameters(algorithm.estimator)}
+    lost = [name for name in ("gamma_t", "normalize", "normalize_advantage") if chosen.get(name)]
+    lost += ["importance"] if hyperparameters(algorithm.advantage).get("importance") else []
+    if chosen.get("reevaluate") and lost:
+        raise ValueError(f"reevaluate=True takes target - value as the advantage, and would lose {lost[0]}=True")
     if config.update == "step" and policies.has_memory(policy):
         raise ValueError("update='step' needs a policy without a memory; use update='batch'")
     if config.normalize_obs and not hasattr(env.observation_space, "low"):

@@ -25,6 +25,7 @@ def policy_gradient(
         corrected by the advantage: see `monte_carlo`.
       reevaluate: A_t is the target minus the critic's value as it is now, not when the batch was collected:
         with update="step", REINFORCE with baseline as the box of Sutton & Barto (2018, sec. 13.4) has it.
+        What the advantage has besides (gamma^t, ratios, a normalisation) would be lost; learners refuse it.
     """
     advantage = batch.target - jax.lax.stop_gradient(now.value) if reevaluate else batch.advantage
     if importance:

@@ -16,7 +16,7 @@ SHARDS = ("lanes", "envs")
 
 
 class Programs(NamedTuple):
-    """The compiled programs of one group, for D x W lanes."""
+    """The compiled programs of one group, for W lanes."""
 
     init: Callable  # (keys, hypers) -> states
     step: Callable  # (keys, states, hypers) -> (states, metrics), one segment; the states are donated
@@ -26,26 +26,25 @@ class Programs(NamedTuple):
     bytes: float  # on each device, of the largest
 
 
-def compiled(group: Group, width: int, length: int, devices: list[Any], shard: str) -> Programs:
-    """Programs of `width` lanes on each device, or in all where the devices share the environments.
+def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Programs:
+    """Programs of `width` lanes, whose environments the devices share if there are several.
+
+    Devices that train lanes of their own have programs of their own, one device each. One program for all of
+    them (`shard_map` over the lanes) would go through XLA's passes for several partitions, which fuse otherwise
+    and so round otherwise: a lane would depend on the number of devices.
 
     Args:
       length: updates of one call of `step`.
-      shard: "lanes" or "envs".
     """
-    mesh = Mesh(np.array(devices), (shard,))
-    total = width * len(devices) if shard == "lanes" else width
-    lanes = NamedSharding(mesh, PartitionSpec("lanes" if shard == "lanes" else None))
-    states = results.shapes(group, total)
-    where = jax.tree.map(lambda x: _sharding(x, mesh, shard, group.config.num_envs), states)
-    keys, hypers = jax.eval_shape(lambda: sweep.lanes([group.hypers[0]] * total, [0]))
+    mesh = Mesh(np.array(devices), ("envs",))
+    lanes = NamedSharding(mesh, PartitionSpec())
+    states = results.shapes(group, width)
+    where = jax.tree.map(lambda x: _sharding(x, mesh, group.config.num_envs), states)
+    keys, hypers = jax.eval_shape(lambda: sweep.lanes([group.hypers[0]] * width, [0]))
     keys, hypers = (_placed(x, jax.tree.map(lambda _: lanes, x)) for x in (keys, hypers))
     states, episodes = _placed(states, where), group.config.eval_episodes
 
     def build(function, arguments, out, donate=()):
-        if shard == "lanes":
-            # Each device runs the same program of `width` lanes, whatever their number.
-            function = jax.shard_map(function, mesh=mesh, in_specs=lanes.spec, out_specs=lanes.spec, check_vma=False)
         with warnings.catch_warnings():
             # A key of the state that the program only reads can't be reused; nothing is lost by it.
             warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
@@ -59,9 +58,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any], shard: s
     return Programs(init, step, evaluate, lanes, where, max(memory.needed(x) for x in (init, step, evaluate)))
 
 
-def _sharding(x: Any, mesh: Mesh, shard: str, num_envs: int) -> NamedSharding:
-    if shard == "lanes":
-        return NamedSharding(mesh, PartitionSpec("lanes"))
+def _sharding(x: Any, mesh: Mesh, num_envs: int) -> NamedSharding:
     # A leaf [L, B, ...] is of the environments; the compiler splits the rest of the program accordingly.
     by_env = len(x.shape) > 1 and x.shape[1] == num_envs
     return NamedSharding(mesh, PartitionSpec(None, "envs") if by_env else PartitionSpec())

@@ -17,7 +17,9 @@ MEASURES = re.findall(r"pgjax variance (?!--params).*", README)
 @pytest.mark.parametrize("source", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_python_examples_run(source, monkeypatch):
     execute = driver.execute
-    monkeypatch.setattr(driver, "execute", lambda prepared, progress=True, watch=None: execute(prepared, progress=False))
+    monkeypatch.setattr(
+        driver, "execute", lambda prepared, progress=True, watch=None: execute(prepared, progress=False)
+    )
     exec(compile(source, "README.md", "exec"), {})
 
 

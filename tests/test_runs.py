@@ -208,7 +208,9 @@ def test_a_folder_that_is_no_run_is_one_line(result, copy, tmp_path):
     with pytest.raises(ValueError, match=r"path: '.*empty' holds no config.json, only nothing"):
         runs.load(str(tmp_path / "empty"))
     shutil.rmtree(copy.path / "chunks")
-    with pytest.raises(ValueError, match=r"path: '.*copy' holds no parameters, only chunks.json, config.json, curve.pn"):
+    with pytest.raises(
+        ValueError, match=r"path: '.*copy' holds no parameters, only chunks.json, config.json, curve.pn"
+    ):
         runs.load(copy.path)
     copy.edit(lambda config: config.pop("execution"))
     with pytest.raises(ValueError, match=r"path: '.*config.json' has no 'execution'; an older pgjax wrote it"):

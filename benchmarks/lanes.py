@@ -1,0 +1,102 @@
+"""What does a lane cost, among how many? Seconds for each lane, and peak memory under a budget.
+
+    python benchmarks/lanes.py                # 1 to 4,096 lanes, 2 GB: about ten minutes on two cores
+    python benchmarks/lanes.py --most 256     # a quick look
+
+PPO on CartPole-v1 with its default sizes, a process for each number of lanes, all with the same budget: `pgjax.run`
+finds its width. Then 4,096 lanes at several fixed widths, to see what the best would have cost. Writes
+results/lanes.json and results/lanes.png.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+
+from common import RESULTS, cpu, spread, write_json
+
+
+def one(lanes, updates, memory, width, repeats):
+    """In this process: seconds of one update of one lane, and the most memory that the process had."""
+    import resource
+
+    import pgjax
+
+    seconds, widths = [], []
+    for _ in range(repeats):
+        options = {"memory": memory} if width is None else {"width": width}
+        result = pgjax.run("ppo", "CartPole-v1", seeds=lanes, updates=updates, progress=False, **options)
+        seconds.append(result.summary["train_seconds"] / (lanes * updates))
+        widths = result.schedule.widths
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"lanes": lanes, "width": widths[0], "seconds_per_lane_update": spread(seconds), "peak_bytes": peak}
+
+
+def measured(options, lanes, width=None):
+    words = ["--one", str(lanes), "--memory", options.memory, "--repeats", str(options.repeats)]
+    # About a thousand lane-updates, ten at least: a segment of its own for each of the first updates.
+    words += ["--updates", str(max(options.least, 512 // lanes)), *(["--width", str(width)] if width else [])]
+    done = subprocess.run([sys.executable, __file__, *words], capture_output=True, text=True, check=True)
+    row = json.loads(done.stdout.splitlines()[-1])
+    print(
+        f"{lanes:5d} lanes, {row['width']:5d} at once: {1e3 * row['seconds_per_lane_update']['median']:7.3f} ms for "
+        f"each lane and update, peak {row['peak_bytes'] / 1e9:.2f} GB",
+        flush=True,
+    )
+    return row
+
+
+def draw(rows, fixed, budget):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for name, found, x in (("width found", rows, "lanes"), (f"{fixed[0]['lanes']} lanes, width given", fixed, "width")):
+        y = [1e3 * r["seconds_per_lane_update"]["median"] for r in found]
+        ends = [[1e3 * r["seconds_per_lane_update"][k] for r in found] for k in ("min", "max")]
+        line = left.plot([r[x] for r in found], y, "o-", ms=4, label=name)[0]
+        left.fill_between([r[x] for r in found], *ends, color=line.get_color(), alpha=0.2, lw=0)
+        right.plot([r[x] for r in found], [r["peak_bytes"] / 1e9 for r in found], "o-", ms=4, label=name)
+    left.set(xscale="log", xlabel="lanes (or width)", ylabel="ms for each lane and update", ylim=(0, None))
+    right.axhline(budget / 1e9, color="k", ls="--", lw=1, label="budget")
+    right.set(xscale="log", xlabel="lanes (or width)", ylabel="peak memory of the process, GB", ylim=(0, None))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=8)
+    figure.savefig(RESULTS / "lanes.png", dpi=130)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--most", type=int, default=4096)
+    parser.add_argument("--memory", default="2GB")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--least", type=int, default=2, help="updates, at least")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--updates", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--width", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(one(options.one, options.updates, options.memory, options.width, options.repeats)))
+        return
+    rows = [measured(options, 4**k) for k in range(7) if 4**k <= options.most]
+    fixed = [measured(options, rows[-1]["lanes"], width) for width in (16, 64, 256, 1024) if width < options.most]
+    from pgjax import memory, results
+
+    best = min(r["seconds_per_lane_update"]["median"] for r in [*rows[-1:], *fixed])
+    facts = {
+        "memory": options.memory,
+        "rows": rows,
+        "fixed_widths": fixed,
+        "cost_over_best": rows[-1]["seconds_per_lane_update"]["median"] / best,
+        "peak_over_budget": rows[-1]["peak_bytes"] / memory.parse(options.memory),
+        "cpu": cpu(),
+        **results.machine(),
+    }
+    write_json(RESULTS / "lanes.json", facts)
+    draw(rows, fixed, memory.parse(options.memory))
+    print(f"cost over the best width {facts['cost_over_best']:.3f}, peak over budget {facts['peak_over_budget']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

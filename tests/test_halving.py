@@ -1,0 +1,77 @@
+"""Successive halving: which settings go on, and that those that do come to what they come to anyway."""
+
+import json
+
+import numpy as np
+import pytest
+
+import pgjax
+from pgjax import halving, runs
+
+TINY = {"hidden": (4,), "num_steps": 4, "num_envs": 2, "eval_episodes": 2}
+RATES = [0.0, 1e-1, 1e-2, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("updates", "length", "settings", "eta", "ends"),
+    [
+        (80, 2, 4, 2, [20, 40, 80]),
+        (80, 2, 3, 2, [40, 80]),
+        (100, 1, 16, 4, [6, 25, 100]),
+        (81, 1, 27, 3, [3, 9, 27, 81]),
+        (8, 1, 64, 2, [1, 2, 4, 8]),  # no rung is shorter than a segment
+        (7, 7, 9, 3, [7]),
+    ],
+)
+def test_rungs_end_at_powers_of_eta(updates, length, settings, eta, ends):
+    assert halving.ends(updates, length, settings, eta) == ends
+
+
+def test_the_score_is_the_interquartile_mean_of_the_last_quarter():
+    curves = np.tile(np.arange(8.0), (5, 1)) + np.array([[0.0], [10.0], [1.0], [2.0], [-50.0]])
+    assert halving.score(curves) == pytest.approx(6.5 + (0 + 1 + 2) / 3)
+    curves[:, 6] = np.nan  # no episode was completed there
+    assert halving.score(curves) == pytest.approx(7 + 1)
+    assert halving.score(np.full((2, 4), np.nan)) == -np.inf
+
+
+def test_a_seed_that_failed_counts_as_the_worst():
+    curves = np.ones((4, 8))
+    curves[0] = np.nan
+    assert halving.score(curves) == 1.0  # cut off with the worst quarter
+    curves[1] = np.nan
+    assert halving.score(curves) == -np.inf
+
+
+@pytest.mark.parametrize(
+    ("scores", "eta", "kept"),
+    [([1.0, 3.0, 2.0, 0.0], 2, [1, 2]), ([1.0, 1.0, 1.0], 3, [0]), ([-np.inf, -np.inf], 2, [0]), ([5.0], 4, [0])],
+)
+def test_the_best_are_kept(scores, eta, kept):
+    assert halving.kept(scores, eta) == kept
+
+
+@pytest.mark.slow
+def test_those_that_go_on_are_what_they_would_have_been(tmp_path):
+    options = {"seeds": 4, "updates": 80, "settings": {**TINY, "learning_rate": RATES[:3]}, "width": 5}
+    full = pgjax.run("a2c", "PolicyProbe-pgjax", progress=False, **options)
+    run = pgjax.run("a2c", "PolicyProbe-pgjax", progress=False, halving=2, out=tmp_path / "run", **options)
+    stopped = run.metrics.stopped.all("seed").values
+    assert (
+        stopped.tolist() == [True, False, True] and run.metrics.stopped.any("seed").values.tolist() == stopped.tolist()
+    )
+    kept = {"learning_rate": 1e-1}
+    for name in full.metrics.data_vars:
+        np.testing.assert_array_equal(run.metrics[name].sel(kept), full.metrics[name].sel(kept), err_msg=name)
+    for rate in (0.0, 1e-2):
+        given_up = run.metrics.sel(learning_rate=rate)
+        np.testing.assert_array_equal(given_up.loss[:, :40], full.metrics.loss.sel(learning_rate=rate)[:, :40])
+        assert np.isnan(given_up.loss[:, 40:]).all() and np.isnan(given_up.final_return_greedy).all()
+    assert [len(c.lanes) for c in run.schedule.chunks] == [5, 5, 2, 4]
+    (decision,) = json.loads((tmp_path / "run" / "summary.json").read_text())["halving"]
+    assert decision["kept"] == [1] and np.argmax(decision["scores"]) == 1
+    assert run.summary["failed_lanes"] == 0
+    # A setting that was given up keeps what it had learned.
+    assert runs.load(tmp_path / "run").lane_updates(learning_rate=0.0)[-1] == 40
+    with pytest.raises(ValueError, match="gave settings up by halving; it can't be extended"):
+        pgjax.extend(tmp_path / "run", seeds=9)

@@ -1,0 +1,330 @@
+"""What a lane comes to depends on its setting, its seed, the width and the device, and on nothing else: bit for bit."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+import xarray
+
+import pgjax
+from pgjax import chunks, cli, memory, programs, progress, results, runs
+from pgjax.checkpoints import Folder
+
+TINY = {"hidden": (4,), "num_steps": 4, "num_envs": 2, "eval_episodes": 2, "learning_rate": [1e-3, 1e-2]}
+OPTIONS = {"updates": 80, "width": 4, "progress": False}
+
+
+def sweep(seeds=3, settings=None, **options):
+    return pgjax.run(
+        "a2c", "PolicyProbe-pgjax", seeds=seeds, settings={**TINY, **(settings or {})}, **OPTIONS | options
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """The same programs again and again, compiled once."""
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield
+    jax.config.update("jax_compilation_cache_dir", before[0])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """6 lanes in a chunk of 4 and one of 2 and two places of padding; never disturbed."""
+    return sweep(out=tmp_path_factory.mktemp("whole") / "run")
+
+
+def assert_identical(a, b):
+    xarray.testing.assert_identical(a.metrics, b.metrics)
+    for number in range(len(a.schedule.chunks)):
+        states = [r.archive.load(number, results.shapes(r.plan.groups[0], r.schedule.widths[0])).state for r in (a, b)]
+        jax.tree.map(np.testing.assert_array_equal, *states)
+
+
+def interrupted(monkeypatch, after, **options):
+    """A run that Ctrl-C stops after some segments."""
+    update, calls = progress.Progress.update, []
+
+    def interrupt(self, *arguments):
+        update(self, *arguments)
+        calls.append(1)
+        if len(calls) == after:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(progress.Progress, "update", interrupt)
+        stopped = sweep(**options)
+    assert stopped.interrupted
+    return stopped
+
+
+def test_the_last_chunk_is_padded_to_the_width(whole):
+    assert [len(c.lanes) for c in whole.schedule.chunks] == [4, 2] and whole.schedule.widths == [4]
+    shapes = results.shapes(whole.plan.groups[0], 4)
+    assert all(x.shape[0] == 4 for x in jax.tree.leaves(whole.archive.load(1, shapes).state))
+
+
+def test_neither_neighbours_nor_the_place_in_a_chunk_touch_a_lane(whole):
+    """Other seeds beside it, another order, fewer lanes: the lanes that are in both agree to the last bit."""
+    other = sweep(seeds=[9, 2, 0, 5, 1], settings={"learning_rate": [3e-2, 1e-2]})
+    for seed in (0, 1, 2):
+        a, b = (r.metrics.sel(learning_rate=1e-2, seed=seed) for r in (whole, other))
+        for name in a.data_vars:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.mark.parametrize("after", [1, 3, 39, 41, 79])
+def test_a_run_that_was_interrupted_and_resumed_ends_as_one_that_never_was(whole, tmp_path, monkeypatch, after):
+    interrupted(monkeypatch, after, out=tmp_path / "run", checkpoint=0.0)
+    assert_identical(pgjax.resume(tmp_path / "run", progress=False), whole)
+    assert not json.loads((tmp_path / "run" / "summary.json").read_text())["interrupted"]
+
+
+def test_resuming_a_finished_run_changes_nothing(whole, tmp_path):
+    shutil.copytree(whole.path, tmp_path / "run")
+    assert_identical(pgjax.resume(tmp_path / "run", progress=False), whole)
+
+
+def spoil_array(place):
+    file = max((f for f in (place / "state").rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+SPOILT = {
+    "a bit of the state": spoil_array,
+    "metrics torn": lambda place: (place / "metrics.npz").write_bytes((place / "metrics.npz").read_bytes()[:-20]),
+    "manifest torn": lambda place: (place / "manifest.json").write_text('{"update": 4'),
+    "manifest gone": lambda place: (place / "manifest.json").unlink(),
+    "state gone": lambda place: shutil.rmtree(place / "state"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monkeypatch, capsys, spoil):
+    interrupted(monkeypatch, 5, out=tmp_path / "run", checkpoint=0.0)
+    folder = Folder(tmp_path / "run" / "chunks")
+    assert folder.updates(0) == [8, 10]
+    spoil(tmp_path / "run" / "chunks" / "00000" / "update-00000010")
+    assert_identical(pgjax.resume(tmp_path / "run", progress=False), whole)
+    assert "update-00000010' is damaged" in capsys.readouterr().err
+
+
+def test_where_every_checkpoint_is_damaged_the_chunk_begins_anew(whole, tmp_path, monkeypatch):
+    interrupted(monkeypatch, 5, out=tmp_path / "run", checkpoint=0.0)
+    for place in (tmp_path / "run" / "chunks" / "00000").iterdir():
+        spoil_array(place)
+    assert_identical(pgjax.resume(tmp_path / "run", progress=False), whole)
+
+
+def test_a_full_disk_stops_with_one_line_and_loses_nothing(whole, tmp_path, monkeypatch, capsys):
+    savez, calls = np.savez, []
+
+    def fill(file, **arrays):
+        calls.append(1)
+        if len(calls) == 4:
+            raise OSError(28, "No space left on device", str(file))
+        savez(file, **arrays)
+
+    words = "sweep a2c PolicyProbe-pgjax --seeds 3 --updates 80 --width 4 --checkpoint 0 --set hidden=4 num_steps=4"
+    words += f" num_envs=2 eval_episodes=2 learning_rate=1e-3,1e-2 --out {tmp_path / 'run'}"
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "savez", fill)
+        assert cli.main(words.split()) == 1
+    said = capsys.readouterr().err
+    assert "pgjax: can't write: No space left on device" in said and "Traceback" not in said
+    kept = Folder(tmp_path / "run" / "chunks")
+    assert kept.updates(0) == [4, 6] and not list((tmp_path / "run" / "chunks" / "00000").glob(".*"))
+    assert_identical(pgjax.resume(tmp_path / "run", progress=False), whole)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_ends_as_one_that_never_was(whole, tmp_path):
+    """SIGKILL while it compiles, trains or writes; after each, resumed in a new process."""
+    out, generator = tmp_path / "run", np.random.default_rng(0)
+    words = f"-m pgjax.cli sweep a2c PolicyProbe-pgjax --seeds 3 --updates 80 --width 4 --checkpoint 0 --out {out} "
+    words += "--set hidden=4 num_steps=4 num_envs=2 eval_episodes=2 learning_rate=1e-3,1e-2"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for _ in range(3):
+        again = (out / "config.json").is_file()
+        command = [sys.executable, *(f"-m pgjax.cli resume {out}" if again else words).split()]
+        before = sorted(out.rglob("*"))
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            limit = time.time() + 60
+            while sorted(out.rglob("*")) == before and process.poll() is None and time.time() < limit:
+                time.sleep(0.02)
+            time.sleep(generator.uniform(0, 2))
+            process.kill()
+    assert_identical(pgjax.resume(out, progress=False), whole)
+
+
+class TestExtend:
+    def test_longer_and_more_seeds_is_the_run_that_was_both_from_the_start(self, tmp_path):
+        first = sweep(updates=40, out=tmp_path / "run")
+        assert first.schedule.segments == [1]
+        extended = pgjax.extend(tmp_path / "run", updates=50, seeds=5, progress=False)
+        assert extended.metrics.sizes["seed"] == 5 and extended.metrics.sizes["update"] == 50
+        direct = sweep(updates=50, seeds=5)  # its segments are of one update too
+        xarray.testing.assert_identical(extended.metrics, direct.metrics)
+        run = runs.load(tmp_path / "run")
+        for lane in ({"seed": 1, "learning_rate": 1e-2}, {"seed": 4, "learning_rate": 1e-3}):
+            jax.tree.map(np.testing.assert_array_equal, run.lane(**lane)[2], direct.lane(**lane)[2])
+        # And again, from there.
+        xarray.testing.assert_identical(
+            pgjax.extend(tmp_path / "run", updates=53, progress=False).metrics, sweep(updates=53, seeds=5).metrics
+        )
+
+    def test_what_was_trained_is_not_trained_again(self, whole, tmp_path, monkeypatch):
+        shutil.copytree(whole.path, tmp_path / "run")
+        trained, update = [], progress.Progress.update
+        monkeypatch.setattr(
+            progress.Progress, "update", lambda self, n, *rest: (trained.append(n), update(self, n, *rest))[0]
+        )
+        pgjax.extend(tmp_path / "run", seeds=4, progress=False)
+        assert sum(trained) == 2 * 80
+
+    def test_updates_are_rounded_up_to_whole_segments(self, whole):
+        longer = chunks.Schedule(*whole.schedule)
+        from pgjax.resuming import extended
+
+        assert extended(whole.plan, longer, None, 81, None).updates == [82]
+        assert extended(whole.plan, longer, 8 * 81, None, None).updates == [82]
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({}, "say what there shall be more of"),
+            ({"updates": 80}, "nothing to extend"),
+            ({"updates": 10}, "updates=10 is less than the 80"),
+            ({"seeds": 2}, "seeds=2 is less than the 3"),
+            ({"steps": 100, "updates": 100}, "give steps or updates, not both"),
+            ({"seeds": "many"}, "seeds must be a whole number, got 'many'"),
+        ],
+    )
+    def test_mistakes_change_nothing(self, whole, options, message):
+        before = {f: f.stat().st_mtime_ns for f in whole.path.rglob("*")}
+        with pytest.raises(ValueError, match=message):
+            pgjax.extend(whole.path, progress=False, **options)
+        assert {f: f.stat().st_mtime_ns for f in whole.path.rglob("*")} == before
+
+    def test_a_run_that_has_not_ended_is_refused(self, tmp_path, monkeypatch):
+        interrupted(monkeypatch, 2, out=tmp_path / "run")
+        with pytest.raises(ValueError, match="hasn't ended; pgjax resume"):
+            pgjax.extend(tmp_path / "run", seeds=9, progress=False)
+
+
+class TestReplay:
+    @pytest.mark.parametrize(("rate", "seed"), [(1e-3, 0), (1e-2, 2)])
+    def test_one_lane_alone_has_the_same_curve(self, whole, tmp_path, rate, seed):
+        alone = pgjax.replay(whole.path, seed=seed, learning_rate=rate, out=tmp_path / "lane", progress=False)
+        xarray.testing.assert_identical(alone.metrics, whole.metrics.sel(learning_rate=[rate], seed=[seed]))
+        params = runs.load(tmp_path / "lane").lane(seed=seed, learning_rate=rate)[2]
+        jax.tree.map(np.testing.assert_array_equal, params, whole.lane(seed=seed, learning_rate=rate)[2])
+
+    def test_the_command_says_so(self, whole, tmp_path, capsys):
+        words = ["replay", str(whole.path), "--lane", "learning_rate=0.01,seed=1", "--out", str(tmp_path / "lane")]
+        assert cli.main(words) == 0
+        assert "the curve of the run, bit for bit" in capsys.readouterr().out
+
+    def test_the_command_says_where_it_is_not(self, whole, tmp_path, capsys):
+        shutil.copytree(whole.path, tmp_path / "run")
+        changed = whole.metrics.copy(deep=True)
+        changed["loss"][1, 1, 3] += 1.0
+        changed.to_zarr(tmp_path / "run" / "metrics.zarr", mode="w", zarr_format=3, consolidated=False)
+        words = [
+            "replay",
+            str(tmp_path / "run"),
+            "--lane",
+            "learning_rate=0.01",
+            "seed=1",
+            "--out",
+            str(tmp_path / "o"),
+        ]
+        assert cli.main(words) == 1
+        assert "not the curve of the run: loss differ" in capsys.readouterr().out
+
+    def test_a_lane_that_is_not_there(self, whole, capsys):
+        assert cli.main(["replay", str(whole.path), "--lane", "learning_rate=0.5"]) == 2
+        assert "--lane: learning_rate must be one of 0.001, 0.01; got 0.5" in capsys.readouterr().err
+
+
+def test_show_says_what_there_is(whole, tmp_path, capsys):
+    assert cli.main(["show", str(whole.path)]) == 0
+    said = capsys.readouterr().out
+    assert "480 of 480 updates of all lanes kept" in said and "seeds: 0 to 2 (3)" in said and "IQM" in said
+    shutil.copytree(whole.path, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    assert cli.main(["show", str(tmp_path / "run")]) == 0
+    assert "not ended; `pgjax resume" in capsys.readouterr().out.replace("\n", " ")
+    assert cli.main(["show", str(tmp_path / "nowhere")]) == 2
+
+
+class TestMemory:
+    def test_the_width_is_what_fits(self, monkeypatch):
+        """What the process holds besides is the tests' own, and grows as they run."""
+        monkeypatch.setattr(memory, "_resident", lambda: 0.0)
+        lane = {"num_envs": 64, "num_steps": 64, "hidden": (4,), "eval_episodes": 2, "learning_rate": 1e-3}
+        options = {"seeds": 40, "updates": 2, "settings": lane, "progress": False}
+        result = pgjax.run("a2c", "PolicyProbe-pgjax", memory="10MB", **options)
+        width = result.schedule.widths[0]
+        on_one = programs.compiled(result.plan.groups[0], width, 1, jax.local_devices()[:1], "lanes")
+        assert 1 < width < 40 and 0.6 * 10e6 < on_one.bytes <= 10e6
+        assert [len(c.lanes) for c in result.schedule.chunks[:-1]] == [width] * (len(result.schedule.chunks) - 1)
+        assert result.metrics.sizes["seed"] == 40 and np.isfinite(result.metrics.loss).all()
+
+    def test_a_budget_for_not_even_one_lane(self):
+        with pytest.raises(ValueError, match="memory: one lane needs .* MB and 0 MB are left; give more memory"):
+            pgjax.run("a2c", "PolicyProbe-pgjax", updates=1, settings=TINY, memory="1MB", progress=False)
+
+    @pytest.mark.parametrize(
+        ("text", "size"), [("4GB", 4e9), ("500 MiB", 500 * 2**20), (2e9, 2e9), ("1.5k", 1500.0), (None, None)]
+    )
+    def test_sizes(self, text, size):
+        assert memory.parse(text) == size
+
+    @pytest.mark.parametrize("text", ["much", "4 parsecs", "-1GB", "0", ""])
+    def test_no_sizes(self, text):
+        with pytest.raises(ValueError, match="memory must be"):
+            memory.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 0}, "width must be 1 or more, got 0"),
+        ({"memory": "1GB"}, "give memory, which finds the width, or width, not both"),
+        ({"devices": 99}, r"devices must lie in \[1, "),
+        ({"shard": "both"}, "shard must be one of lanes, envs; got 'both'"),
+        ({"checkpoint": -1.0}, "checkpoint must be 0 seconds or more"),
+        ({"halving": 1}, "halving must be 2 or more, got 1"),
+        ({"halving": 3}, "halving=3 needs as many settings to choose from, got 2"),
+    ],
+)
+def test_mistakes_are_one_line_before_anything_is_written(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        sweep(out=tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_folder_of_a_run_moves(whole, tmp_path):
+    shutil.copytree(whole.path, tmp_path / "elsewhere")
+    assert pathlib.Path(runs.load(tmp_path / "elsewhere").path).name == "elsewhere"
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        runs.load(tmp_path / "elsewhere").lane(seed=1, learning_rate=1e-3)[2],
+        whole.lane(seed=1, learning_rate=1e-3)[2],
+    )
