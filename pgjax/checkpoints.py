@@ -1,6 +1,6 @@
 """States and metrics of a chunk in; a checkpoint that is whole or isn't there, out; the newest that is sound, back.
 
-chunks/00003/update-00000400/state/         the TrainState of every lane [W] (orbax)
+chunks/00003/update-00000400/state.npz      the TrainState of every lane [W], by the paths of its tree
 chunks/00003/update-00000400/metrics.npz    what was measured since the chunk began, and its evaluation
 chunks/00003/update-00000400/manifest.json  the digest of every file above
 """
@@ -12,9 +12,10 @@ import pathlib
 import shutil
 import sys
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pgjax.types import PyTree
@@ -63,15 +64,12 @@ class Folder:
         Raises:
           OSError: where it can't be written; what was there before is as it was.
         """
-        import orbax.checkpoint as ocp
-
         place = self._place(index, checkpoint.update)
         draft = place.with_name(f".{place.name}.{os.getpid()}")
         shutil.rmtree(draft, ignore_errors=True)
         try:
             draft.mkdir(parents=True)
-            with ocp.StandardCheckpointer() as checkpointer:
-                checkpointer.save((draft / "state").absolute(), checkpoint.state)
+            np.savez(draft / "state.npz", **_named(checkpoint.state))
             arrays = {f"metrics/{k}": v for k, v in checkpoint.metrics.items()}
             np.savez(draft / "metrics.npz", **arrays, **{f"finals/{k}": v for k, v in checkpoint.finals.items()})
             _sync(draft)
@@ -91,20 +89,18 @@ class Folder:
         """The newest sound checkpoint, or that after `update` updates; None where there is none.
 
         Args:
-          like: the shapes [W, ...] and dtypes of the state.
+          like: the state as `host` has it, or its shapes [W, ...] and dtypes.
         """
-        import orbax.checkpoint as ocp
-
         found = self._sound(index, update)
         if found is None:
             return None
         place, measured = found
-        target = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), like)
-        with ocp.StandardCheckpointer() as checkpointer:
-            state = checkpointer.restore((place / "state").absolute(), target)
-        # Orbax compares the structure alone where the target is numpy's.
-        if any(jax.tree.leaves(jax.tree.map(lambda x, like: x.shape != like.shape, state, target))):
-            raise ValueError("another shape")
+        with np.load(place / "state.npz") as arrays:
+            kept = {name: arrays[name] for name in arrays.files}
+        wanted = {name: (x.shape, x.dtype) for name, x in _named(like).items()}
+        if {name: (x.shape, x.dtype) for name, x in kept.items()} != wanted:
+            raise ValueError(f"policy: the parameters in {str(place)!r} don't fit the network; pass policy= to load()")
+        state = jax.tree_util.tree_map_with_path(lambda path, _: kept[jax.tree_util.keystr(path)], like)
         return measured._replace(state=state)
 
     def measured(self, index: int) -> Checkpoint | None:
@@ -142,6 +138,33 @@ class Folder:
             )
             return place, Checkpoint(number, None, metrics, finals, manifest["seconds"])
         return None
+
+
+def words(state: PyTree) -> PyTree:
+    """The state with typed keys as the words that they are made of: what can be kept."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
+
+
+def host(state: PyTree) -> PyTree:
+    """The same in numpy, a copy: a view would be of the very memory that the next step is given to write to."""
+    return jax.tree.map(np.array, words(state))
+
+
+def device(state: PyTree, like: PyTree) -> PyTree:
+    """The state as it was before `host`, of the dtypes of `like`."""
+
+    def one(x, like):
+        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
+
+    return jax.tree.map(one, state, like)
+
+
+def _is_key(x: Any) -> bool:
+    return jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+
+
+def _named(tree: PyTree) -> dict[str, Any]:
+    return {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def _digests(folder: pathlib.Path) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from pgjax import chunks, memory, programs, results, sweep
+from pgjax import checkpoints, chunks, memory, programs, results, sweep
 from pgjax.checkpoints import Checkpoint
 from pgjax.chunks import Chunk
 from pgjax.progress import Progress
@@ -95,7 +95,7 @@ class Engine:
           keep: updates whose checkpoints are made and stay.
         """
         g = schedule.chunks[numbers[0]].group
-        shapes = results.shapes(self.plan.groups[g], schedule.widths[g])
+        shapes = results.kept_shapes(self.plan.groups[g], schedule.widths[g])
         found: dict[tuple[Chunk, int], list] = {}
         for number in numbers:
             chunk = schedule.chunks[number]
@@ -157,21 +157,25 @@ class Engine:
         """A chunk with its states on the devices, as its checkpoint, its first update or other chunks have them."""
         chunk = schedule.chunks[number]
         group, width = self.plan.groups[chunk.group], schedule.widths[chunk.group]
+        shapes = results.shapes(group, width)
         place = {seed: i for i, seed in enumerate(self.plan.seeds)}
         index = np.array([h * len(place) + place[seed] for h, seed in chunks.padded(chunk, width)])
         every = sweep.lanes(group.hypers, self.plan.seeds)
         keys, hypers = jax.device_put(jax.tree.map(lambda x: x[index], every), on.lanes)
         if kept is not None:
             curves = {name: [x] for name, x in kept.metrics.items() if name != "finite"}
-            states = jax.device_put(kept.state, on.states)
+            states = jax.device_put(checkpoints.device(kept.state, shapes), on.states)
             return _Member(number, chunk, on, keys, hypers, states, kept.update, curves, kept.seconds)
-        states = jax.device_put(self._gathered(schedule, chunk), on.states) if chunk.first else on.init(keys, hypers)
+        if chunk.first:
+            states = jax.device_put(checkpoints.device(self._gathered(schedule, chunk), shapes), on.states)
+        else:
+            states = on.init(keys, hypers)
         return _Member(number, chunk, on, keys, hypers, states, chunk.first, {})
 
     def _gathered(self, schedule: chunks.Schedule, chunk: Chunk) -> PyTree:
         """The state of a chunk's lanes at its first update, from the chunks that ended there."""
         width = schedule.widths[chunk.group]
-        shapes = results.shapes(self.plan.groups[chunk.group], width)
+        shapes = results.kept_shapes(self.plan.groups[chunk.group], width)
         lanes = chunks.padded(chunk, width)
         out = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shapes)
         missing = set(lanes)
@@ -218,8 +222,7 @@ class _Member:
             self.finals[f"final_length_{kind}"] = np.asarray(outcome.episode_length)
 
     def checkpoint(self, update: int, seconds: float) -> Checkpoint:
-        # A copy: what is on the host may be the very memory that the next step is given to write to.
-        state = jax.tree.map(np.array, self.states)
+        state = checkpoints.host(self.states)
         metrics = {name: np.concatenate(x, axis=-1) for name, x in self.curves.items()}
         metrics["finite"] = state.finite[:, None]
         return Checkpoint(update, state, metrics, self.finals, seconds)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import chunks, train
+from pgjax import checkpoints, chunks, train
 from pgjax.checkpoints import Folder, Memory
 from pgjax.envs import with_params
 from pgjax.plugs import name_of
@@ -77,18 +77,25 @@ def lane(
     group = plan.groups[g]
     for number, place in reversed(chunks.history(schedule, g, (h, seed))):
         if update is None or update in archive.updates(number):
-            kept = archive.load(number, shapes(group, schedule.widths[g]), update)
+            width = schedule.widths[g]
+            kept = archive.load(number, kept_shapes(group, width), update)
             if kept is not None:
-                state = jax.tree.map(lambda x, place=place: jnp.asarray(x[place]), kept.state)
+                state = checkpoints.device(kept.state, shapes(group, width))
+                state = jax.tree.map(lambda x, place=place: jnp.asarray(x[place]), state)
                 policy, params = group.learner.policy(state.learner)
                 return lane_env(group, h), policy, params
     raise ValueError(f"lane {dict(labels, seed=seed)} has no parameters: the run stopped before its turn")
 
 
 def shapes(group: Group, width: int) -> PyTree:
-    """What the TrainState of `width` lanes looks like."""
+    """What the TrainState of `width` lanes looks like on a device."""
     one = jax.eval_shape(lambda key: train.init(key, group.learner, group.hypers[0]), jax.random.key(0))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), one)
+
+
+def kept_shapes(group: Group, width: int) -> PyTree:
+    """What it looks like in a checkpoint."""
+    return jax.eval_shape(checkpoints.words, shapes(group, width))
 
 
 def lane_env(group: Group, h: int) -> Env:
@@ -219,7 +226,7 @@ def machine() -> dict[str, Any]:
     """Versions and device: what a rerun needs to know."""
     from importlib.metadata import version
 
-    packages = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy", "xarray", "zarr", "orbax-checkpoint")
+    packages = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy", "xarray", "zarr")
     device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},

@@ -80,14 +80,7 @@ class Run:
         update = saved[-1] if update is None else update
         if update not in saved:
             raise ValueError(f"lane {named} was not saved at update {update!r}; choose from {saved}")
-        try:
-            return results.lane(self.plan, self.schedule, self._archive, labels, seed, update)
-        except ValueError as error:
-            if "shape" not in str(error) and "structure" not in str(error).lower():
-                raise
-            raise ValueError(
-                f"policy: the parameters in {str(self.path / 'chunks')!r} don't fit the network; pass policy= to load()"
-            ) from error
+        return results.lane(self.plan, self.schedule, self._archive, labels, seed, update)
 
     @property
     def _archive(self) -> Folder:

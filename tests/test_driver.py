@@ -77,7 +77,7 @@ def test_the_folder_holds_what_the_object_holds(result):
 def state_of(result, number):
     """The TrainState of a chunk at its end, as the folder has it."""
     chunk = result.schedule.chunks[number]
-    shapes = results.shapes(result.plan.groups[chunk.group], result.schedule.widths[chunk.group])
+    shapes = results.kept_shapes(result.plan.groups[chunk.group], result.schedule.widths[chunk.group])
     return result.archive.load(number, shapes).state
 
 
