@@ -86,11 +86,13 @@ def main():
     undisturbed = time.time() - began
     code, lives = killed(options, options.out / "killed")
     differ = differences(options.out / "undisturbed", options.out / "killed") if code == 0 else ["it did not end"]
+    if (kills := sum(not life["ended"] for life in lives)) < options.kills:
+        differ.append(f"only {kills} kills of {options.kills}: give more updates, or shorter lives")
     facts = {
         "command": " ".join(command(options, "OUT")[1:]),
         "lanes": 16 * options.seeds,
         "undisturbed_seconds": undisturbed,
-        "kills": sum(not life["ended"] for life in lives),
+        "kills": kills,
         "lives": lives,
         "differ": differ,
         "cpu": cpu(),

@@ -102,7 +102,7 @@ def show(options: commands.Show, words: list[str]) -> Action:
     def act():
         console = _console()
         for line in lines:
-            console.print(line, highlight=False)
+            console.print(line, highlight=False, markup=False)
         return 0
 
     return act
@@ -178,7 +178,11 @@ def _settings(options: commands.Train) -> dict[str, Any]:
 def _execute(prepared: Any, logger: Any = None) -> int:
     from pgjax import driver, hosts, report
 
-    result = driver.execute(prepared, watch=logger)
+    try:
+        result = driver.execute(prepared, watch=logger)
+    finally:
+        if logger is not None:
+            logger.close()
     if not hosts.first():
         return 130 if result.interrupted else 0
     console, s = _console(), result.summary
@@ -188,9 +192,10 @@ def _execute(prepared: Any, logger: Any = None) -> int:
         f"{s['env_steps']:.3g} environment steps; here trained in {s['train_seconds']:.1f} s, compiled in "
         f"{s['compile_seconds']:.1f} s; written to {result.path}",
         highlight=False,
+        markup=False,
     )
     if result.interrupted:
-        console.print(f"`pgjax resume {result.path}` goes on", highlight=False)
+        console.print(f"`pgjax resume {result.path}` goes on", highlight=False, markup=False)
     return 130 if result.interrupted else 0
 
 
@@ -198,15 +203,21 @@ def _compare(folder: pathlib.Path, labels: dict[str, Any], out: pathlib.Path) ->
     """Whether the replayed lane is the run's, in words; code 1 where it isn't."""
     import numpy as np
 
-    from pgjax import runs
+    from pgjax import results, runs
 
     if not (folder / "metrics.zarr").is_dir():
+        print("the run has no metrics.zarr to compare with")
         return 0
-    axes = {name: value for name, value in labels.items()}
-    before, again = runs.load(folder).metrics.sel(axes), runs.load(out).metrics.squeeze(list(axes), drop=True)
-    count = again.sizes["update"]
-    names = [name for name in again.data_vars if again[name].dims == ("update",)]
-    differ = [n for n in names if not np.array_equal(before[n][:count], again[n], equal_nan=True)]
+    axes = results.coordinates(labels)
+    before, again = runs.metrics(folder), runs.metrics(out).squeeze(list(axes), drop=True)
+    if any(value not in before[name].values for name, value in axes.items()):
+        print("the run has not trained this lane to its end")
+        return 0
+    before = before.sel(axes)
+    count = min(before.sizes["update"], again.sizes["update"])
+    both = [x.isel(update=slice(count)) for x in (before, again)]
+    names = [n for n in again.data_vars if n in before and again[n].dims]
+    differ = [n for n in names if not np.array_equal(*(x[n] for x in both), equal_nan=True)]
     print(f"not the curve of the run: {', '.join(differ)} differ" if differ else "the curve of the run, bit for bit")
     return 1 if differ else 0
 

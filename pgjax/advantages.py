@@ -77,7 +77,8 @@ def _monte_carlo(
       importance: correct for another policy than this one having acted: what led to a step by the product
         of the ratios rho = pi / b before it, what followed by G_t = r_t + gamma rho_{t+1} G_{t+1}, per
         decision (Precup, Sutton & Singh 2000, eq. 4). The action's own ratio is the loss's to correct; it is
-        missing from the critic's target, so the critic is that of actions drawn from b and then pi.
+        missing from the critic's target, so the critic is that of actions drawn from b and then pi. In a
+        stream, what came before the array's first step isn't corrected for.
 
     The critic's target is the return; with any baseline but "value" it is the critic's own value, so
     that there is nothing to learn.
@@ -125,6 +126,7 @@ monte_carlo = RunningAdvantage(init=lambda: moments.empty(0.0), apply=_monte_car
 def _ratios(trajectory: Trajectory, now: Evaluation, ended: Array) -> tuple[Array, Array]:
     """The product of pi / b over the steps before each in its episode, and the ratio of the step after; [T, B]."""
     rho = jax.lax.stop_gradient(jnp.exp(now.log_prob - trajectory.log_prob))
+    rho = jnp.where(trajectory.mask > 0, rho, 1.0)  # behind an end the product would go on, out of range
     one = jnp.ones_like(rho[:1])
     after = jnp.where(ended, 1.0, jnp.concatenate([rho[1:], one]))
 
@@ -145,9 +147,13 @@ def exact_value(expected_reward: Array) -> AdvantageFn:
       expected_reward: R, [S, A], of every discrete observation and action.
     """
     expected_reward = jnp.asarray(expected_reward)
+    if expected_reward.ndim != 2:
+        raise ValueError(f"exact_value: expected_reward must be [S, A], got shape {expected_reward.shape}")
 
     def exact_value(trajectory, now):
         pi = jnp.exp(now.dist.log_probs())
+        if pi.shape[-1] != expected_reward.shape[1]:
+            raise ValueError(f"exact_value: expected_reward has {expected_reward.shape[1]} actions, pi {pi.shape[-1]}")
         return trajectory.reward - jnp.sum(pi * expected_reward[trajectory.obs], axis=-1), now.value
 
     return exact_value

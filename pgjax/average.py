@@ -1,7 +1,7 @@
 """The average-reward setting: problems that go on for ever, without discount; differential advantages out.
 
-A continuing problem never terminates; where its world has a time limit, values are bootstrapped there as
-everywhere. Each advantage here is a plug, its keyword-only arguments its hyperparameters.
+A continuing problem never terminates; where its world has a time limit, temporal differences bootstrap there as
+everywhere, and no sum of rewards crosses it. Each advantage is a plug: keyword-only arguments are hyperparameters.
 """
 
 from typing import NamedTuple
@@ -54,7 +54,8 @@ def relative_return(
     Each environment is a rollout and has its own empirical gain, its mean reward; several are averaged by
     several environments. Cut at `length`, biased by what the chain still remembers then; and short by the
     share length / steps, since the gain that is taken off holds the rewards that followed too. The last
-    length - 1 steps, which have no whole sum, count for nothing, and the others for more.
+    length - 1 steps, whose sums the rollout doesn't hold, count for nothing, and the others for more. Where an
+    episode ends, so does the sum, unfinished as it is: for worlds that go on for much longer than `length`.
 
     Args:
       baseline: "none", or "value", the learned critic.
@@ -89,8 +90,8 @@ def relative_values(transition: Array, reward: Array, pi: Array) -> Relative:
     """Gain, relative values and stationary distribution of pi [S, A] in a unichain MDP, by squaring matrices.
 
     q = R - gain + P v, v = sum_a pi q (Sutton & Barto 2018, sec. 10.3). No solve, which may not be compiled
-    over lanes: the lazy chain (I + P) / 2, which has no period, is squared 12 times, so a chain must mix
-    within 4,096 of its steps.
+    over lanes: the lazy chain (I + P) / 2, which has no period, is squared 16 times: enough for chains
+    whose slowest part decays over thousands of steps.
 
     Args:
       transition, reward: [S, A, S], [S, A].
@@ -103,7 +104,7 @@ def relative_values(transition: Array, reward: Array, pi: Array) -> Relative:
         power = power @ power
         return power / jnp.sum(power, axis=1, keepdims=True), None  # rounding would grow with the power
 
-    stationary = jnp.mean(jax.lax.scan(square, lazy, length=12)[0], axis=0)
+    stationary = jnp.mean(jax.lax.scan(square, lazy, length=16)[0], axis=0)
     earned = jnp.sum(pi * reward, axis=1)
     gain = stationary @ earned
 
@@ -113,7 +114,7 @@ def relative_values(transition: Array, reward: Array, pi: Array) -> Relative:
         return (v + power @ v, power @ power), None
 
     # (I - lazy) v = (earned - gain) / 2 is (I - P) v = earned - gain.
-    v = jax.lax.scan(double, ((earned - gain) / 2, lazy - stationary[None]), length=12)[0][0]
+    v = jax.lax.scan(double, ((earned - gain) / 2, lazy - stationary[None]), length=16)[0][0]
     v = v - stationary @ v
     return Relative(gain, v, reward - gain + transition @ v, stationary)
 

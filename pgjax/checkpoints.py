@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax.chunks import replace
 from pgjax.types import PyTree
 
 
@@ -41,7 +42,7 @@ class Memory:
         held = self.kept.setdefault(index, {})
         self.kept[index] = {u: c for u, c in held.items() if u in keep} | {checkpoint.update: checkpoint}
 
-    def load(self, index: int, like: PyTree, update: int | None = None) -> Checkpoint | None:
+    def load(self, index: int, like: PyTree, update: int | None = None, discard: bool = False) -> Checkpoint | None:
         held = self.kept.get(index, {})
         return held.get(max(held, default=0) if update is None else update)
 
@@ -65,19 +66,17 @@ class Folder:
           OSError: where it can't be written; what was there before is as it was.
         """
         place = self._place(index, checkpoint.update)
+        for left in place.parent.glob(".update-*"):  # of a process that was killed as it wrote
+            shutil.rmtree(left, ignore_errors=True)
         draft = place.with_name(f".{place.name}.{os.getpid()}")
-        shutil.rmtree(draft, ignore_errors=True)
         try:
             draft.mkdir(parents=True)
             np.savez(draft / "state.npz", **_named(checkpoint.state))
             arrays = {f"metrics/{k}": v for k, v in checkpoint.metrics.items()}
             np.savez(draft / "metrics.npz", **arrays, **{f"finals/{k}": v for k, v in checkpoint.finals.items()})
-            _sync(draft)
             manifest = {"update": checkpoint.update, "seconds": checkpoint.seconds, "files": _digests(draft)}
             (draft / "manifest.json").write_text(json.dumps(manifest))
-            _sync(draft)
-            shutil.rmtree(place, ignore_errors=True)
-            os.replace(draft, place)
+            replace(draft, place)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
             raise
@@ -85,13 +84,14 @@ class Folder:
             if update not in keep:
                 shutil.rmtree(self._place(index, update), ignore_errors=True)
 
-    def load(self, index: int, like: PyTree, update: int | None = None) -> Checkpoint | None:
+    def load(self, index: int, like: PyTree, update: int | None = None, discard: bool = False) -> Checkpoint | None:
         """The newest sound checkpoint, or that after `update` updates; None where there is none.
 
         Args:
+          discard: remove what is found damaged, as the process that trains the chunk may.
           like: the state as `host` has it, or its shapes [W, ...] and dtypes.
         """
-        found = self._sound(index, update)
+        found = self._sound(index, update, discard)
         if found is None:
             return None
         place, measured = found
@@ -118,7 +118,7 @@ class Folder:
     def _place(self, index: int, update: int) -> pathlib.Path:
         return self._folder(index) / f"update-{update:08}"
 
-    def _sound(self, index: int, update: int | None) -> tuple[pathlib.Path, Checkpoint] | None:
+    def _sound(self, index: int, update: int | None, discard: bool = False) -> tuple[pathlib.Path, Checkpoint] | None:
         for number in reversed(self.updates(index)) if update is None else [update]:
             place = self._place(index, number)
             try:
@@ -131,6 +131,8 @@ class Folder:
                     parts = {name: arrays[name] for name in arrays.files}
             except (OSError, ValueError, KeyError) as error:
                 print(f"checkpoint {str(place)!r} is damaged ({error}); going back", file=sys.stderr)
+                if discard:  # so that it isn't counted among those that are kept
+                    shutil.rmtree(place, ignore_errors=True)
                 continue
             metrics, finals = (
                 {name.partition("/")[2]: x for name, x in parts.items() if name.startswith(kind)}
@@ -175,14 +177,3 @@ def _digests(folder: pathlib.Path) -> dict[str, str]:
             with open(file, "rb") as content:
                 found[str(file.relative_to(folder))] = hashlib.file_digest(content, "sha256").hexdigest()
     return found
-
-
-def _sync(folder: pathlib.Path) -> None:
-    """Every file of the folder is on the disk when this returns."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            handle = os.open(file, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)

@@ -7,7 +7,8 @@ seed, the width and the kind of device, and on nothing else: so lanes may be put
 import json
 import os
 import pathlib
-from typing import NamedTuple
+import shutil
+from typing import Any, NamedTuple
 
 Lane = tuple[int, int]
 
@@ -30,6 +31,7 @@ class Schedule(NamedTuple):
     seeds: list[int]
     updates: list[int]  # of each group, in all
     chunks: list[Chunk]  # in the order of training; a chunk's place is its number
+    extended: list[Any] = []  # what each extension was asked for
 
 
 def split(group: int, stage: int, first: int, last: int, lanes: list[Lane], width: int) -> list[Chunk]:
@@ -73,16 +75,37 @@ def read(path: pathlib.Path) -> Schedule | None:
     """What `write` wrote; None where there is no such file."""
     if not path.is_file():
         return None
-    found = json.loads(path.read_text())
-    chunks = [Chunk(**{**c, "lanes": tuple((h, seed) for h, seed in c["lanes"])}) for c in found["chunks"]]
-    return Schedule(**{**found, "chunks": chunks})
+    try:
+        found = json.loads(path.read_text())
+        chunks = [Chunk(**{**c, "lanes": tuple((h, seed) for h, seed in c["lanes"])}) for c in found["chunks"]]
+        return Schedule(**{**found, "chunks": chunks})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"path: {str(path)!r} can't be read: {error}; it is not as pgjax wrote it") from error
 
 
 def replace_text(path: pathlib.Path, text: str) -> None:
     """Write a file under another name, and rename it when it is whole and on the disk."""
-    other = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(other, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(other, path)
+    for left in path.parent.glob(f".{path.name}.*"):  # of a process that was killed as it wrote
+        left.unlink(missing_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    replace(draft, path)
+
+
+def replace(draft: pathlib.Path, path: pathlib.Path) -> None:
+    """Give a file or a folder its name, when all of it is on the disk; the name too when this returns."""
+    folders = [draft, *(f for f in draft.rglob("*"))] if draft.is_dir() else [draft]
+    for place in reversed(folders):
+        _sync(place)
+    if path.is_dir():
+        shutil.rmtree(path)
+    os.replace(draft, path)
+    _sync(path.parent)
+
+
+def _sync(place: pathlib.Path) -> None:
+    handle = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -31,18 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     action = dict(ACTIONS.values())[type(command)]
     _keep_compiled()
     try:
-        act = action(command, typed)
+        return action(command, typed)()
     except (ValueError, TypeError) as error:
         return _say(error, 2)
-    try:
-        return act()
     except OSError as error:
         # Whatever stands in the folder was whole before, and is.
         where = f" ({error.filename})" if error.filename else ""
-        said = f"can't write: {error.strerror or error}{where}; what was written is whole: make room, then pgjax resume"
-        return _say(OSError(said), 1)
-    except ValueError as error:
-        return _say(error, 2)
+        return _say(OSError(f"{error.strerror or error}{where}; what was written is whole, pgjax resume goes on"), 1)
 
 
 def _say(error: Exception, code: int) -> int:

@@ -1,13 +1,11 @@
 """The edge: a plan in, a Result and a run folder out. Time passes here, and Ctrl-C is heard."""
 
-import contextlib
+import math
 import pathlib
-import signal
-import sys
 import threading
 from typing import Any, NamedTuple
 
-from pgjax import chunks, halving, hosts, memory, outcome, recipe, report, results
+from pgjax import chunks, guards, halving, hosts, memory, outcome, recipe, report, results
 from pgjax.checkpoints import Folder, Memory
 from pgjax.engine import Engine, Watch
 from pgjax.parsing import whole
@@ -78,27 +76,27 @@ def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = Non
     archive = Memory() if path is None else Folder(path / "chunks")
     devices = memory.devices(execution.devices)
     engine = Engine(chosen, archive, devices, execution.shard, execution.checkpoint, watch)
-    with _interruptible() as stop, Progress(len(chosen.groups), shown=progress and hosts.first()) as bar:
+    with (
+        guards.locked(path),
+        guards.interruptible() as stop,
+        Progress(len(chosen.groups), shown=progress and hosts.first()) as bar,
+    ):
         schedule = None if path is None else chunks.read(path / "chunks.json")
-        hosts.wait("read")  # before one of them writes it
+        hosts.any_of(False)  # all have looked before one of them writes it
         if schedule is None:
             schedule = _schedule(chosen, engine, execution, path, bar)
-        for stage in range(len(schedule.chunks)):
+        stage, stopped = 0, False
+        while stage <= schedule.chunks[-1].stage and not stopped:
             _stage(chosen, engine, schedule, stage, execution.snapshots, bar, stop)
-            hosts.wait(f"stage {stage}")
-            if stop.is_set():
-                break
-            if execution.halving and stage == schedule.chunks[-1].stage:
-                found = halving.decision(chosen, archive, schedule, stage, execution.halving)
-                more = halving.following(chosen, schedule, found, execution.halving)
-                schedule = schedule._replace(chunks=schedule.chunks + more)
-                if path is not None:
-                    hosts.once(f"rung {stage}", lambda made=schedule: chunks.write(path / "chunks.json", made))
-    if watch is not None:
-        watch.close()
+            stopped = hosts.any_of(stop.is_set())  # Ctrl-C may have reached one of them alone
+            if execution.halving and stage == schedule.chunks[-1].stage and not stopped:
+                schedule = _halved(chosen, archive, schedule, execution.halving, path)
+            stage += 1
     result = outcome.collect(chosen, config, schedule, archive, path, execution.halving, engine.clock)
     if path is not None:
-        hosts.once("write", lambda: _write(result, config))
+        title = f"{config['algorithm']} on {config['env']}"
+        draw = lambda file: report.curve(result.metrics, file, title=title)  # noqa: E731
+        hosts.once("write", lambda: results.write(result, draw))
     return result
 
 
@@ -140,14 +138,15 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
 def _execution(budget, width, devices, shard, checkpoint, snapshots, eta) -> Execution:
     if shard not in SHARDS:
         raise ValueError(f"shard must be one of {', '.join(SHARDS)}; got {shard!r}")
-    if not checkpoint >= 0:
-        raise ValueError(f"checkpoint must be 0 seconds or more, got {checkpoint}")
+    if isinstance(checkpoint, bool) or not isinstance(checkpoint, (int, float)) or not 0 <= checkpoint < math.inf:
+        raise ValueError(f"checkpoint must be a number of seconds, 0 or more, got {checkpoint!r}")
     if width is not None and budget is not None:
         raise ValueError("give memory, which finds the width, or width, not both")
     return Execution(
         memory=memory.parse(budget),
         width=whole("width", width),
-        devices=whole("devices", devices),
+        # Of how many devices it is, is part of a run whose environments they share.
+        devices=len(memory.devices(whole("devices", devices))) if shard == "envs" else whole("devices", devices),
         shard=shard,
         checkpoint=float(checkpoint),
         snapshots=whole("snapshots", snapshots, least=0) or 0,
@@ -157,8 +156,15 @@ def _execution(budget, width, devices, shard, checkpoint, snapshots, eta) -> Exe
 
 def _check(chosen: Plan, execution: Execution) -> None:
     devices, settings = len(memory.devices(execution.devices)), sum(len(g.settings) for g in chosen.groups)
-    if execution.halving and settings < execution.halving:
-        raise ValueError(f"halving={execution.halving} needs as many settings to choose from, got {settings}")
+    if execution.halving:
+        if settings < execution.halving:
+            raise ValueError(f"halving={execution.halving} needs as many settings to choose from, got {settings}")
+        rungs = {len(halving.rungs(group, settings, execution.halving)) for group in chosen.groups}
+        if len(rungs) > 1:
+            raise ValueError(
+                f"halving={execution.halving}: groups of {' and '.join(str(g.updates) for g in chosen.groups)} updates "
+                "have other numbers of rungs; give more steps, or updates, the same for all"
+            )
     for config in (group.config for group in chosen.groups if execution.shard == "envs"):
         if config.num_envs % devices:
             raise ValueError(f"shard='envs': num_envs={config.num_envs} can't be split over {devices} devices")
@@ -176,15 +182,14 @@ def _schedule(
         total = sum(len(group.settings) for group in chosen.groups)
         for g, group in enumerate(chosen.groups):
             lanes = [(h, seed) for h in range(len(group.settings)) for seed in chosen.seeds]
-            length, last = execution.segment or chunks.segment(group.updates), group.updates
+            length = execution.segment or chunks.segment(group.updates)
+            last = halving.rungs(group, total, execution.halving)[0] if execution.halving else group.updates
             bar.say(f"compiling for {len(lanes)} lanes")
             if execution.width is None:
                 widths.append(engine.width(g, -(-len(lanes) // hosts.count()), length, execution.memory))
             else:
                 widths.append(execution.width)
                 engine.compile(g, execution.width, length)
-            if execution.halving:
-                last = halving.ends(group.updates, length, total, execution.halving)[0]
             segments.append(length)
             first += chunks.split(g, 0, 0, last, lanes, widths[g])
         bar.say(f"compiled in {engine.clock['compile_seconds']:.1f} s; {', '.join(map(str, widths))} lanes at once")
@@ -194,6 +199,17 @@ def _schedule(
         return made
 
     return hosts.once("schedule", make) or chunks.read(path / "chunks.json")
+
+
+def _halved(
+    chosen: Plan, archive: results.Archive, schedule: chunks.Schedule, eta: int, path: pathlib.Path | None
+) -> chunks.Schedule:
+    """The schedule with the next rung, if there is one; written down."""
+    found = halving.decision(chosen, archive, schedule, schedule.chunks[-1].stage, eta)
+    longer = schedule._replace(chunks=schedule.chunks + halving.following(chosen, schedule, found, eta))
+    if path is not None:
+        hosts.once("halving", lambda: chunks.write(path / "chunks.json", longer))
+    return longer
 
 
 def _stage(
@@ -214,29 +230,3 @@ def _stage(
             bar.start(g, sum((c.last - c.first) * len(c.lanes) for c in parts), sum(len(c.lanes) for c in parts))
             keep = chunks.points(group.updates, schedule.segments[g], snapshots) if snapshots else set()
             engine.train(schedule, mine, keep, bar, stop)
-
-
-def _write(result: Result, config: dict[str, Any]) -> None:
-    results.write(result)
-    report.curve(result.metrics, result.path / "curve.png", title=f"{config['algorithm']} on {config['env']}")
-
-
-@contextlib.contextmanager
-def _interruptible():
-    """Yields an event that the first Ctrl-C sets; the second stops the program as usual."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def handle(number, frame):
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-        print("\nstopping after this segment; Ctrl-C again to stop at once", file=sys.stderr, flush=True)
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

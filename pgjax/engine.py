@@ -99,7 +99,7 @@ class Engine:
         found: dict[tuple[Chunk, int], list] = {}
         for number in numbers:
             chunk = schedule.chunks[number]
-            kept = self.archive.load(number, shapes)
+            kept = self.archive.load(number, shapes, discard=True)
             at = chunk.first if kept is None else kept.update
             done = at == chunk.last and (kept.finals or chunk.last < self.plan.groups[g].updates)
             bar.skip((at - chunk.first) * len(chunk.lanes))

@@ -65,7 +65,7 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
 def exact_relative(transition: Array, reward: Array, loss: LossFn = policy_gradient) -> EstimatorFn:
     """`surrogate(loss)` with the exact relative action values of the policy as it is, in a tabular MDP.
 
-    grad gain = sum_s d(s) sum_a grad pi(a | s) q(s, a) (Sutton & Barto 2018, eq. 13.15), the sum over states and
+    grad gain = sum_s d(s) sum_a grad pi(a | s) q(s, a) (Sutton & Barto 2018, sec. 13.6), the sum over states and
     actions taken over those visited: of d, where the stream is stationary. The batch's advantages play no part.
     The estimator's own hyperparameter `baseline` takes the state's value off: the same mean, less noise.
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from pgjax import chunks
 from pgjax.results import Archive
-from pgjax.settings import Plan
+from pgjax.settings import Group, Plan
 
 
 def ends(updates: int, length: int, settings: int, eta: int) -> list[int]:
@@ -21,6 +21,11 @@ def ends(updates: int, length: int, settings: int, eta: int) -> list[int]:
         found.add(at)
         k += 1
     return sorted(found)
+
+
+def rungs(group: Group, settings: int, eta: int) -> list[int]:
+    """`ends` of a group, of a run of so many settings in all."""
+    return ends(group.updates, chunks.segment(group.updates), settings, eta)
 
 
 def score(curves: np.ndarray) -> float:
@@ -48,7 +53,10 @@ def decision(plan: Plan, archive: Archive, schedule: chunks.Schedule, stage: int
     for number, chunk in enumerate(schedule.chunks):
         if chunk.stage != stage:
             continue
-        seen = archive.measured(number).metrics["episode_return"]
+        kept_there = archive.measured(number)
+        if kept_there is None or kept_there.update < chunk.last:
+            raise ValueError(f"halving: chunk {number} has not come to the end of its rung")
+        seen = kept_there.metrics["episode_return"]
         for place, (h, _) in enumerate(chunk.lanes):
             returns.setdefault((chunk.group, h), []).append(seen[place])
     settings = sorted(returns)
@@ -62,10 +70,8 @@ def following(plan: Plan, schedule: chunks.Schedule, found: dict[str, Any], eta:
     total, more = sum(len(group.settings) for group in plan.groups), []
     chosen = [found["settings"][i] for i in found["kept"]]
     for g, group in enumerate(plan.groups):
-        rungs = ends(group.updates, schedule.segments[g], total, eta)
-        before = {c.last for c in schedule.chunks if (c.group, c.stage) == (g, found["stage"])}
-        later = [at for at in rungs if before and at > max(before)]
+        at, stage = rungs(group, total, eta), found["stage"] + 1
         lanes = [(h, seed) for one, h in chosen if one == g for seed in plan.seeds]
-        if later and lanes:
-            more += chunks.split(g, found["stage"] + 1, max(before), later[0], lanes, schedule.widths[g])
+        if lanes and stage < len(at):
+            more += chunks.split(g, stage, at[stage - 1], at[stage], lanes, schedule.widths[g])
     return more

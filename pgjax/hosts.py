@@ -36,15 +36,30 @@ def first() -> bool:
 
 
 def once(name: str, function: Callable[[], Any]) -> Any:
-    """What `function` returns on the first process, None on the others, when it is done."""
-    found = function() if first() else None
-    wait(name)
+    """What `function` returns on the first process, None on the others, when it is done.
+
+    Raises:
+      what it raises there; ValueError on the others, which would wait for ever.
+    """
+    found, error = None, None
+    if first():
+        try:
+            found = function()
+        except Exception as caught:
+            error = caught
+    failed = any_of(error is not None)
+    if error is not None:
+        raise error
+    if failed:
+        raise ValueError(f"{name}: the first process stopped; it says why")
     return found
 
 
-def wait(name: str) -> None:
-    """Wait until every process has come here."""
-    if count() > 1:
-        from jax.experimental import multihost_utils
+def any_of(here: bool) -> bool:
+    """Whether it is so on any process; all of them wait for each other."""
+    if count() == 1:
+        return here
+    import numpy as np
+    from jax.experimental import multihost_utils
 
-        multihost_utils.sync_global_devices(name)
+    return bool(np.any(multihost_utils.process_allgather(np.array(here))))

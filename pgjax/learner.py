@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax import batches, moments, policies, rollout, scaling
+from pgjax import batches, moments, policies, returns, rollout, scaling
 from pgjax.envs.adapter import with_params
 from pgjax.plugs import hyperparameters, name_of, unknown
 from pgjax.types import (
@@ -76,11 +76,7 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
     if not isinstance(advantage, RunningAdvantage):
         plain = advantage
         advantage = RunningAdvantage(lambda: (), lambda state, *args, **hypers: (state, plain(*args, **hypers)))
-    chosen = {**hyperparameters(algorithm.advantage), **hyperparameters(algorithm.estimator)}
-    lost = [name for name in ("gamma_t", "normalize", "normalize_advantage") if chosen.get(name)]
-    lost += ["importance"] if hyperparameters(algorithm.advantage).get("importance") else []
-    if chosen.get("reevaluate") and lost:
-        raise ValueError(f"reevaluate=True takes target - value as the advantage, and would lose {lost[0]}=True")
+    _check_options(hyperparameters(algorithm.advantage), hyperparameters(algorithm.estimator), config)
     if config.update == "step" and policies.has_memory(policy):
         raise ValueError("update='step' needs a policy without a memory; use update='batch'")
     if config.normalize_obs and not hasattr(env.observation_space, "low"):
@@ -144,7 +140,9 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
         if config.normalize_obs:
             obs_moments = moments.update(obs_moments, raw_obs, trajectory.mask)
         following = LearnerState(params, optimizer, memory, stream, obs_moments, reward_scale)
-        explained = _explained_variance(now.value, goal, trajectory.mask)
+        of_actions = not isinstance(now.action_value, tuple)
+        foretold = returns.taken(now.action_value, trajectory.action) if of_actions else now.value
+        explained = _explained_variance(foretold, goal, trajectory.mask)
         metrics = {**metrics, **learned, "explained_variance": explained, "env_steps": jnp.sum(trajectory.mask)}
         return following, metrics
 
@@ -233,6 +231,26 @@ def check_config(env: Env, config: Config) -> int:
             f"num_minibatches={config.num_minibatches}"
         )
     return config.num_steps or env.max_steps
+
+
+def _check_options(advantage: dict[str, Any], estimator: dict[str, Any], config: Config) -> None:
+    """Options that say nothing false each by itself, and together learn nothing or something else."""
+    if estimator.get("reevaluate"):
+        lost = [name for name in ("gamma_t", "normalize", "importance") if advantage.get(name)]
+        lost += ["normalize_advantage"] if estimator.get("normalize_advantage") else []
+        if lost:
+            raise ValueError(f"reevaluate=True takes target - value as the advantage, and would lose {lost[0]}=True")
+        if advantage.get("baseline", "value") != "value":
+            raise ValueError(
+                f"reevaluate=True needs baseline='value': with {advantage['baseline']!r} nothing is learned"
+            )
+    if config.update == "step" and estimator.get("normalize_advantage"):
+        raise ValueError("update='step' sees one step at once, and normalize_advantage would leave nothing of it")
+    if config.epsilon and estimator.get("importance") and "importance" not in advantage:
+        raise ValueError(
+            "importance=True corrects for epsilon where the advantage does too, and this one doesn't; "
+            "use monte_carlo(importance=True), or leave importance out and learn of the policy that acts"
+        )
 
 
 def _check_advantage(plug: Any, weight: Array, target: Array, mask: Array) -> None:

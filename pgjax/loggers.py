@@ -11,7 +11,8 @@ from pgjax.plugs import unknown
 class Logger:
     """Writes each metric of a segment, its mean over the segment's updates, against the update.
 
-    One curve for each lane, or for each setting the mean over those of its seeds that are finite.
+    One curve for each lane; or for each setting the mean over those of its seeds that are trained together and
+    are finite.
     """
 
     def __init__(self, writer: Any, lanes: bool):
@@ -23,13 +24,16 @@ class Logger:
         for i, label in enumerate(labels):
             named = label if self.lanes else {k: v for k, v in label.items() if k != "seed"}
             name = ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in named.items())
-            curves.setdefault(name or "all", []).append(i)
+            curves.setdefault(name, []).append(i)
         for name, rows in curves.items():
             point = {}
             for metric, values in metrics.items():
                 seen = values[rows][np.isfinite(values[rows])]
                 if len(seen):
                     point[metric] = float(seen.mean())
+            if not self.lanes:  # other chunks have other seeds of the setting, and curves of their own
+                seeds = [labels[i]["seed"] for i in rows]
+                name = f"{name}{',' * bool(name)}seeds={min(seeds)}-{max(seeds)}"
             self.writer.write(name, update, point)
 
     def close(self) -> None:
@@ -43,8 +47,9 @@ class TensorBoard:
         self.open, self.folder, self.writers = SummaryWriter, folder, {}
 
     def write(self, name: str, update: int, point: dict[str, float]) -> None:
-        writer = self.writers.setdefault(name, None) or self.open(str(self.folder / name))
-        self.writers[name] = writer
+        if name not in self.writers:
+            self.writers[name] = self.open(str(self.folder / name))
+        writer = self.writers[name]
         for metric, value in point.items():
             writer.add_scalar(metric, value, update)
 

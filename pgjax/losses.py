@@ -20,9 +20,9 @@ def policy_gradient(
     """-A_t log pi(a_t | s_t): its gradient is REINFORCE's (Williams 1992, theorem 1).
 
     Args:
-      importance: multiply by pi(a_t | s_t) / b(a_t | s_t), b being the policy that acted: with it, what
-        `epsilon` adds to the actions doesn't turn the gradient. What led to s_t and what followed are
-        corrected by the advantage: see `monte_carlo`.
+      importance: multiply by pi(a_t | s_t) / b(a_t | s_t), b being the policy that acted. It is the action's
+        share of the correction for `epsilon`; what led to s_t and what followed are the advantage's share,
+        which `monte_carlo(importance=True)` has. Together the gradient is that of pi.
       reevaluate: A_t is the target minus the critic's value as it is now, not when the batch was collected:
         with update="step", REINFORCE with baseline as the box of Sutton & Barto (2018, sec. 13.4) has it.
         What the advantage has besides (gamma^t, ratios, a normalisation) would be lost; learners refuse it.
@@ -92,7 +92,7 @@ def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> Loss
 
 # Names that the pipeline gives its own metrics, and the axes of the dataset.
 RESERVED = ("loss", "grad_norm", "explained_variance", "episode_return", "episode_length", "env_steps", "finite")
-RESERVED += ("seed", "update", "episode")
+RESERVED += ("seed", "update", "episode", "setting", "stopped")
 
 
 def checked(loss: LossFn, output: Any, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:

@@ -20,8 +20,8 @@ def parse(text: Any) -> float | None:
         size = float(found[1]) * UNITS[found[2].upper()]
     except (TypeError, KeyError, ValueError):
         raise ValueError(f"memory must be a size such as 4GB or 500MiB, got {text!r}") from None
-    if not size > 0:
-        raise ValueError(f"memory must be above 0, got {text!r}")
+    if not 0 < size < float("inf"):
+        raise ValueError(f"memory must be above 0 and finite, got {text!r}")
     return size
 
 

@@ -164,6 +164,10 @@ class Table(nnx.Module):
         _require(layout(env.observation_space) == "", "table", env, "a discrete observation")
         states, self.temperature = env.observation_space.n, config.temperature
         self.continuous = hasattr(env.action_space, "low")
+        if self.continuous and config.temperature != 1:
+            raise ValueError(
+                f"temperature={config.temperature:g} is of a softmax, and actions are {env.action_space!r}"
+            )
         width = env.action_space.shape[0] if self.continuous else env.action_space.n
         self.preference = nnx.Param(jnp.zeros((states, width)))
         if self.continuous:
@@ -189,11 +193,12 @@ class Sigmoid(nnx.Module):
         _require(layout(env.observation_space) == "", "sigmoid", env, "a discrete observation")
         if getattr(env.action_space, "n", None) != 2:
             raise ValueError(f"network='sigmoid' needs two actions, got {env.action_space!r}; use network='table'")
+        self.temperature = config.temperature
         self.preference = nnx.Param(jnp.zeros(env.observation_space.n))
         self.value = _value_table(env, config)
 
     def actor(self, obs):
-        theta = self.preference[...][obs]
+        theta = self.preference[...][obs] / self.temperature
         return Categorical(jnp.stack([jnp.zeros_like(theta), theta], axis=-1))
 
     def critic(self, obs):

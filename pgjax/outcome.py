@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from pgjax import chunks, halving, report
-from pgjax.results import Archive, Result, Store
+from pgjax.results import Archive, Result
 from pgjax.settings import Plan
+from pgjax.store import Store
 
 
 def collect(
@@ -36,9 +37,12 @@ def collect(
         ):
             ended = False
         if kept is not None:
-            store.add(chunk, kept.metrics, kept.finals)
+            # An evaluation from before the run was extended is none of its end.
+            store.add(chunk, kept.metrics, kept.finals if chunk.last == chosen.groups[chunk.group].updates else {})
             done[chunk.group] = max(done[chunk.group], kept.update)
             seconds += kept.seconds
+    last = schedule.chunks[-1]
+    ended = ended and last.last == chosen.groups[last.group].updates  # or there is a rung to come
     decisions = []
     for stage in range(schedule.chunks[-1].stage) if eta else ():
         decisions.append(halving.decision(chosen, archive, schedule, stage, eta))
@@ -61,6 +65,7 @@ def collect(
         "chunk_seconds": seconds,  # training and evaluating, of every process that had a part in it
         "env_steps_per_second": trained / seconds if seconds else None,
         "halving": decisions,
+        "extended": schedule.extended,
         "settings": report.summarise(metrics),
     }
     return Result(metrics, summary, path, not ended, chosen, schedule, archive)

@@ -129,6 +129,14 @@ def whole(name: str, value: Any, least: int = 1) -> int | None:
     return number
 
 
+def checked_updates(updates: int) -> int:
+    """The number of updates of a lane, if there are keys for so many."""
+    most = 2**31 - 4  # behind it are the keys of initialisation, evaluation and measurement
+    if updates > most:
+        raise ValueError(f"updates must be {most} or less, got {updates}")
+    return updates
+
+
 def seed_numbers(seeds: int | list[int], seed: int) -> list[int]:
     if isinstance(seeds, (str, float)):
         raise TypeError(f"seeds must be how many, or a list of them, got {seeds!r}")

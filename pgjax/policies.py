@@ -27,6 +27,8 @@ def make(env: Env, config: Config = Config()) -> Policy:
     kind = config.network
     if kind == "auto":
         kind = {"": "table", "HWC": "cnn"}.get(networks.layout(env.observation_space), "mlp")
+    if config.temperature != 1 and kind not in ("table", "sigmoid"):
+        raise ValueError(f"temperature={config.temperature:g} is of network='table' or 'sigmoid', this is {kind!r}")
     if kind == "gru":
         if not config.hidden:
             raise ValueError("network='gru' needs hidden widths, got hidden=()")

@@ -42,7 +42,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         if self.shown:
-            self.console.print(text, highlight=False)
+            self.console.print(text, highlight=False, markup=False)
 
     def start(self, group: int, total: int, lanes: int) -> None:
         """A group begins, of `lanes` lanes with `total` updates in all."""

@@ -8,6 +8,7 @@ import pathlib
 import platform
 import shutil
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -58,7 +59,7 @@ def find(plan: Plan, labels: dict[str, Any], seed: int) -> tuple[int, int]:
     """The group of a lane and its setting in that group."""
     for g, group in enumerate(plan.groups):
         for h, setting in enumerate(group.settings):
-            if _labels(setting) == _labels(labels) and seed in plan.seeds:
+            if coordinates(setting) == coordinates(labels) and seed in plan.seeds:
                 return g, h
     axes = {**plan.axes, "seed": plan.seeds}
     raise ValueError(f"no lane {dict(labels, seed=seed)}; the axes are {axes}")
@@ -103,96 +104,25 @@ def lane_env(group: Group, h: int) -> Env:
     return group.env._replace(params=with_params(group.env, group.hypers[h].env))
 
 
-class Store:
-    """Collects what the chunks of a run measured: arrays [settings..., seed, update]."""
-
-    def __init__(self, plan: Plan):
-        self.plan = plan
-        self.shape = (*(len(v) for v in plan.axes.values()), len(plan.seeds))
-        self.updates = max(group.updates for group in plan.groups)
-        self.curves: dict[str, np.ndarray] = {}
-        self.finals: dict[str, np.ndarray] = {}
-        self.finite = np.ones(self.shape, bool)
-        self.stopped = np.zeros(self.shape, bool)
-        self.env_steps = np.full((*self.shape, self.updates), np.nan)
-
-    def _rows(self, chunk: chunks.Chunk) -> tuple[np.ndarray, ...]:
-        """Where in the arrays each lane of a chunk is: an index array for each axis but the last."""
-        seeds = {seed: i for i, seed in enumerate(self.plan.seeds)}
-        settings = self.plan.groups[chunk.group].settings
-        places = [[v.index(settings[h][k]) for k, v in self.plan.axes.items()] + [seeds[s]] for h, s in chunk.lanes]
-        return tuple(np.array(places).T)
-
-    def add(self, chunk: chunks.Chunk, metrics: dict[str, np.ndarray], finals: dict[str, np.ndarray]) -> None:
-        """Metrics [W, U] of the updates since the chunk's first, and its evaluation [W, E]."""
-        rows, count = self._rows(chunk), len(chunk.lanes)
-        for name, values in metrics.items():
-            values = values[:count]
-            if name == "finite":
-                self.finite[rows] &= values.all(axis=-1)
-                continue
-            span = slice(chunk.first, chunk.first + values.shape[-1])
-            if name == "env_steps":
-                before = self.env_steps[(*rows, chunk.first - 1)] if chunk.first else np.zeros(count)
-                self.env_steps[(*rows, span)] = before[:, None] + np.cumsum(values, axis=-1, dtype=float)
-                continue
-            curve = self.curves.setdefault(name, np.full((*self.shape, self.updates), np.nan, np.float32))
-            curve[(*rows, span)] = values
-        for name, values in finals.items():
-            shape = (*self.shape, max(g.config.eval_episodes for g in self.plan.groups))
-            array = self.finals.setdefault(name, np.full(shape, np.nan, np.float32))
-            array[(*rows, slice(values.shape[-1]))] = values[:count]
-
-    def stop(self, group: int, settings: list[int]) -> None:
-        """Mark the settings that were given up."""
-        lanes = tuple((h, seed) for h in settings for seed in self.plan.seeds)
-        self.stopped[self._rows(chunks.Chunk(group, 0, 0, 0, lanes))] = True
-
-    def dataset(self) -> Any:
-        """The xarray Dataset. A coordinate that is the same for every lane has the dimension update alone."""
-        import xarray
-
-        dims = (*self.plan.axes, "seed")
-        known = self.env_steps.reshape(-1, self.updates)
-        # A failed lane has no steps any more; the others say where it would be.
-        most = np.fmax.reduce(known, axis=0)
-        same = np.all((known == most) | np.isnan(known))
-        steps = ("update", most) if same else ((*dims, "update"), self.env_steps)
-        data = {name: ((*dims, "update"), curve) for name, curve in sorted(self.curves.items())}
-        data |= {name: ((*dims, "episode"), final) for name, final in self.finals.items()}
-        data["finite"] = (dims, self.finite)
-        if self.stopped.any():
-            data["stopped"] = (dims, self.stopped)
-        labels = {name: _coordinate(values) for name, values in self.plan.axes.items()}
-        for name in (self.plan.points or [{}])[0]:
-            labels[name] = ("setting", _coordinate([point[name] for point in self.plan.points]))
-        coords = {**labels, "seed": self.plan.seeds, "update": np.arange(1, self.updates + 1), "env_steps": steps}
-        return xarray.Dataset(data, coords)
+def coordinates(setting: dict[str, Any]) -> dict[str, Any]:
+    """Labels as the dataset has them."""
+    return {name: label(value) for name, value in setting.items()}
 
 
-def _coordinate(values: list[Any]) -> Any:
-    values = [_label(v) for v in values]
-    # zarr warns of text of a fixed length.
-    return np.array(values, object) if isinstance(values[0], str) else values
-
-
-def _labels(setting: dict[str, Any]) -> dict[str, Any]:
-    return {name: _label(value) for name, value in setting.items()}
-
-
-def _label(value: Any) -> Any:
+def label(value: Any) -> Any:
     return "x".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def create(path: pathlib.Path, config: dict[str, Any]) -> None:
-    """Make the run folder and write config.json; a folder that exists is left alone."""
+    """Make the run folder and write config.json; a folder that holds anything is left alone."""
     try:
-        path.mkdir(parents=True)
-    except FileExistsError:
-        raise ValueError(f"out: folder {str(path)!r} exists; choose another or remove it") from None
+        path.mkdir(parents=True, exist_ok=True)
+        # Where there is but a draft, a process was killed as it began.
+        if any(not file.name.startswith(".config.json.") for file in path.iterdir()) or path == pathlib.Path("."):
+            raise ValueError(f"out: folder {str(path)!r} exists; choose another or remove it")
+        write_json(path / "config.json", config)
     except OSError as error:
         raise ValueError(f"out: can't make folder {str(path)!r}: {error.strerror}") from error
-    write_json(path / "config.json", config)
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
@@ -212,13 +142,14 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else name_of(value)
 
 
-def write(result: Result) -> None:
-    """metrics.zarr, then summary.json: where that is, all is."""
-    draft, place = (result.path / name for name in (".metrics.zarr", "metrics.zarr"))
+def write(result: Result, draw: Callable[[pathlib.Path], None]) -> None:
+    """metrics.zarr, what `draw` draws, and last summary.json: where that is, all is."""
+    (result.path / "summary.json").unlink(missing_ok=True)
+    draft = result.path / ".metrics.zarr"
     shutil.rmtree(draft, ignore_errors=True)
     result.metrics.to_zarr(draft, mode="w", zarr_format=3, consolidated=False)
-    shutil.rmtree(place, ignore_errors=True)
-    draft.rename(place)
+    chunks.replace(draft, result.path / "metrics.zarr")
+    draw(result.path / "curve.png")
     write_json(result.path / "summary.json", result.summary)
 
 

@@ -3,9 +3,9 @@
 import pathlib
 from typing import Any
 
-from pgjax import chunks, hosts, results, runs
+from pgjax import chunks, results, runs
 from pgjax.driver import Execution, Prepared, execute
-from pgjax.parsing import whole
+from pgjax.parsing import checked_updates, whole
 from pgjax.results import Result
 from pgjax.settings import Plan
 
@@ -15,7 +15,7 @@ def resume(path: str | pathlib.Path, *, devices: int | None = None, progress: bo
 
     Args:
       path: the run folder.
-      devices: how many of this process's devices; other than before is all the same.
+      devices: how many of this process's devices; other than before is all the same, but for shard="envs".
       objects: algorithm, env, loss, policy: see `runs.load`.
     """
     return execute(prepare(path, devices=devices, **objects), progress)
@@ -24,8 +24,17 @@ def resume(path: str | pathlib.Path, *, devices: int | None = None, progress: bo
 def prepare(path: str | pathlib.Path, *, devices: int | None = None, **objects: Any) -> Prepared:
     """The run of a folder, as it was prepared and has been scheduled since."""
     config, made = runs.read(path, **objects)
-    execution = Execution(**config["execution"])
-    return Prepared(made, config, pathlib.Path(path), execution._replace(devices=whole("devices", devices)))
+    try:
+        execution, wanted = Execution(**config["execution"]), whole("devices", devices)
+    except TypeError as error:
+        raise ValueError(f"path: 'execution' in {str(path)!r} can't be read: another pgjax wrote it") from error
+    if execution.shard == "envs":
+        if wanted not in (None, execution.devices):
+            raise ValueError(
+                f"devices={wanted}: the run's environments are split over {execution.devices}; leave it out"
+            )
+        wanted = execution.devices
+    return Prepared(made, config, pathlib.Path(path), execution._replace(devices=wanted))
 
 
 def extend(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Result:
@@ -51,12 +60,9 @@ def prepare_extension(
         raise ValueError(f"path: the run in {str(path)!r} gave settings up by halving; it can't be extended")
     longer = extended(before.plan, schedule, whole("steps", steps), whole("updates", updates), whole("seeds", seeds))
 
-    def write():
-        # Killed here, the run is as it was, only to be summed up again.
-        (before.path / "summary.json").unlink()
-        chunks.write(before.path / "chunks.json", longer)
-
-    hosts.once("extend", write)
+    # Killed between the two, the run is as it was, only to be summed up again.
+    (before.path / "summary.json").unlink()
+    chunks.write(before.path / "chunks.json", longer)
     return before._replace(plan=runs.scheduled(before.plan, longer))
 
 
@@ -70,14 +76,17 @@ def extended(
         raise ValueError("give steps or updates, not both")
     if seeds is not None and seeds < len(plan.seeds):
         raise ValueError(f"seeds={seeds} is less than the {len(plan.seeds)} that there are")
-    added = [max(plan.seeds) + 1 + i for i in range((seeds or len(plan.seeds)) - len(plan.seeds))]
+    first, count = max(plan.seeds) + 1, (seeds or len(plan.seeds)) - len(plan.seeds)
+    if first + count > 2**32:
+        raise ValueError(f"seeds must lie in [0, 2**32), got {first + count - 1} as the last of seeds={seeds}")
+    added = list(range(first, first + count))
     stage, more, ends = schedule.chunks[-1].stage + 1, [], []
     for g, group in enumerate(plan.groups):
         wanted = updates or (-(-steps // group.steps_per_update) if steps else group.updates)
         if wanted < group.updates:
             raise ValueError(f"updates={wanted} is less than the {group.updates} that there are")
         length, width = schedule.segments[g], schedule.widths[g]
-        ends.append(-(-wanted // length) * length)
+        ends.append(checked_updates(-(-wanted // length) * length))
         settings = range(len(group.settings))
         if ends[g] > group.updates:
             old = [(h, seed) for h in settings for seed in plan.seeds]
@@ -85,7 +94,13 @@ def extended(
         more += chunks.split(g, stage, 0, ends[g], [(h, seed) for h in settings for seed in added], width)
     if not more:
         raise ValueError("the run has all that already: nothing to extend")
-    return schedule._replace(seeds=[*plan.seeds, *added], updates=ends, chunks=schedule.chunks + more)
+    asked = {"steps": steps, "updates": updates, "seeds": seeds}
+    return schedule._replace(
+        seeds=[*plan.seeds, *added],
+        updates=ends,
+        chunks=schedule.chunks + more,
+        extended=[*schedule.extended, {name: x for name, x in asked.items() if x is not None}],
+    )
 
 
 def replay(
@@ -118,7 +133,13 @@ def prepare_replay(
     setting = before.plan.groups[g].settings[h]
     axes = {full: [setting[label]] for full, label in zip(before.config["axes"], before.plan.axes, strict=False)}
     points = before.config["points"] and [before.config["points"][setting["setting"]]]
-    execution = Execution(devices=1, width=schedule.widths[g], segment=schedule.segments[g])
+    shared = before.execution.shard == "envs"
+    execution = Execution(
+        devices=before.execution.devices if shared else 1,
+        shard=before.execution.shard,
+        width=schedule.widths[g],
+        segment=schedule.segments[g],
+    )
     config = {
         **before.config,
         "seeds": [seed],

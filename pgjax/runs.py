@@ -43,10 +43,7 @@ class Run:
     @property
     def metrics(self) -> Any:
         """The xarray Dataset of metrics.zarr."""
-        import xarray
-
-        with xarray.open_zarr(self.path / "metrics.zarr", consolidated=False) as stored:
-            return stored.load()
+        return metrics(self.path)
 
     @property
     def updates(self) -> list[int]:
@@ -120,15 +117,26 @@ def read(path: str | pathlib.Path, **objects: Any) -> tuple[dict[str, Any], sett
     for name in objects:
         if name not in OBJECTS:
             raise TypeError(unknown("no object", name, OBJECTS))
-    config = _read(path, "config.json")
-    if "execution" not in config:
-        raise ValueError(f"path: {str(path / 'config.json')!r} has no 'execution'; an older pgjax wrote it")
+    needed = ("objects", "algorithm", "env", "seeds", "fixed", "axes", "points", "groups", "execution", "command")
+    config = _read(path, "config.json", needed)
     return config, scheduled(planned(path, config, objects), chunks.read(path / "chunks.json"))
+
+
+def metrics(path: pathlib.Path) -> Any:
+    """The xarray Dataset of metrics.zarr."""
+    import xarray
+
+    with xarray.open_zarr(path / "metrics.zarr", consolidated=False) as stored:
+        return stored.load()
 
 
 def summary(path: pathlib.Path) -> dict[str, Any]:
     """summary.json of a run folder; {} for a run that was killed."""
-    return _read(path, "summary.json") if (path / "summary.json").is_file() else {}
+    return (
+        _read(path, "summary.json", ("interrupted", "settings", "failed_lanes"))
+        if (path / "summary.json").is_file()
+        else {}
+    )
 
 
 def scheduled(plan: settings.Plan, schedule: chunks.Schedule | None) -> settings.Plan:
@@ -146,11 +154,14 @@ def labels(given: tuple[str, ...], run: Any) -> dict[str, Any]:
       run: a Run or a Plan: what has `axes` and `seeds`.
     """
     axes = {**run.axes, "seed": run.seeds}
-    found = {name: values[0] for name, values in axes.items()}
+    found, named = {name: values[0] for name, values in axes.items()}, set()
     for item in given:
         name, equals, text = item.partition("=")
         if not equals:
             raise ValueError(f"--lane takes name=value, got {item!r}")
+        if name in named:
+            raise ValueError(f"--lane: {name} was given twice")
+        named.add(name)
         if name not in axes:
             raise ValueError(unknown("--lane: the run has no axis", name, axes))
         found[name] = parsing.convert(name, text, axes[name][0])
@@ -194,13 +205,17 @@ def _object(path: pathlib.Path, config: dict[str, Any], name: str, given: Any) -
         raise ValueError(f"{error}; pass {name}= to load()") from error
 
 
-def _read(path: pathlib.Path, name: str) -> dict[str, Any]:
+def _read(path: pathlib.Path, name: str, needed: tuple[str, ...]) -> dict[str, Any]:
     try:
-        return json.loads((path / name).read_text())
+        found = json.loads((path / name).read_text())
     except FileNotFoundError:
         raise ValueError(f"path: {str(path)!r} holds no {name}, only {_content(path)}") from None
     except ValueError as error:
         raise ValueError(f"path: {str(path / name)!r} can't be read: {error}") from error
+    for key in needed:
+        if not isinstance(found, dict) or key not in found:
+            raise ValueError(f"path: {str(path / name)!r} has no {key!r}; an older pgjax wrote it, or another program")
+    return found
 
 
 def _content(path: pathlib.Path) -> str:

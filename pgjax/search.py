@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pgjax.parsing import whole
 from pgjax.sweep import grid
 
 METHODS = ("sobol", "random")
@@ -33,6 +34,8 @@ class Range(NamedTuple):
 
 def parse(name: str, text: Any) -> Any:
     """'log:1e-4:1e-2', 'uniform:0:1' and 'int:4:64' as a Range; what looks otherwise is given back as it is."""
+    if isinstance(text, list) and any(isinstance(x, str) and x.partition(":")[1] for x in text):
+        raise ValueError(f"{name} must be one range or a list of values, not both; got {','.join(map(str, text))}")
     kind, colon, rest = text.partition(":") if isinstance(text, str) else ("", "", "")
     if not colon:
         return text
@@ -50,6 +53,8 @@ def checked(name: str, given: Range) -> Range:
     kind, low, high = given
     if kind not in ("uniform", "log", "int"):
         raise ValueError(f"{name}: a range is uniform, log or int, got {kind!r}")
+    if not all(isinstance(x, (int, float)) for x in (low, high)):
+        raise ValueError(f"{name}: a range needs numbers as its ends, got {low!r}, {high!r}")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"{name}: a range needs finite ends, the first below the second; got {low:g}, {high:g}")
     if kind == "log" and low <= 0:
@@ -72,6 +77,9 @@ def sample(
         "random".
       seed: of the sample.
     """
+    samples = whole("samples", samples)
+    if method not in METHODS:
+        raise ValueError(f"search must be one of {', '.join(METHODS)}; got {method!r}")
     ranges = {name: checked(name, x) for name, x in settings.items() if isinstance(x, Range)}
     if not ranges:
         if samples is not None:
@@ -79,10 +87,6 @@ def sample(
         return settings
     if samples is None:
         raise ValueError(f"{next(iter(ranges))} is a range; say how many settings to draw from it: samples")
-    if samples < 1:
-        raise ValueError(f"samples must be 1 or more, got {samples}")
-    if method not in METHODS:
-        raise ValueError(f"search must be one of {', '.join(METHODS)}; got {method!r}")
     if method == "random":
         unit = np.random.default_rng(seed).random((samples, len(ranges)))
     else:
@@ -94,6 +98,9 @@ def sample(
     drawn = {name: one.at(unit[:, i]) for i, (name, one) in enumerate(ranges.items())}
     rest = {name: x for name, x in settings.items() if name not in ranges}
     lists = {name: list(x) for name, x in rest.items() if isinstance(x, (list, range, np.ndarray))}
+    for name, values in lists.items():
+        if len(set(values)) < len(values):
+            raise ValueError(f"{name} has the same value twice: {', '.join(map(str, values))}")
     fixed = {name: x for name, x in rest.items() if name not in lists}
     points = [{name: values[i] for name, values in drawn.items()} for i in range(samples)]
     return [{**fixed, **point, **combination} for point in points for combination in grid(lists)]

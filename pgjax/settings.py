@@ -14,7 +14,8 @@ import jax
 
 from pgjax import algorithms, envs, learner, naming, plugs, policies, sweep
 from pgjax.envs.adapter import check, param_names, replace_fields, settable
-from pgjax.parsing import convert, named, seed_numbers, whole
+from pgjax.parsing import checked_updates, convert, named, seed_numbers, whole
+from pgjax.search import Range
 from pgjax.types import Algorithm, Config, Env, Hypers, Learner, Policy
 
 PARTS = ("env", "advantage", "estimator", "optimizer", "config")
@@ -81,6 +82,9 @@ def plan(
         raise ValueError("settings: the list of settings is empty")
     if not isinstance(settings or {}, dict) and not (listed and all(isinstance(x, dict) for x in settings)):
         raise TypeError(f"settings must be a dict of name -> value or list of values, or a list; got {settings!r}")
+    for one in settings if listed else [settings or {}]:
+        if ranges := [name for name, x in one.items() if isinstance(x, Range)]:
+            raise ValueError(f"{ranges[0]} is a Range; draw settings from it by search.sample(settings, samples)")
     if loss is not None:
         row = algorithms.with_loss(row, loss)
     numbers = seed_numbers(seeds, seed)
@@ -95,6 +99,8 @@ def plan(
         ]
         if any(set(one) != set(table[0]) for one in table):
             raise ValueError(f"settings: a list of settings must give the same names in each, got {settings[0]!r} ...")
+        if len({one.get("config.eval_episodes") for one in table}) > 1:
+            raise ValueError("config.eval_episodes must be one number, the same for every setting")
         fixed = {full: x for full, x in table[0].items() if all(one[full] == x for one in table)}
         axes = {}
         table = [{full: x for full, x in one.items() if full not in fixed} for one in table]
@@ -118,7 +124,7 @@ def plan(
             points=[table[i] for i in members],
             selectors=[selectors[i] for i in members],
             known=known,
-            taken={"setting"} if listed else set(labels.values()),
+            taken={"setting", *labels.values()},
             steps=steps,
             updates=updates,
         )
@@ -172,7 +178,7 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
         config=config,
         settings=selectors,
         hypers=hypers,
-        updates=updates or -(-(steps or row.steps) // per_update),
+        updates=checked_updates(updates or -(-(steps or row.steps) // per_update)),
         steps_per_update=per_update,
     )
 

@@ -143,7 +143,7 @@ class Config:
     epsilon: float = 0.0  # share of uniform actions in the policy that acts; see `importance` of the plugs
     update: Literal["batch", "step"] = "batch"  # one gradient step for the batch, or for each step in order of time
     network: Literal["auto", "mlp", "cnn", "gru", "table", "sigmoid"] = "auto"
-    temperature: float = 1.0  # a table's preferences are divided by it
+    temperature: float = 1.0  # by which a table's preferences are divided, or a sigmoid's
     critic: Literal["value", "action_value"] = "value"  # one number for each state, or one for each action
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: Literal["tanh", "relu"] = "tanh"

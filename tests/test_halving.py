@@ -1,12 +1,14 @@
 """Successive halving: which settings go on, and that those that do come to what they come to anyway."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
+import xarray
 
 import pgjax
-from pgjax import halving, runs
+from pgjax import halving, progress, runs
 
 TINY = {"hidden": (4,), "num_steps": 4, "num_envs": 2, "eval_episodes": 2}
 RATES = [0.0, 1e-1, 1e-2, 0.0]
@@ -75,3 +77,48 @@ def test_those_that_go_on_are_what_they_would_have_been(tmp_path):
     assert runs.load(tmp_path / "run").lane_updates(learning_rate=0.0)[-1] == 40
     with pytest.raises(ValueError, match="gave settings up by halving; it can't be extended"):
         pgjax.extend(tmp_path / "run", seeds=9)
+
+
+@pytest.mark.slow
+def test_one_chunk_goes_through_every_rung(tmp_path, monkeypatch):
+    """And Ctrl-C at the last segment of a rung is no end: the run goes on from there to the same."""
+    options = {"seeds": 2, "updates": 8, "settings": {**TINY, "learning_rate": [1e-3, 3e-3, 1e-2, 1e-1]}, "halving": 2}
+    run = pgjax.run("a2c", "PolicyProbe-pgjax", progress=False, **options)
+    assert [(c.stage, c.first, c.last, len(c.lanes)) for c in run.schedule.chunks] == [
+        (0, 0, 2, 8),
+        (1, 2, 4, 4),
+        (2, 4, 8, 2),
+    ]
+    assert not run.interrupted and len(run.summary["halving"]) == 2
+    assert (~run.metrics.stopped).all("seed").sum() == 1
+
+    update, calls = progress.Progress.update, []
+
+    def interrupt(self, *arguments):
+        update(self, *arguments)
+        calls.append(1)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(progress.Progress, "update", interrupt)
+        stopped = pgjax.run("a2c", "PolicyProbe-pgjax", progress=False, out=tmp_path / "run", **options)
+    assert stopped.interrupted
+    xarray.testing.assert_identical(pgjax.resume(tmp_path / "run", progress=False).metrics, run.metrics)
+
+
+def test_groups_that_cannot_be_compared_are_refused():
+    settings = {**TINY, "num_envs": [2, 16]}
+    with pytest.raises(ValueError, match="halving=2: groups of 4 and 1 updates have other numbers of rungs"):
+        pgjax.run("a2c", "PolicyProbe-pgjax", steps=32, settings=settings, halving=2)
+
+
+@pytest.mark.slow
+def test_settings_of_several_groups_are_chosen_together():
+    settings = {**TINY, "num_envs": [2, 4], "learning_rate": [1e-3, 1e-1]}
+    run = pgjax.run("a2c", "PolicyProbe-pgjax", seeds=2, updates=8, settings=settings, halving=2, progress=False)
+    assert not run.interrupted
+    goes_on = (~run.metrics.stopped).all("seed")
+    assert goes_on.sum() == 1 and run.summary["halving"][0]["settings"] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    finals = np.isfinite(run.metrics.final_return_greedy).all(["seed", "episode"])
+    np.testing.assert_array_equal(finals, goes_on)

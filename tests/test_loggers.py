@@ -24,7 +24,10 @@ METRICS = {"loss": np.array([[1.0, 3.0], [5.0, 7.0], [np.nan, np.nan], [2.0, np.
 def test_the_seeds_of_a_setting_are_averaged():
     writer = Writer()
     loggers.Logger(writer, lanes=False)(LABELS, 8, METRICS)
-    assert writer.points == [("learning_rate=0.001", 8, {"loss": 4.0}), ("learning_rate=0.01", 8, {"loss": 2.0})]
+    assert writer.points == [
+        ("learning_rate=0.001,seeds=0-1", 8, {"loss": 4.0}),
+        ("learning_rate=0.01,seeds=0-1", 8, {"loss": 2.0}),
+    ]
 
 
 def test_or_every_lane_has_its_curve():

@@ -85,7 +85,7 @@ def _improvement(best: dict[str, report.Row]) -> str:
 
 def _seeds(runs: list[Run]) -> str:
     """What the rank intervals rest on."""
-    if len({tuple(run.config["seeds"]) for run in runs}) == 1:
+    if len({tuple(run.metrics["seed"].values.tolist()) for run in runs}) == 1:
         return "All settings share their seeds; the intervals of ranks resample seeds for all together."
     return "The runs have different seeds; the intervals of ranks resample each seed for the settings that have it."
 

@@ -36,7 +36,8 @@ class Run(NamedTuple):
         """What was typed, or how `pgjax.run` was called."""
         config = self.config
         if config.get("command"):
-            return shlex.join(config["command"])
+            more = (["pgjax", "extend", str(self.path), *_words(x)] for x in self.summary.get("extended", []))
+            return " && ".join(shlex.join(words) for words in (config["command"], *more))
         seeds, updates = config["seeds"], {group["updates"] for group in config["groups"]}
         said = {"seeds": seeds}
         if seeds == list(range(seeds[0], seeds[0] + len(seeds))):
@@ -73,13 +74,19 @@ def _read(path: pathlib.Path, name: str) -> Run:
     return Run(name, path, config, summary, metrics, report.rows(metrics))
 
 
+def _words(extension: dict[str, Any]) -> list[str]:
+    return [word for name, x in extension.items() for word in (f"--{name}", str(x))]
+
+
 def _json(path: pathlib.Path, file: str) -> dict[str, Any]:
     try:
         value = json.loads((path / file).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(_lacks(path, file)) from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"folders: {str(path / file)!r} can't be read: {error}; run it again") from error
+        raise ValueError(
+            f"folders: {str(path / file)!r} can't be read: {error}; pgjax resume writes it anew"
+        ) from error
     if not isinstance(value, dict):
         raise ValueError(f"folders: {str(path / file)!r} holds no JSON object; run it again")
     return value
@@ -94,7 +101,9 @@ def _metrics(path: pathlib.Path) -> Any:
         metrics = xarray.open_zarr(path / "metrics.zarr", consolidated=False).load()
     except Exception as error:  # whatever a torn file makes zarr and its codecs raise
         reason = str(error).split("\n")[0]
-        raise ValueError(f"folders: {str(path / 'metrics.zarr')!r} can't be read: {reason}; run it again") from error
+        raise ValueError(
+            f"folders: {str(path / 'metrics.zarr')!r} can't be read: {reason}; pgjax resume writes it anew"
+        ) from error
     if "finite" not in metrics or "seed" not in metrics.dims:
         raise ValueError(f"folders: {str(path / 'metrics.zarr')!r} holds no metrics of lanes; run it again")
     return metrics
@@ -102,5 +111,9 @@ def _metrics(path: pathlib.Path) -> Any:
 
 def _lacks(path: pathlib.Path, file: str) -> str:
     content = ", ".join(sorted(entry.name for entry in path.iterdir())) or "nothing"
-    killed = "; the run was killed: run it again" if (path / "config.json").exists() else "; give a run folder"
+    killed = (
+        f"; the run was killed: pgjax resume {path} goes on"
+        if (path / "config.json").exists()
+        else "; give a run folder"
+    )
     return f"folders: {str(path)!r} holds no {file}, only {content}{killed}"
