@@ -156,7 +156,11 @@ def device(state: PyTree, like: PyTree) -> PyTree:
     """The state as it was before `host`, of the dtypes of `like`."""
 
     def one(x, like):
-        return jax.random.wrap_key_data(x, impl=jax.random.key_impl(like)) if _is_key(like) else x
+        if not _is_key(like):
+            return x
+        found = []  # of shapes alone jax says no implementation, of what it traces it does
+        jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
+        return jax.random.wrap_key_data(x, impl=found[0])
 
     return jax.tree.map(one, state, like)
 

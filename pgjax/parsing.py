@@ -142,7 +142,10 @@ def seed_numbers(seeds: int | list[int], seed: int) -> list[int]:
         raise TypeError(f"seeds must be how many, or a list of them, got {seeds!r}")
     try:
         if np.ndim(seeds) == 0:
-            numbers = list(range(operator.index(seed), operator.index(seed) + operator.index(seeds)))
+            first, count = operator.index(seed), operator.index(seeds)
+            if first + count > 2**32:
+                raise ValueError(f"seeds must lie in [0, 2**32), got {first} to {first + count - 1}")
+            numbers = list(range(first, first + count))
         else:
             numbers = [operator.index(number) for number in seeds]
     except TypeError:
