@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pgjax import advantages, moments, returns
+from pgjax.distributions import Categorical
 from pgjax.plugs import bind
 from pgjax.types import Evaluation, Trajectory
 
@@ -282,3 +283,28 @@ class TestMistakes:
     def test_misspelt_hyperparameter(self):
         with pytest.raises(ValueError, match=r"takes no hyperparameter 'gae_lamda'; did you mean 'gae_lambda'\?"):
             bind(advantages.gae, gae_lamda=0.9)
+
+
+def test_importance_survives_the_steps_behind_an_end(world):
+    """There the time stands still, and a product of ratios above 1 would go on until it overflows."""
+    trajectory, now = world
+    steps = 200
+    long = jax.tree.map(lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], steps, axis=0)]), (trajectory, now))
+    trajectory, now = long
+    mask = trajectory.mask.at[-steps:].set(0.0)
+    ended = trajectory.truncated.at[-steps - 1].set(True)
+    trajectory = trajectory._replace(mask=mask, truncated=ended, time=trajectory.time.at[-steps:].set(5))
+    now = now._replace(log_prob=trajectory.log_prob + 1.0)
+    plug = bind(advantages.monte_carlo, importance=True, normalize=True)
+    advantage = plug.apply(plug.init(), trajectory, now)[1][0]
+    assert np.isfinite(np.where(mask > 0, advantage, 0.0)).all()
+
+
+@pytest.mark.parametrize(
+    ("table", "message"), [((0.6, 0.4), r"must be \[S, A\], got shape \(2,\)"), ([[0.6]], "has 1 actions, pi 2")]
+)
+def test_expected_rewards_of_the_wrong_shape_are_refused(world, table, message):
+    trajectory, now = world
+    of_two = Categorical(jnp.zeros((*trajectory.mask.shape, 2)))
+    with pytest.raises(ValueError, match=message):
+        advantages.exact_value(table)(trajectory, now._replace(dist=of_two))

@@ -16,7 +16,8 @@ ROOMS = (
     "types plugs moments distributions envs networks policies rollout returns scaling average advantages losses "
     "optimizers estimators batches learner algorithms train sweep oracle enumeration variance parsing search naming "
     "settings memory hosts chunks checkpoints results store guards halving recipe runs statistics report pages "
-    "progress loggers outcome programs engine driver resuming showing commands subjects laboratory testing listing actions cli"
+    "progress loggers outcome programs engine driver resuming showing commands subjects laboratory testing "
+    "listing actions cli"
 ).split()
 # In the laboratory, the loop over chunks is an edge too.
 COMPILING = {"programs.py", "testing.py", "cli.py", "variance/comparison.py", "variance/stream.py"}

@@ -11,7 +11,7 @@ from gymnax.environments import spaces
 from scipy import stats
 
 from pgjax import algorithms, batches, envs, learner, plugs, policies, rollout, scaling, sweep, train
-from pgjax.advantages import gae, td
+from pgjax.advantages import gae, monte_carlo, td
 from pgjax.distributions import Categorical
 from pgjax.estimators import surrogate
 from pgjax.losses import actor_critic, policy_gradient, ppo_clip
@@ -498,3 +498,21 @@ def test_the_three_plugs_may_be_the_users_own(cartpole):
     state = jax.eval_shape(built.init, jax.random.key(0), hypers)
     _, metrics = jax.eval_shape(built.step, jax.random.key(0), state, hypers)
     assert metrics["mine"].shape == ()
+
+
+@pytest.mark.parametrize(
+    ("advantage", "estimator", "config", "message"),
+    [
+        ({"baseline": "none"}, {"reevaluate": True}, {}, "reevaluate=True needs baseline='value': with 'none'"),
+        ({"baseline": "value", "gamma_t": True}, {"reevaluate": True}, {}, "would lose gamma_t=True"),
+        ({"baseline": "value", "importance": True}, {"reevaluate": True}, {}, "would lose importance=True"),
+        ({}, {"normalize_advantage": True}, {"update": "step"}, "normalize_advantage would leave nothing of it"),
+        (None, {"importance": True}, {"epsilon": 0.1, "rollout": "unroll"}, "importance=True corrects for epsilon"),
+    ],
+)
+def test_options_that_together_learn_nothing_or_something_else_are_refused(maze, advantage, estimator, config, message):
+    plug = td if advantage is None else bind(monte_carlo, **advantage)
+    algorithm = Algorithm(plug, bind(surrogate(actor_critic(policy_gradient)), **estimator), sgd)
+    chosen = Config(**{"num_envs": 2, "num_steps": 4, "rollout": "episodes", **config})
+    with pytest.raises(ValueError, match=message):
+        learner.policy_gradient(maze, policies.make(maze, chosen), algorithm, chosen)

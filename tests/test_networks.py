@@ -237,3 +237,8 @@ def test_auto_chooses_by_the_observation():
         names[name] = set(jax.eval_shape(policy.init, jax.random.key(0)))
     assert names["table"] == {"preference", "value"}
     assert "convolution" in names["cnn"] and "convolution" not in names["mlp"]
+
+
+def test_a_temperature_that_would_do_nothing_is_refused():
+    with pytest.raises(ValueError, match="temperature=0.5 is of network='table' or 'sigmoid', this is 'mlp'"):
+        policies.make(world(VECTOR, TWO), Config(num_steps=2, temperature=0.5))
