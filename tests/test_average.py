@@ -182,6 +182,12 @@ def test_a_gradient_of_ones_own_stands_beside_samplers_alone(world):
     env, policy, params = world
     with pytest.raises(ValueError, match="gradient: estimator 'to_go' is of the discounted J's; give Samplers alone"):
         variance.compare(["to_go"], env, policy, params, gradient=lambda p: p)
+    mine = {"mine": variance.Sampler(lambda key, params: params)}
+    with pytest.raises(TypeError, match="gradient must be a function of params, got 3"):
+        variance.compare(mine, env, policy, params, gradient=3)
+    short = env._replace(max_steps=2)
+    with pytest.raises(ValueError, match="gradient must return a tree like params"):
+        variance.compare(mine, short, policy, params, gradient=lambda p: 0.0, episodes=8, batch=(1,), pilot=1)
 
 
 def test_an_evaluation_without_action_values_has_none(world):

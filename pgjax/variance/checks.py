@@ -48,8 +48,10 @@ def enumerable(env: Env, policy: Policy, discount: float) -> oracle.MDP | None:
         return None
 
 
-def alone(chosen: dict[str, Estimator], gradient: Any) -> None:
+def samplers_alone(chosen: dict[str, Estimator], gradient: Any) -> None:
     """That a gradient of the caller's stands beside estimators of the caller's."""
+    if gradient is not None and not callable(gradient):
+        raise TypeError(f"gradient must be a function of params, got {gradient!r}")
     others = [name for name, one in chosen.items() if not isinstance(one, Sampler)]
     if gradient is not None and others:
         raise ValueError(f"gradient: estimator {others[0]!r} is of the discounted J's; give Samplers alone")

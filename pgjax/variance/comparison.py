@@ -73,14 +73,15 @@ def prepare(
       states: states from which the decomposition of Tucker et al. (2018) branches; 0 leaves it out.
       timing: time each estimator by itself.
       gradient: params -> the exact gradient, a tree like params, of what `Sampler`s estimate, where that is
-        known and not J's, as the gain of a continuing problem is; nothing else can then be compared.
+        known and not J's, as the gain of a continuing problem is; nothing else can then be compared, and what
+        is said of episodes (their return, the discount) is of no concern to it.
       progress: called with a stage's name and the share of it that is done.
 
     Raises:
       ValueError: for estimators that can't be had here, and sizes that don't fit, before anything runs.
     """
     chosen = checks.named_estimators(estimators)
-    checks.alone(chosen, gradient)
+    checks.samplers_alone(chosen, gradient)
     mdp = checks.enumerable(env, policy, discount) if gradient is None else None
     checks.possible(chosen, env, policy, mdp, discount)
     levels, total = checks.levels(chosen, batch, episodes)
@@ -193,6 +194,7 @@ def prepare(
                 if (moments := exact.moments(row, seen, fitted[name])) is not None:
                     found[name] = moments
         facts = {
+            "objective": "discounted return" if gradient is None else "the caller's",
             "discount": discount,
             "seed": seed,
             "on_policy": on_policy,

@@ -14,7 +14,6 @@ from pgjax import oracle, rollout
 from pgjax.types import Env, Policy, PyTree, Trajectory
 from pgjax.variance import exact, measure, scores
 from pgjax.variance.measure import Inputs, Setup
-from pgjax.variance.own import checked
 from pgjax.variance.weights import Fitted, Tables
 
 
@@ -34,7 +33,11 @@ def exact_gradient(
         return np.concatenate([flat[i] for i in where.leaves])
 
     if given is not None:
-        return chosen(checked("gradient", given(params), params)), None
+        found = given(params)
+        wanted, got = (jax.tree.map(np.shape, tree) for tree in (params, found))
+        if wanted != got:
+            raise ValueError(f"gradient must return a tree like params, {wanted}; got {got}")
+        return chosen(found), None
     if mdp is None:
         return None, None
     values = oracle.values(mdp, oracle.probabilities(policy, params, len(mdp.start)))
