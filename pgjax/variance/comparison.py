@@ -86,6 +86,8 @@ def prepare(
     checks.possible(chosen, env, policy, mdp, discount)
     levels, total = checks.levels(chosen, batch, episodes)
     wanted = 4 * total if reference_episodes is None else reference_episodes
+    if gradient is not None:
+        wanted = 256  # of no reference
     checks.counts(pilot=(pilot, 1), states=(states, 0), reference_episodes=(wanted, 256))
     if mdp is not None:
         oracle.values(mdp, oracle.probabilities(policy, params, len(mdp.start)))  # says what it can't enumerate
