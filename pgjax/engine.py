@@ -64,7 +64,8 @@ class Engine:
                 return width
             if width == 1:
                 raise ValueError(
-                    f"memory: one lane needs {needed / 1e6:.0f} MB and {max(spare, 0) / 1e6:.0f} MB are left; "
+                    f"memory: one lane needs {needed / 1e6:.2f} MB, and beside what the process holds already "
+                    f"{max(spare, 0.0) / 1e6:.2f} MB are left; "
                     "give more memory, or fewer environments or steps"
                 )
             # What a program needs grows in proportion to its lanes; a little less, so that the next one fits.

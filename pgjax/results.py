@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import math
+import os
 import pathlib
 import platform
 import shutil
@@ -114,15 +115,17 @@ def label(value: Any) -> Any:
 
 
 def create(path: pathlib.Path, config: dict[str, Any]) -> None:
-    """Make the run folder and write config.json; a folder that holds anything is left alone."""
+    """Make the run folder with its config.json, both or neither; a folder that exists is left alone."""
+    shown, path = str(path), path.absolute()
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        # Where there is but a draft, a process was killed as it began.
-        if any(not file.name.startswith(".config.json.") for file in path.iterdir()) or path == pathlib.Path("."):
-            raise ValueError(f"out: folder {str(path)!r} exists; choose another or remove it")
-        write_json(path / "config.json", config)
+        if path.exists():
+            raise ValueError(f"out: folder {shown!r} exists; choose another or remove it")
+        draft.mkdir(parents=True)
+        write_json(draft / "config.json", config)
+        chunks.replace(draft, path)
     except OSError as error:
-        raise ValueError(f"out: can't make folder {str(path)!r}: {error.strerror}") from error
+        raise ValueError(f"out: can't make folder {shown!r}: {error.strerror}") from error
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
