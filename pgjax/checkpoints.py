@@ -42,14 +42,14 @@ class Memory:
         held = self.kept.setdefault(index, {})
         self.kept[index] = {u: c for u, c in held.items() if u in keep} | {checkpoint.update: checkpoint}
 
-    def load(self, index: int, like: PyTree, update: int | None = None, discard: bool = False) -> Checkpoint | None:
+    def load(self, index: int, like: PyTree, update: int | None = None) -> Checkpoint | None:
         held = self.kept.get(index, {})
         return held.get(max(held, default=0) if update is None else update)
 
     def updates(self, index: int) -> list[int]:
         return sorted(self.kept.get(index, {}))
 
-    def measured(self, index: int) -> Checkpoint | None:
+    def measured(self, index: int, discard: bool = False) -> Checkpoint | None:
         return self.load(index, None)
 
 
@@ -84,14 +84,13 @@ class Folder:
             if update not in keep:
                 shutil.rmtree(self._place(index, update), ignore_errors=True)
 
-    def load(self, index: int, like: PyTree, update: int | None = None, discard: bool = False) -> Checkpoint | None:
+    def load(self, index: int, like: PyTree, update: int | None = None) -> Checkpoint | None:
         """The newest sound checkpoint, or that after `update` updates; None where there is none.
 
         Args:
-          discard: remove what is found damaged, as the process that trains the chunk may.
           like: the state as `host` has it, or its shapes [W, ...] and dtypes.
         """
-        found = self._sound(index, update, discard)
+        found = self._sound(index, update)
         if found is None:
             return None
         place, measured = found
@@ -103,9 +102,13 @@ class Folder:
         state = jax.tree_util.tree_map_with_path(lambda path, _: kept[jax.tree_util.keystr(path)], like)
         return measured._replace(state=state)
 
-    def measured(self, index: int) -> Checkpoint | None:
-        """The newest sound checkpoint without its state."""
-        found = self._sound(index, None)
+    def measured(self, index: int, discard: bool = False) -> Checkpoint | None:
+        """The newest sound checkpoint without its state.
+
+        Args:
+          discard: remove what is found damaged, as the process that trains the chunk may.
+        """
+        found = self._sound(index, None, discard)
         return None if found is None else found[1]
 
     def updates(self, index: int) -> list[int]:

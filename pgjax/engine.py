@@ -5,7 +5,7 @@ import dataclasses
 import math
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -71,14 +71,14 @@ class Engine:
             # What a program needs grows in proportion to its lanes; a little less, so that the next one fits.
             width = max(1, min(width - 1, int(0.95 * width * max(spare, 0.0) / needed)))
 
-    def compile(self, g: int, width: int, length: int, teams: int = 1) -> float:
-        """The programs of a group for the first `teams` teams; the bytes that one of them needs."""
+    def compile(self, g: int, width: int, length: int, teams: Sequence[int] = (0,)) -> float:
+        """The programs of a group for some teams; the bytes that one of them needs."""
         began = time.perf_counter()
         build = lambda team: programs.compiled(self.plan.groups[g], width, length, self.teams[team])  # noqa: E731
         # XLA compiles outside of Python's lock.
-        with concurrent.futures.ThreadPoolExecutor(teams) as pool:
-            made = list(pool.map(build, range(teams)))
-        self.programs |= {(g, team): one for team, one in enumerate(made)}
+        with concurrent.futures.ThreadPoolExecutor(len(teams)) as pool:
+            made = list(pool.map(build, teams))
+        self.programs |= {(g, team): one for team, one in zip(teams, made, strict=True)}
         self.clock["compile_seconds"] += time.perf_counter() - began
         return made[0].bytes
 
@@ -96,11 +96,10 @@ class Engine:
           keep: updates whose checkpoints are made and stay.
         """
         g = schedule.chunks[numbers[0]].group
-        shapes = results.kept_shapes(self.plan.groups[g], schedule.widths[g])
         found: dict[tuple[Chunk, int], list] = {}
         for number in numbers:
             chunk = schedule.chunks[number]
-            kept = self.archive.load(number, shapes, discard=True)
+            kept = self.archive.measured(number, discard=True)  # states only when their turn has come
             at = chunk.first if kept is None else kept.update
             done = at == chunk.last and (kept.finals or chunk.last < self.plan.groups[g].updates)
             bar.skip((at - chunk.first) * len(chunk.lanes))
@@ -117,7 +116,7 @@ class Engine:
         group, width, length = self.plan.groups[g], schedule.widths[g], schedule.segments[g]
         if missing := [t for t in range(len(pairs)) if (g, t) not in self.programs]:
             bar.say(f"compiling for {width} lanes")
-            self.compile(g, width, length, missing[-1] + 1)
+            self.compile(g, width, length, missing)
         members = [self._begin(schedule, number, kept, self.programs[g, t]) for t, (number, kept) in enumerate(pairs)]
         chunk, at = members[0].chunk, members[0].at
         began = saved = time.perf_counter()
@@ -128,7 +127,7 @@ class Engine:
                 self.archive.save(m.number, m.checkpoint(at, spent), keep)
 
         while at < chunk.last:
-            if at in keep and at not in self.archive.updates(members[0].number):
+            if at in keep and any(at not in self.archive.updates(m.number) for m in members):
                 save()
             if stop.is_set():
                 return
@@ -164,6 +163,7 @@ class Engine:
         every = sweep.lanes(group.hypers, self.plan.seeds)
         keys, hypers = jax.device_put(jax.tree.map(lambda x: x[index], every), on.lanes)
         if kept is not None:
+            kept = self.archive.load(number, results.kept_shapes(group, width), kept.update)
             curves = {name: [x] for name, x in kept.metrics.items() if name != "finite"}
             states = jax.device_put(checkpoints.device(kept.state, shapes), on.states)
             return _Member(number, chunk, on, keys, hypers, states, kept.update, curves, kept.seconds)
