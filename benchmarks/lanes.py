@@ -19,13 +19,16 @@ from common import RESULTS, cpu, spread, write_json
 def one(lanes, updates, memory, width, repeats):
     """In this process: seconds of one update of one lane, and the most memory that the process had."""
     import resource
+    import tempfile
 
     import pgjax
 
     seconds, widths = [], []
     for _ in range(repeats):
         options = {"memory": memory} if width is None else {"width": width}
-        result = pgjax.run("ppo", "CartPole-v1", seeds=lanes, updates=updates, progress=False, **options)
+        with tempfile.TemporaryDirectory() as folder:  # without one, every chunk's state would stay in memory
+            options["out"] = f"{folder}/run"
+            result = pgjax.run("ppo", "CartPole-v1", seeds=lanes, updates=updates, progress=False, **options)
         seconds.append(result.summary["train_seconds"] / (lanes * updates))
         widths = result.schedule.widths
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -109,7 +109,7 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
       algorithm, env: names, or objects of one's own.
       seeds=1, seed=0, steps, updates, settings, loss, policy: see `settings.plan`; `search.sample` draws
         settings from ranges.
-      out: the run folder, which must not exist; None writes nothing.
+      out: the run folder, which must not exist; None writes nothing, and keeps every lane's state in memory.
       memory: what the run may take, such as "4GB": lanes go in chunks that fit. By default half of the
         host's memory, or .8 of an accelerator's.
       width: lanes of a chunk on each device, instead. It is part of the run: other widths round differently.

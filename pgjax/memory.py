@@ -29,15 +29,15 @@ def spare(budget: float | None, devices: list[Any]) -> float:
     """Bytes that a program may still take on each device.
 
     On a CPU the budget is the whole process's, so what it holds already is taken off, and its devices share
-    the rest. By default a share of what there is.
+    the rest. By default a share of what there is. A tenth stays free, for what no program's analysis counts.
     """
     platform = devices[0].platform
     if platform == "cpu":
-        return ((budget or SHARE["cpu"] * _host()) - _resident()) / len(devices)
+        return 0.9 * ((budget or SHARE["cpu"] * _host()) - _resident()) / len(devices)
     if budget is None:
         stats = devices[0].memory_stats() or {}
         return SHARE.get(platform, 0.5) * stats.get("bytes_limit", 8e9) - stats.get("bytes_in_use", 0.0)
-    return budget
+    return 0.9 * budget
 
 
 def needed(compiled: Any) -> float:
