@@ -1,13 +1,12 @@
 """An environment, a policy and three plugs in; a Learner(init, step, policy) out."""
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax import batches, moments, policies, returns, rollout, scaling
+from pgjax import batches, configs, moments, policies, returns, rollout, scaling
 from pgjax.envs.adapter import with_params
 from pgjax.plugs import hyperparameters, name_of, unknown
 from pgjax.types import (
@@ -62,7 +61,7 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
     Raises:
       ValueError: for a config that doesn't fit the environment, before anything is traced.
     """
-    steps = check_config(env, config)
+    steps = configs.check(env, config)
     whole = config.rollout == "episodes"
     by_column = whole or policies.has_memory(policy)
     rows = config.num_envs if by_column else config.num_envs * steps
@@ -76,7 +75,7 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
     if not isinstance(advantage, RunningAdvantage):
         plain = advantage
         advantage = RunningAdvantage(lambda: (), lambda state, *args, **hypers: (state, plain(*args, **hypers)))
-    _check_options(hyperparameters(algorithm.advantage), hyperparameters(algorithm.estimator), config)
+    configs.check_options(hyperparameters(algorithm.advantage), hyperparameters(algorithm.estimator), config)
     if config.update == "step" and policies.has_memory(policy):
         raise ValueError("update='step' needs a policy without a memory; use update='batch'")
     if config.normalize_obs and not hasattr(env.observation_space, "low"):
@@ -132,7 +131,7 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
 
         now = batches.evaluate(target, state.params, trajectory)
         memory, (weight, goal) = advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
-        _check_advantage(algorithm.advantage, weight, goal, trajectory.mask)
+        configs.check_advantage(algorithm.advantage, weight, goal, trajectory.mask)
         batch = Batch(trajectory, weight, goal, now.value)
         params, optimizer, learned = _update(key_update, target, state, batch, hypers)
 
@@ -204,58 +203,3 @@ def _explained_variance(value: Array, target: Array, mask: Array) -> Array:
         return jnp.sum(mask * (x - jnp.sum(mask * x) / total) ** 2) / total
 
     return 1 - variance(target - value) / (variance(target) + 1e-8)
-
-
-def check_config(env: Env, config: Config) -> int:
-    """The number of steps of one rollout, or a ValueError that says what is wrong."""
-    for field in ("num_envs", "num_epochs", "num_minibatches", "eval_episodes"):
-        if getattr(config, field) < 1:
-            raise ValueError(f"{field} must be 1 or more, got {getattr(config, field)}")
-    if min(config.hidden, default=1) < 1:
-        raise ValueError(f"hidden must be widths of 1 or more, got {'x'.join(map(str, config.hidden))}")
-    for field in dataclasses.fields(config):
-        choices = getattr(field.type, "__args__", ())
-        if choices and isinstance(choices[0], str) and getattr(config, field.name) not in choices:
-            raise ValueError(f"{field.name} must be one of {', '.join(choices)}; got {getattr(config, field.name)!r}")
-    if config.num_steps < 0 or (config.num_steps == 0 and config.rollout == "unroll"):
-        raise ValueError(f"num_steps must be 1 or more with rollout='unroll', got {config.num_steps}")
-    if not 0 <= config.epsilon <= 1:
-        raise ValueError(f"epsilon must lie in [0, 1], got {config.epsilon:g}")
-    if config.epsilon and not hasattr(env.action_space, "n"):
-        raise ValueError(f"epsilon={config.epsilon:g} mixes a finite number of actions, got {env.action_space!r}")
-    if not config.temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {config.temperature:g}")
-    if config.update == "step" and max(config.num_epochs, config.num_minibatches) > 1:
-        raise ValueError(
-            f"update='step' goes through the batch once in order of time; got num_epochs={config.num_epochs}, "
-            f"num_minibatches={config.num_minibatches}"
-        )
-    return config.num_steps or env.max_steps
-
-
-def _check_options(advantage: dict[str, Any], estimator: dict[str, Any], config: Config) -> None:
-    """Options that say nothing false each by itself, and together learn nothing or something else."""
-    if estimator.get("reevaluate"):
-        lost = [name for name in ("gamma_t", "normalize", "importance") if advantage.get(name)]
-        lost += ["normalize_advantage"] if estimator.get("normalize_advantage") else []
-        if lost:
-            raise ValueError(f"reevaluate=True takes target - value as the advantage, and would lose {lost[0]}=True")
-        if advantage.get("baseline", "value") != "value":
-            raise ValueError(
-                f"reevaluate=True needs baseline='value': with {advantage['baseline']!r} nothing is learned"
-            )
-    if config.update == "step" and estimator.get("normalize_advantage"):
-        raise ValueError("update='step' sees one step at once, and normalize_advantage would leave nothing of it")
-    if config.epsilon and estimator.get("importance") and "importance" not in advantage:
-        raise ValueError(
-            "importance=True corrects for epsilon where the advantage does too, and this one doesn't; "
-            "use monte_carlo(importance=True), or leave importance out and learn of the policy that acts"
-        )
-
-
-def _check_advantage(plug: Any, weight: Array, target: Array, mask: Array) -> None:
-    for what, x in (("advantage", weight), ("target", target)):
-        if jnp.shape(x) != mask.shape:
-            raise ValueError(
-                f"advantage {name_of(plug)!r} returned {what} of shape {jnp.shape(x)}, expected [T, B] = {mask.shape}"
-            )

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from pgjax import algorithms, envs, learner, naming, plugs, policies, sweep
+from pgjax import algorithms, configs, envs, learner, naming, plugs, policies, sweep
 from pgjax.envs.adapter import check, param_names, replace_fields, settable
 from pgjax.parsing import checked_updates, convert, named, seed_numbers, whole
 from pgjax.search import Range
@@ -152,7 +152,7 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
             for part in ("advantage", "estimator", "optimizer")
         }
     )
-    learner.check_config(world, config)
+    configs.check(world, config)
     policy = make_policy(world, config)
     built = row.learner(world, policy, algorithm, config)
     hypers = []

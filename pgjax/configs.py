@@ -1,0 +1,64 @@
+"""A Config, an environment and the options of plugs in; one clear line where they don't fit together."""
+
+import dataclasses
+from typing import Any
+
+import jax.numpy as jnp
+
+from pgjax.plugs import name_of
+from pgjax.types import Array, Config, Env
+
+
+def check(env: Env, config: Config) -> int:
+    """The number of steps of one rollout, or a ValueError that says what is wrong."""
+    for field in ("num_envs", "num_epochs", "num_minibatches", "eval_episodes"):
+        if getattr(config, field) < 1:
+            raise ValueError(f"{field} must be 1 or more, got {getattr(config, field)}")
+    if min(config.hidden, default=1) < 1:
+        raise ValueError(f"hidden must be widths of 1 or more, got {'x'.join(map(str, config.hidden))}")
+    for field in dataclasses.fields(config):
+        choices = getattr(field.type, "__args__", ())
+        if choices and isinstance(choices[0], str) and getattr(config, field.name) not in choices:
+            raise ValueError(f"{field.name} must be one of {', '.join(choices)}; got {getattr(config, field.name)!r}")
+    if config.num_steps < 0 or (config.num_steps == 0 and config.rollout == "unroll"):
+        raise ValueError(f"num_steps must be 1 or more with rollout='unroll', got {config.num_steps}")
+    if not 0 <= config.epsilon <= 1:
+        raise ValueError(f"epsilon must lie in [0, 1], got {config.epsilon:g}")
+    if config.epsilon and not hasattr(env.action_space, "n"):
+        raise ValueError(f"epsilon={config.epsilon:g} mixes a finite number of actions, got {env.action_space!r}")
+    if not config.temperature > 0:
+        raise ValueError(f"temperature must be above 0, got {config.temperature:g}")
+    if config.update == "step" and max(config.num_epochs, config.num_minibatches) > 1:
+        raise ValueError(
+            f"update='step' goes through the batch once in order of time; got num_epochs={config.num_epochs}, "
+            f"num_minibatches={config.num_minibatches}"
+        )
+    return config.num_steps or env.max_steps
+
+
+def check_options(advantage: dict[str, Any], estimator: dict[str, Any], config: Config) -> None:
+    """Options that say nothing false each by itself, and together learn nothing or something else."""
+    if estimator.get("reevaluate"):
+        lost = [name for name in ("gamma_t", "normalize", "importance") if advantage.get(name)]
+        lost += ["normalize_advantage"] if estimator.get("normalize_advantage") else []
+        if lost:
+            raise ValueError(f"reevaluate=True takes target - value as the advantage, and would lose {lost[0]}=True")
+        if advantage.get("baseline", "value") != "value":
+            raise ValueError(
+                f"reevaluate=True needs baseline='value': with {advantage['baseline']!r} nothing is learned"
+            )
+    if config.update == "step" and estimator.get("normalize_advantage"):
+        raise ValueError("update='step' sees one step at once, and normalize_advantage would leave nothing of it")
+    if config.epsilon and estimator.get("importance") and "importance" not in advantage:
+        raise ValueError(
+            "importance=True corrects for epsilon where the advantage does too, and this one doesn't; "
+            "use monte_carlo(importance=True), or leave importance out and learn of the policy that acts"
+        )
+
+
+def check_advantage(plug: Any, weight: Array, target: Array, mask: Array) -> None:
+    for what, x in (("advantage", weight), ("target", target)):
+        if jnp.shape(x) != mask.shape:
+            raise ValueError(
+                f"advantage {name_of(plug)!r} returned {what} of shape {jnp.shape(x)}, expected [T, B] = {mask.shape}"
+            )
