@@ -51,16 +51,17 @@ class Engine:
         self.programs: dict[tuple[int, int], programs.Programs] = {}  # by group and team
 
     def width(self, g: int, lanes: int, length: int, budget: float | None) -> int:
-        """The largest number of lanes for each team that fits the budget, found by compiling.
+        """The number of lanes for each team that fits the budget and is worth its memory, found by compiling.
 
         Raises:
           ValueError: where not even one lane fits.
         """
-        width = math.ceil(lanes / len(self.teams))
+        share = width = math.ceil(lanes / len(self.teams))
         while True:
             needed = self.compile(g, width, length)
             spare = memory.spare(budget, self.devices)
-            if needed <= spare:
+            wanted = min(spare, memory.worth(self.devices))
+            if needed <= wanted or (width == 1 and needed <= spare):
                 return width
             if width == 1:
                 raise ValueError(
@@ -69,7 +70,9 @@ class Engine:
                     "give more memory, or fewer environments or steps"
                 )
             # What a program needs grows in proportion to its lanes; a little less, so that the next one fits.
-            width = max(1, min(width - 1, int(0.95 * width * max(spare, 0.0) / needed)))
+            most = max(1, min(width - 1, int(0.95 * width * max(wanted, 0.0) / needed)))
+            # As many chunks as that takes, all of them as full as the last.
+            width = math.ceil(share / math.ceil(share / most))
 
     def compile(self, g: int, width: int, length: int, teams: Sequence[int] = (0,)) -> float:
         """The programs of a group for some teams; the bytes that one of them needs."""

@@ -8,6 +8,8 @@ from typing import Any
 import jax
 
 SHARE = {"cpu": 0.5, "gpu": 0.8, "tpu": 0.8}  # of what the device has, where no budget is given
+# Beyond this, a wider program is no faster: on a CPU its arrays only leave the caches (benchmarks/lanes.py).
+WORTH = {"cpu": 256e6}
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -38,6 +40,11 @@ def spare(budget: float | None, devices: list[Any]) -> float:
         stats = devices[0].memory_stats() or {}
         return SHARE.get(platform, 0.5) * stats.get("bytes_limit", 8e9) - stats.get("bytes_in_use", 0.0)
     return 0.9 * budget
+
+
+def worth(devices: list[Any]) -> float:
+    """Bytes up to which a program on these devices gains by more lanes."""
+    return WORTH.get(devices[0].platform, float("inf")) / len(devices)
 
 
 def needed(compiled: Any) -> float:
