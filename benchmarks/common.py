@@ -5,10 +5,12 @@ import os
 import pathlib
 import platform
 import statistics
+import subprocess
 from collections.abc import Sequence
 from typing import Any
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+HERE = pathlib.Path(__file__).parent
+RESULTS = pathlib.Path(os.environ.get("BENCHMARK_RESULTS", HERE / "results"))  # suite.py --quick writes elsewhere
 
 
 def cpu() -> dict[str, Any]:
@@ -21,6 +23,15 @@ def cpu() -> dict[str, Any]:
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"model": model, "cores": cores, "load_average": list(os.getloadavg())}
+
+
+def commit() -> str:
+    """The commit of the working tree, with `-dirty` behind it where files differ from it; "unknown" without git."""
+    words = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(words, cwd=HERE, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

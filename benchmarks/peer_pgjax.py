@@ -8,14 +8,17 @@ import jax
 import numpy as np
 import optax
 import peer
+import peer_jax
 
 from pgjax import algorithms, batches, envs, learner, policies, rollout, sweep
+
+PACKAGES = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
 
 
 def main() -> None:
     # A key of the state that the program only reads can't be reused; nothing is lost by it.
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
-    options = peer.arguments()
+    options = peer.arguments("lanes", "envs", "updates", "collections", "returns")
     row = algorithms.entry("ppo")
     config = dataclasses.replace(
         row.config,
@@ -47,23 +50,35 @@ def main() -> None:
 
     def lanes(number):
         first = number * options.lanes
-        return sweep.lanes([hypers], list(range(first, first + options.lanes)))
+        return sweep.lanes([hypers], list(range(first, first + options.lanes)), config.generator)
 
     began = time.perf_counter()
     keys, stacked = lanes(0)
-    init = peer.compiled(lambda keys, h: sweep.init(keys, ppo, h), keys, stacked)
+    init = peer_jax.compiled(lambda keys, h: sweep.init(keys, ppo, h), keys, stacked)
     states = init(keys, stacked)
-    segment = peer.compiled(
+    segment = peer_jax.compiled(
         lambda keys, states, h: sweep.segment(keys, ppo, states, h, options.updates), keys, states, stacked, donate=(1,)
     )
     compile_seconds = {"train": time.perf_counter() - began}
 
     def train(number):
-        keys, stacked = lanes(number)
+        return trained(*lanes(number))[1]
+
+    def trained(keys, stacked):
         states, metrics = jax.block_until_ready(segment(keys, init(keys, stacked), stacked))
         metrics = {name: np.asarray(value) for name, value in metrics.items()}
-        count = optax.tree.get(states.learner.optimizer, "count")
-        return {"env_steps": metrics["env_steps"].sum(), "gradient_steps": np.asarray(count).sum()}
+        count = np.asarray(optax.tree.get(states.learner.optimizer, "count")).sum()
+        return states, {"env_steps": int(metrics["env_steps"].sum(dtype=float)), "gradient_steps": count}
+
+    def returns(number):
+        keys, stacked = lanes(number)
+        states, counts = trained(keys, stacked)
+        measure = jax.jit(lambda k, s, h: sweep.evaluate(k, env, ppo, s, h, options.returns))
+        return {**counts, "returns": measure(keys, states, stacked)["stochastic"].episode_return.mean(1)}
+
+    if options.returns:
+        peer_jax.serve({"returns": returns}, PACKAGES, compile_seconds, warm=False)
+        return
 
     def unroll(key, params, stream):
         return rollout.unroll(key, env, policy, params, stream, peer.NUM_STEPS)
@@ -79,7 +94,7 @@ def main() -> None:
             return jax.vmap(lambda k, p, s: collect(jax.random.fold_in(k, number), p, s))(keys, params, stream)
 
         start = init(keys, stacked).learner
-        run = peer.compiled(step, keys, np.int32(0), start.params, start.rollout, donate=(3,))
+        run = peer_jax.compiled(step, keys, np.int32(0), start.params, start.rollout, donate=(3,))
         stream = start.rollout
 
         def program(number):
@@ -92,11 +107,12 @@ def main() -> None:
         return program
 
     programs = {"train": train}
-    for name, collect in (("rollout", unroll), ("rollout_values", unroll_and_evaluate)):
-        began = time.perf_counter()
-        programs[name] = over_lanes(collect)
-        compile_seconds[name] = time.perf_counter() - began
-    peer.serve(programs, ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy"), compile_seconds)
+    if options.collections:
+        for name, collect in (("rollout", unroll), ("rollout_values", unroll_and_evaluate)):
+            began = time.perf_counter()
+            programs[name] = over_lanes(collect)
+            compile_seconds[name] = time.perf_counter() - began
+    peer_jax.serve(programs, PACKAGES, compile_seconds)
 
 
 if __name__ == "__main__":

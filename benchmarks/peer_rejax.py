@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import peer
+import peer_jax
 import rejax
+from rejax.evaluate import evaluate
 
 
 def main() -> None:
-    options = peer.arguments()
+    options = peer.arguments("lanes", "envs", "updates", "collections", "returns")
     steps = options.updates * options.envs * peer.NUM_STEPS
     algorithm = rejax.get_algo("ppo").create(
         env=peer.ENV,
@@ -41,17 +43,33 @@ def main() -> None:
         return jax.random.split(key, options.lanes) if options.lanes > 1 else key
 
     began = time.perf_counter()
-    run = peer.compiled(over_lanes(algorithm.train), keys(0))
+    run = peer_jax.compiled(over_lanes(algorithm.train), keys(0))
     compile_seconds = {"train": time.perf_counter() - began}
 
     def train(number):
         state, _ = jax.block_until_ready(run(keys(number)))
-        taken, descended = np.asarray(state.global_step).sum(), np.asarray(state.actor_ts.step).sum()
-        return {"env_steps": taken, "gradient_steps": descended}
+        return counts(state)
+
+    def counts(state):
+        return {"env_steps": state.global_step.sum(), "gradient_steps": state.actor_ts.step.sum()}
+
+    def returns(number):
+        def one(key, state):
+            act = algorithm.make_act(state)
+            return evaluate(act, key, algorithm.env, algorithm.env_params, options.returns)[1]
+
+        state, _ = run(keys(number))
+        found = jax.jit(over_lanes(one))(keys(number + 1), state)
+        return {**counts(state), "returns": jnp.atleast_2d(found).mean(1)}
+
+    packages = ("rejax", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
+    if options.returns:
+        peer_jax.serve({"returns": returns}, packages, compile_seconds, warm=False)
+        return
 
     began = time.perf_counter()
-    state = peer.compiled(over_lanes(algorithm.init_state), keys(0))(keys(0))
-    collect = peer.compiled(over_lanes(algorithm.collect_trajectories), state, donate=(0,))
+    state = peer_jax.compiled(over_lanes(algorithm.init_state), keys(0))(keys(0))
+    collect = peer_jax.compiled(over_lanes(algorithm.collect_trajectories), state, donate=(0,))
     compile_seconds["rollout"] = time.perf_counter() - began
 
     def rollout(number):
@@ -61,8 +79,7 @@ def main() -> None:
             state, _ = jax.block_until_ready(collect(state))
         return {"env_steps": np.asarray(state.global_step).sum() - before}
 
-    packages = ("rejax", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
-    peer.serve({"train": train, "rollout": rollout}, packages, compile_seconds)
+    peer_jax.serve({"train": train, "rollout": rollout}, packages, compile_seconds)
 
 
 if __name__ == "__main__":

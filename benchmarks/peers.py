@@ -1,55 +1,30 @@
-"""Time pgjax against rejax: whole PPO trainings and rollouts, the two in turn, as ratios.
+"""Time pgjax against rejax, Stable-Baselines3 and a tutorial's loop: whole trainings, the two sides in turn, as ratios.
 
-Each side is a process that has compiled its programs and waits; the parent lets pgjax and rejax run
-in turn, so both see the same machine. See README.md for rejax's environment, and for what each
-side's program includes.
+    python benchmarks/peers.py --venvs .venvs             # makes the peers' environments there, if they are missing
+    python benchmarks/peers.py --rejax-python PATH --torch-python PATH
+    python benchmarks/peers.py --venvs .venvs --returns 200000   # also final returns of pgjax and rejax
+
+Each side is a process that has compiled its programs and waits; the parent lets pgjax and its peer run in turn, so
+both see the same machine. See README.md for what each side's program includes. Writes results/peers.json and
+results/peers.png.
 """
 
 import argparse
 import dataclasses
-import json
 import pathlib
-import statistics
-import subprocess
 import sys
-import threading
 from typing import Any
 
-from common import RESULTS, cpu, spread, write_json
-from rich.console import Console
-from rich.table import Table
+import peer
+import peer_venvs
+from common import RESULTS, commit, cpu, write_json
+from peer_worker import Case, Comparison, Side, Worker, measure
 
-HERE = pathlib.Path(__file__).parent
+PEERS = {"rejax": "rejax", "sb3": "torch", "tutorial": "torch"}  # the environment that each lives in
 
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    lanes: int
-    envs: int
-    updates: int  # of one timed training
-    collections: int  # rollouts of one timed run of the rollout programs
-
-    @property
-    def name(self) -> str:
-        return f"{self.lanes} lane{'s' * (self.lanes > 1)} x {self.envs} envs"
-
-
-CASES = (
-    Case(lanes=64, envs=16, updates=4, collections=8),
-    Case(lanes=1, envs=2048, updates=2, collections=4),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    name: str
-    pgjax: str  # the program of each side
-    rejax: str
-    includes: str
-
-
+TRAIN = Comparison("train", "train", "train", "initialisation, rollouts, advantages, updates; no evaluation")
 COMPARISONS = (
-    Comparison("train", "train", "train", "initialisation, rollouts, advantages, updates; no evaluation"),
+    TRAIN,
     Comparison(
         "rollout",
         "rollout",
@@ -63,139 +38,171 @@ COMPARISONS = (
         "pgjax: the rollout, then value, next_value, log_prob and entropy of all its steps; rejax: as in rollout",
     ),
 )
+REINFORCE = (
+    Comparison("uniform policy", "uniform", "uniform", "episodes of about 22 steps, and the update", "episodes"),
+    Comparison("balancing policy", "balancing", "balancing", "episodes of 500 steps, and the update", "episodes"),
+)
 
 
-class Worker:
-    """One side: a process that runs a program when told to."""
+def name(lanes: int, envs: int) -> str:
+    return f"{lanes} lane{'s' * (lanes > 1)} x {envs} envs"
 
-    def __init__(self, python: str, script: str, case: Case, limit: float):
-        sizes = [f"--{name}={value}" for name, value in dataclasses.asdict(case).items()]
-        command = [python, str(HERE / script), *sizes]
-        self.script, self.limit = script, limit
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def answer(self) -> dict[str, Any]:
-        timer = threading.Timer(self.limit, self.process.kill)
-        timer.start()
-        line = self.process.stdout.readline()
-        timer.cancel()
-        if not line:
-            code = self.process.wait()
-            raise SystemExit(f"{self.script} ended with exit code {code}, or was killed after {self.limit:.0f} s")
-        return json.loads(line)
+def rejax(lanes: int, envs: int, updates: int, collections: int) -> Case:
+    sizes = {"lanes": lanes, "envs": envs, "updates": updates, "collections": collections, "returns": 0}
+    sides = {"pgjax": Side("peer_pgjax.py", sizes), "rejax": Side("peer_rejax.py", sizes)}
+    return Case(name(lanes, envs), "rejax", sides, COMPARISONS, same_work=True)
 
-    def go(self, program: str) -> dict[str, Any]:
-        self.process.stdin.write(f"go {program}\n")
-        self.process.stdin.flush()
-        return self.answer()
 
-    def stop(self) -> None:
-        self.process.stdin.close()
+def sb3(lanes: int, envs: int, updates: int, their_envs: int, their_updates: int, most: int) -> Case:
+    ours = {"lanes": lanes, "envs": envs, "updates": updates, "collections": 0, "returns": 0}
+    theirs = {"envs": their_envs, "updates": their_updates}
+    sides = {"pgjax": Side("peer_pgjax.py", ours), "sb3": Side("peer_sb3.py", theirs)}
+    title = name(lanes, envs) if (lanes, envs) == (1, their_envs) else f"{name(lanes, envs)}, against 1 x {their_envs}"
+    return Case(title, "sb3", sides, (TRAIN,), most=most)
+
+
+def tutorial(lanes: int, updates: int, steps: int) -> Case:
+    ours = {"lanes": lanes, "envs": 16, "updates": updates}
+    sides = {"pgjax": Side("peer_reinforce.py", ours), "tutorial": Side("peer_tutorial.py", {"steps": steps})}
+    title = f"REINFORCE, {lanes} lane{'s' * (lanes > 1)} x 16 episodes, against 1 x 1"
+    return Case(title, "tutorial", sides, REINFORCE)
+
+
+CASES = (
+    rejax(lanes=64, envs=16, updates=4, collections=8),
+    rejax(lanes=1, envs=2048, updates=2, collections=4),
+    sb3(lanes=1, envs=16, updates=100, their_envs=16, their_updates=2, most=99),
+    sb3(lanes=64, envs=16, updates=4, their_envs=16, their_updates=2, most=99),
+    # One update of Stable-Baselines3 with 2,048 environments takes about ten seconds.
+    sb3(lanes=1, envs=2048, updates=2, their_envs=2048, their_updates=1, most=3),
+    tutorial(lanes=64, updates=2, steps=6000),
+    tutorial(lanes=1, updates=20, steps=6000),
+)
+
+
+def scaled(case: Case, scale: float) -> Case:
+    """Runs of another length; `lanes` and `envs` stay."""
+    long = ("updates", "collections", "steps")
+    sides = {
+        who: dataclasses.replace(
+            side, sizes={k: max(1, round(v * scale)) if k in long and v else v for k, v in side.sizes.items()}
+        )
+        for who, side in case.sides.items()
+    }
+    return dataclasses.replace(case, sides=sides)
+
+
+def final_returns(steps: int, pythons: dict[str, str], limit: float) -> dict[str, Any]:
+    """PPO of pgjax and rejax, 64 lanes x 16 environments, the same steps: what the stochastic policies come to."""
+    import numpy as np
+
+    from pgjax.statistics import bootstrap, iqm
+
+    lanes, envs, episodes = 64, 16, 128
+    updates = -(-steps // (envs * peer.NUM_STEPS))
+    sizes = {"lanes": lanes, "envs": envs, "updates": updates, "collections": 0, "returns": episodes}
+    found = {}
+    for who, script in (("pgjax", "peer_pgjax.py"), ("rejax", "peer_rejax.py")):
+        print(f"final returns: {who}", file=sys.stderr, flush=True)
+        worker = Worker(pythons[who], Side(script, sizes), limit)
         try:
-            self.process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+            worker.answer()
+            found[who] = worker.go("returns")
+        finally:
+            worker.stop()
+    means = {who: np.array(row["returns"]) for who, row in found.items()}  # [L]
+    rows = {
+        who: {
+            "mean": float(x.mean()),
+            "mean_interval": [float(end) for end in bootstrap(x, np.mean)],
+            "iqm": float(iqm(x)),
+            "iqm_interval": [float(end) for end in bootstrap(x, iqm)],
+            "env_steps": found[who]["env_steps"],
+            "gradient_steps": found[who]["gradient_steps"],
+            "by_lane": x.tolist(),
+        }
+        for who, x in means.items()
+    }
+    # The sides share no seeds, so each is resampled by itself.
+    draw = np.random.default_rng(0)
+    resampled = [draw.choice(x, (2000, len(x))).mean(1) for x in (means["pgjax"], means["rejax"])]
+    difference = np.percentile(resampled[0] - resampled[1], [2.5, 97.5])
+    return {
+        "what": "mean return of episodes of the stochastic policy after training, over lanes; 95 % bootstrap intervals",
+        "case": name(lanes, envs),
+        "env_steps_per_lane": updates * envs * peer.NUM_STEPS,
+        "episodes_per_lane": episodes,
+        **rows,
+        "pgjax_less_rejax": float(means["pgjax"].mean() - means["rejax"].mean()),
+        "pgjax_less_rejax_interval": difference.tolist(),
+    }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rejax-python", required=True, help="interpreter of the environment that holds rejax")
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--venvs", type=pathlib.Path, help="folder of the peers' environments; makes those missing")
+    for environment in peer_venvs.NAMES:
+        parser.add_argument(f"--{environment}-python", help=f"interpreter of an environment with {environment}")
+    parser.add_argument("--only", default=",".join(PEERS), help="peers, with commas between")
     parser.add_argument("--repeats", type=int, default=7, help="timed runs of each program of each side")
     parser.add_argument("--scale", type=float, default=1.0, help="length of each timed run, relative to the default")
-    parser.add_argument("--limit", type=float, default=600.0, help="seconds that a worker may take for one answer")
-    parser.add_argument("--results", type=pathlib.Path, default=RESULTS, help="folder of peers.json")
+    parser.add_argument("--returns", type=int, default=0, help="also final returns, after this many steps of a lane")
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds that a worker may take for one answer")
+    parser.add_argument("--results", type=pathlib.Path, default=RESULTS, help="folder of peers.json and peers.png")
     options = parser.parse_args()
+    options.only = options.only.split(",")
+    for who in options.only:
+        if who not in PEERS:
+            parser.error(f"no peer {who!r}; choose from {', '.join(PEERS)}")
+    if options.repeats < 1 or options.scale <= 0 or options.returns < 0:
+        parser.error("--repeats must be 1 or more, --scale above 0, --returns 0 or more")
+    return options
+
+
+def command(options: argparse.Namespace, pythons: dict[str, str]) -> str:
+    """What to type for the same once more; where the environments lie is each machine's own."""
+    words = ["python benchmarks/peers.py --venvs DIR", f"--only {','.join(who for who in PEERS if who in pythons)}"]
+    words += [f"--repeats {options.repeats}", f"--scale {options.scale:g}", f"--returns {options.returns}"]
+    return " ".join(words)
+
+
+def main() -> int:
+    options = arguments()
+    pythons = {"pgjax": sys.executable}
+    for environment in sorted({PEERS[who] for who in options.only}):
+        there = [who for who in options.only if PEERS[who] == environment]
+        try:
+            python = peer_venvs.find(environment, getattr(options, f"{environment}_python"), options.venvs)
+            pythons |= dict.fromkeys(there, python)
+        except LookupError as error:
+            print(f"peers.py: skipped {', '.join(there)}: {error}", file=sys.stderr)
+    if len(pythons) == 1:
+        print("peers.py: no peer is there; give --venvs DIR, which makes their environments", file=sys.stderr)
+        return 2
 
     report = {
-        "command": f"python benchmarks/peers.py --rejax-python PATH --repeats {options.repeats}"
-        + (f" --scale {options.scale:g}" if options.scale != 1 else ""),
+        "command": command(options, pythons),
+        "commit": commit(),
         "cpu": cpu(),
         "sides": {},
         "cases": [],
     }
     for case in CASES:
-        scaled = dataclasses.replace(
-            case,
-            updates=max(1, round(case.updates * options.scale)),
-            collections=max(1, round(case.collections * options.scale)),
-        )
-        report["cases"].append(measure(scaled, options, report["sides"]))
+        if case.peer in pythons:
+            case = scaled(case, options.scale)
+            report["cases"].append(measure(case, pythons, options.repeats, options.limit, report["sides"]))
+    if options.returns and "rejax" in pythons:
+        report["final_returns"] = final_returns(options.returns, pythons, options.limit)
     report["load_average_after"] = cpu()["load_average"]
     write_json(options.results / "peers.json", report)
-    show(report)
 
+    import peer_table
 
-def measure(case: Case, options: argparse.Namespace, sides: dict[str, Any]) -> dict[str, Any]:
-    """Everything about one case; `sides` is given what each side says of itself."""
-    scripts = {"pgjax": (sys.executable, "peer_pgjax.py"), "rejax": (options.rejax_python, "peer_rejax.py")}
-    workers, compiling = {}, {}
-    try:
-        for side, (python, script) in scripts.items():
-            print(f"{case.name}: {side} compiles", file=sys.stderr, flush=True)
-            workers[side] = Worker(python, script, case, options.limit)
-            said = workers[side].answer()
-            compiling[side] = said.pop("compile_seconds")
-            sides[side] = said
-        comparisons = []
-        for comparison in COMPARISONS:
-            runs = {"pgjax": [], "rejax": []}
-            for repeat in range(options.repeats):
-                for side, rows in runs.items():
-                    rows.append(workers[side].go(getattr(comparison, side)))
-                took = "  ".join(f"{side} {rows[-1]['seconds']:.2f} s" for side, rows in runs.items())
-                print(f"{case.name}: {comparison.name} {repeat + 1}: {took}", file=sys.stderr, flush=True)
-            comparisons.append(compare(comparison, runs))
-    finally:
-        for worker in workers.values():
-            worker.stop()
-    return {"name": case.name, **dataclasses.asdict(case), "compile_seconds": compiling, "comparisons": comparisons}
-
-
-def compare(comparison: Comparison, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """Seconds of each side and their ratios, rejax's over pgjax's: above 1, pgjax is the faster."""
-    work = {side: {k: v for k, v in rows[0].items() if "seconds" not in k} for side, rows in runs.items()}
-    if work["pgjax"] != work["rejax"]:
-        raise SystemExit(f"{comparison.name}: the two sides don't do the same work: {work}")
-    timed = {}
-    for side, rows in runs.items():
-        seconds = spread([row["seconds"] for row in rows])
-        timed[side] = {
-            "seconds": seconds,
-            "cpu_seconds": spread([row["cpu_seconds"] for row in rows]),
-            "env_steps_per_second": work[side]["env_steps"] / seconds["median"],
-        }
-    pairs = [r["seconds"] / p["seconds"] for p, r in zip(runs["pgjax"], runs["rejax"], strict=True)]
-    medians = {side: timed[side]["seconds"]["median"] for side in timed}
-    return {
-        "name": comparison.name,
-        "includes": comparison.includes,
-        **work["pgjax"],
-        **timed,
-        "ratio_of_medians": medians["rejax"] / medians["pgjax"],
-        "median_of_paired_ratios": statistics.median(pairs),
-        "paired_ratios": pairs,
-    }
-
-
-def show(report: dict[str, Any]) -> None:
-    table = Table(title="rejax seconds / pgjax seconds: above 1, pgjax is the faster", title_justify="left")
-    table.add_column("case", no_wrap=True)
-    table.add_column("what", no_wrap=True)
-    for column in ("steps", "pgjax", "rejax", "ratio of medians", "median of paired ratios"):
-        table.add_column(column, justify="right", no_wrap=column in ("pgjax", "rejax"))
-    for case in report["cases"]:
-        for row in case["comparisons"]:
-            seconds = [row[side]["seconds"] for side in ("pgjax", "rejax")]
-            table.add_row(
-                case["name"],
-                row["name"],
-                f"{row['env_steps']:.3g}",
-                *(f"{s['median']:.2f} ({s['min']:.2f}..{s['max']:.2f})" for s in seconds),
-                f"{row['ratio_of_medians']:.2f}",
-                f"{row['median_of_paired_ratios']:.2f}",
-            )
-    Console(width=None if sys.stdout.isatty() else 130).print(table)
+    peer_table.draw(report, options.results / "peers.png")
+    peer_table.show(report)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -3,18 +3,42 @@
 import jax
 import jax.numpy as jnp
 
+from pgjax.loops import remaining, scan_while
 from pgjax.policies import has_memory
 from pgjax.types import Array, Batch, Evaluation, Policy, PyTree, Trajectory
 
 
 def evaluate(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evaluation:
-    """policy.evaluate; on CPU four steps at a time, whose activations stay in the cache (1.6x faster)."""
+    """policy.evaluate of every step, once; `next_value` where the world terminated says nothing.
+
+    On CPU four steps at a time, whose activations stay in the cache, and the critic looks again at `next_obs`
+    only where an episode was truncated.
+    """
     steps, chunk = trajectory.reward.shape[0], 4
     if jax.default_backend() != "cpu" or has_memory(policy) or steps % chunk:
         return policy.evaluate(params, trajectory)
     pieces = jax.tree.map(lambda x: x.reshape(steps // chunk, chunk, *x.shape[1:]), trajectory)
-    now = jax.lax.map(lambda piece: policy.evaluate(params, piece), pieces)
-    return jax.tree.map(lambda x: x.reshape(steps, *x.shape[2:]), now)
+    ask = lambda _, row: ((), policy.evaluate(params, row[0])._replace(next_value=()))  # noqa: E731
+    _, now = scan_while(ask, (), (pieces, remaining(pieces.mask)), lambda _, row: row[1])
+    now = jax.tree.map(lambda x: x.reshape(steps, *x.shape[2:]), now)
+    return now._replace(next_value=_next_value(policy, params, trajectory, now.value))
+
+
+def _next_value(policy: Policy, params: PyTree, trajectory: Trajectory, value: Array) -> Array:
+    """value[t + 1], and the critic's word on next_obs[t] where an episode was truncated or the batch ends."""
+    steps = jnp.arange(value.shape[0])[:, None]
+
+    def ask(carry):
+        left, found = carry
+        t = jnp.argmax(left, axis=0)  # [B] the first of each environment that is left
+        rows = jax.tree.map(lambda x: x[t, jnp.arange(t.size)][None], trajectory)
+        asked = policy.evaluate(params, rows).next_value
+        here = left & (steps == t[None])
+        return left & ~here, jnp.where(here, asked, found)
+
+    left = (trajectory.truncated | (steps == len(steps) - 1)) & ~trajectory.terminated
+    found = jnp.concatenate([value[1:], value[-1:]])
+    return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), ask, (left, found))[1]
 
 
 def shuffle(key: Array, rows: int) -> Array:

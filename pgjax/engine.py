@@ -163,7 +163,7 @@ class Engine:
         shapes = results.shapes(group, width)
         place = {seed: i for i, seed in enumerate(self.plan.seeds)}
         index = np.array([h * len(place) + place[seed] for h, seed in chunks.padded(chunk, width)])
-        every = sweep.lanes(group.hypers, self.plan.seeds)
+        every = sweep.lanes(group.hypers, self.plan.seeds, group.config.generator)
         keys, hypers = jax.device_put(jax.tree.map(lambda x: x[index], every), on.lanes)
         if kept is not None:
             kept = self.archive.load(number, results.kept_shapes(group, width), kept.update)

@@ -4,14 +4,20 @@ Each function here is an EstimatorFn `(key, policy, params, batch, **hypers) -> 
 the gradient is that of a loss, so an optimiser descends it.
 """
 
+import functools
+import math
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from pgjax.advantages import normalized
 from pgjax.average import relative_values
-from pgjax.losses import checked, policy_gradient
+from pgjax.loops import remaining, scan_while
+from pgjax.losses import checked, is_by_step, policy_gradient
 from pgjax.plugs import declare, hyperparameters, name_of
-from pgjax.types import Array, EstimatorFn, LossFn
+from pgjax.policies import has_memory
+from pgjax.types import Array, Batch, EstimatorFn, LossFn, PyTree
 
 REDUCTIONS = ("step", "episode")
 
@@ -48,15 +54,18 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
             batch = batch._replace(advantage=normalized(batch.advantage, mask))
         total = jnp.maximum(jnp.sum(mask), 1.0)
         scale = total if reduce == "step" else mask.shape[1]
+        pieces = _pieces(mask.shape) if is_by_step(loss) and not has_memory(policy) else 1
 
-        def objective(params):
+        def objective(params, batch):
+            mask = batch.trajectory.mask
             output = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
             per_step, metrics = checked(loss, output, mask.shape)
             value = jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / scale
-            means = {name: _mean(x, mask, total) for name, x in metrics.items()}
+            means = {name: _mean(x, mask, total, pieces) for name, x in metrics.items()}
             return value, {"loss": value, **means}
 
-        return jax.grad(objective, has_aux=True)(params)
+        gradient = functools.partial(jax.grad(objective, has_aux=True), params)
+        return gradient(batch) if pieces == 1 else _summed(gradient, batch, pieces)
 
     estimator.__name__ = name_of(loss)
     return declare(estimator, loss)
@@ -85,6 +94,29 @@ def exact_relative(transition: Array, reward: Array, loss: LossFn = policy_gradi
     return declare(exact_relative, lifted)
 
 
-def _mean(x, mask, total):
+def _mean(x, mask, total, pieces):
     x = jax.lax.stop_gradient(x)
-    return x if jnp.ndim(x) == 0 else jnp.sum(jnp.where(mask > 0, x, 0.0)) / total
+    return x / pieces if jnp.ndim(x) == 0 else jnp.sum(jnp.where(mask > 0, x, 0.0)) / total
+
+
+def _pieces(shape: tuple[int, ...]) -> int:
+    """Into how many pieces of the leading axis a batch of this shape, [N] or [T, B], is best cut.
+
+    On a CPU those of 128 steps: their activations stay in the innermost caches, and what stands behind the end of
+    all episodes is left out. Many rows are likely those of a lane by itself, whose pieces should be worth sharing
+    between the cores. Elsewhere one.
+    """
+    if jax.default_backend() != "cpu":
+        return 1
+    steps = 128 if len(shape) == 2 or shape[0] <= 2048 else 8192
+    length = max(1, steps // math.prod(shape[1:]))
+    return next(n for n in range(-(-shape[0] // length), shape[0] + 1) if shape[0] % n == 0)
+
+
+def _summed(function: Callable, batch: Batch, pieces: int) -> PyTree:
+    """The sum of function(piece) over equal pieces of the batch's leading axis."""
+    cut = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), batch)
+    like = jax.eval_shape(function, jax.tree.map(lambda x: x[0], cut))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+    add = lambda sums, row: (jax.tree.map(jnp.add, sums, function(row[0])), None)  # noqa: E731
+    return scan_while(add, zeros, (cut, remaining(cut.trajectory.mask)), lambda _, row: row[1])[0]

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 
 SHARE = {"cpu": 0.5, "gpu": 0.8, "tpu": 0.8}  # of what the device has, where no budget is given
-# Beyond this, a wider program is no faster: on a CPU its arrays only leave the caches (benchmarks/lanes.py).
-WORTH = {"cpu": 256e6}
+# Beyond this, a wider program is slower: on a CPU its arrays leave the last cache (benchmarks/lanes.py).
+WORTH = {"cpu": 32e6}
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from pgjax import kernels
 from pgjax.distributions import Categorical, DiagGaussian
 from pgjax.types import Config, Env
 
@@ -50,6 +51,11 @@ def _require(condition: bool, kind: str, env: Env, wanted: str) -> None:
         raise ValueError(f"network={kind!r} needs {wanted}, got {env.observation_space!r}; use network='auto'")
 
 
+def _require_xla(kind: str, config: Config) -> None:
+    if config.kernel != "xla":
+        raise ValueError(f"kernel={config.kernel!r} is of network='mlp' or 'cnn', this is {kind!r}; use kernel='xla'")
+
+
 def _linear(inputs: int, outputs: int, scale: float, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(inputs, outputs, kernel_init=orthogonal(scale), rngs=rngs)
 
@@ -85,7 +91,9 @@ class ActorHead(nnx.Module):
         self.output = _linear(features, space.shape[0] if self.continuous else space.n, 0.01, rngs)
 
     def __call__(self, x):
-        x = self.output(x)
+        return self.distribution(self.output(x))
+
+    def distribution(self, x):
         if self.continuous:
             return DiagGaussian(x, jnp.broadcast_to(self.log_std[...], x.shape))
         return Categorical(x)
@@ -117,17 +125,26 @@ class MLP(nnx.Module):
         self.actor_head = ActorHead(config.hidden[-1], env.action_space, rngs=rngs)
         self.action_values = action_values(env, config)
         self.critic_head = _linear(config.hidden[-1], self.action_values or 1, 1.0, rngs)
+        if config.kernel not in ("xla", "fused"):
+            raise ValueError(f"kernel must be one of xla, fused; got {config.kernel!r}")
+        self.fused = config.activation if config.kernel == "fused" else None
 
     def features(self, obs):
         obs = jnp.asarray(obs, jnp.float32)
         return obs.reshape(*obs.shape[: obs.ndim - self.axes], -1)
 
+    def through(self, torso, output, x):
+        """A torso and the linear layer on it. Fused, a shared torso is computed for each of its two heads."""
+        if self.fused is None:
+            return output(torso(x))
+        return kernels.tower([(layer.kernel[...], layer.bias[...]) for layer in (*torso.layers, output)], x, self.fused)
+
     def actor(self, obs):
-        return self.actor_head(self.actor_torso(self.features(obs)))
+        return self.actor_head.distribution(self.through(self.actor_torso, self.actor_head.output, self.features(obs)))
 
     def critic(self, obs):
         torso = self.critic_torso if self.critic_torso is not None else self.actor_torso
-        value = self.critic_head(torso(self.features(obs)))
+        value = self.through(torso, self.critic_head, self.features(obs))
         return value if self.action_values else value[..., 0]
 
     def __call__(self, obs):
@@ -161,6 +178,7 @@ class Table(nnx.Module):
     """
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        _require_xla("table", config)
         _require(layout(env.observation_space) == "", "table", env, "a discrete observation")
         states, self.temperature = env.observation_space.n, config.temperature
         self.continuous = hasattr(env.action_space, "low")
@@ -190,6 +208,7 @@ class Sigmoid(nnx.Module):
     """One preference for each discrete observation, the log-odds of the second of two actions; and a value."""
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        _require_xla("sigmoid", config)
         _require(layout(env.observation_space) == "", "sigmoid", env, "a discrete observation")
         if getattr(env.action_space, "n", None) != 2:
             raise ValueError(f"network='sigmoid' needs two actions, got {env.action_space!r}; use network='table'")
@@ -218,6 +237,7 @@ class Recurrent(nnx.Module):
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
         space = env.observation_space
+        _require_xla("gru", config)
         _require(layout(space) != "", "gru", env, "an array observation")
         self.axes = len(space.shape)
         width = config.hidden[-1]

@@ -40,7 +40,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     lanes = NamedSharding(mesh, PartitionSpec())
     states = results.shapes(group, width)
     where = jax.tree.map(lambda x: _sharding(x, mesh, group.config.num_envs), states)
-    keys, hypers = jax.eval_shape(lambda: sweep.lanes([group.hypers[0]] * width, [0]))
+    keys, hypers = jax.eval_shape(lambda: sweep.lanes([group.hypers[0]] * width, [0], group.config.generator))
     keys, hypers = (_placed(x, jax.tree.map(lambda _: lanes, x)) for x in (keys, hypers))
     states, episodes = _placed(states, where), group.config.eval_episodes
 

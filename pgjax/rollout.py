@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pgjax.loops import scan_while
 from pgjax.types import Array, Env, Policy, PyTree, Trajectory
 
 
@@ -128,8 +129,8 @@ def episodes(
 ) -> tuple[Trajectory, Episodes]:
     """B = `num_episodes` whole episodes from fresh starts, T = `max_steps` rows.
 
-    `mask` is 1 up to and including the step that ends an episode; what stands behind it repeats the
-    last state, with reward 0. An episode still running at `max_steps` is truncated there; by default
+    `mask` is 1 up to and including the step that ends an episode; what stands behind it means nothing,
+    with reward 0. An episode still running at `max_steps` is truncated there; by default
     that is the environment's own limit.
     """
     env_params = env.params if env_params is None else env_params
@@ -152,7 +153,7 @@ def episodes(
 
     alive = jnp.ones(num_episodes, bool)
     inputs = (jax.random.split(key_steps, limit), jnp.arange(limit))
-    (last, _), rows = jax.lax.scan(step, (state, alive), inputs)
+    (last, _), rows = scan_while(step, (state, alive), inputs, lambda carry, _: carry[1])
     done = Episodes(last.running_return, last.time.astype(jnp.float32))
     return rows._replace(memory=state.memory), done
 
@@ -184,7 +185,8 @@ def evaluate(
         return (_advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), None
 
     alive = jnp.ones(num_episodes, bool)
-    (last, _), _ = jax.lax.scan(step, (state, alive), jax.random.split(key_steps, limit))
+    keys = jax.random.split(key_steps, limit)
+    (last, _), _ = scan_while(step, (state, alive), keys, lambda carry, _: carry[1])
     return Episodes(last.running_return, last.time.astype(jnp.float32))
 
 

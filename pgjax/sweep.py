@@ -20,10 +20,16 @@ def grid(values: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
 
 
-def lanes(settings: list[Hypers], seeds: list[int]) -> tuple[Array, Hypers]:
-    """Keys [L] and Hypers of [L] arrays, L = H x S, the seeds varying fastest."""
+def lanes(settings: list[Hypers], seeds: list[int], generator: str | None = None) -> tuple[Array, Hypers]:
+    """Keys [L] and Hypers of [L] arrays, L = H x S, the seeds varying fastest.
+
+    Args:
+      generator: of the keys, as `jax.random.key(impl=...)` takes it; by default jax's own.
+    """
     stacked = jax.tree.map(lambda *x: jnp.repeat(jnp.stack(x), len(seeds), axis=0), *settings)
-    keys = jax.vmap(jax.random.key)(jnp.tile(jnp.asarray(seeds, jnp.uint32), len(settings)))
+    keys = jax.vmap(lambda seed: jax.random.key(seed, impl=generator))(
+        jnp.tile(jnp.asarray(seeds, jnp.uint32), len(settings))
+    )
     return keys, stacked
 
 

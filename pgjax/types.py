@@ -148,4 +148,6 @@ class Config:
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     activation: Literal["tanh", "relu"] = "tanh"
     shared: bool = False  # one torso for actor and critic
+    kernel: Literal["xla", "fused"] = "xla"  # fused: a tower is one GPU kernel forward, one backward (float32)
+    generator: Literal["threefry2x32", "philox4x32"] = "threefry2x32"  # of random bits
     eval_episodes: int = 32  # whole episodes of the evaluation after training, for each lane

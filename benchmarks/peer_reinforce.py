@@ -1,0 +1,81 @@
+"""The pgjax side of peers.py against the tutorial: REINFORCE on CartPole, lanes of whole episodes, nothing learned."""
+
+import dataclasses
+import time
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import peer
+import peer_jax
+from peer_pgjax import PACKAGES
+
+from pgjax import algorithms, envs, learner, policies, sweep
+from pgjax.plugs import bind
+
+
+def main() -> None:
+    warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+    options = peer.arguments("lanes", "envs", "updates")
+    row = algorithms.entry("reinforce")
+    # As the tutorial: reward-to-go less its mean, over its standard deviation, and no critic.
+    algorithm = row.algorithm._replace(advantage=bind(row.algorithm.advantage, normalize=True))
+    config = dataclasses.replace(row.config, num_envs=options.envs, hidden=peer.HIDDEN, activation=peer.ACTIVATION)
+    env = envs.make(peer.ENV)
+    policy = policies.make(env, config)
+    reinforce = row.learner(env, policy, algorithm, config)
+    rates = {"learning_rate": peer.FROZEN_LEARNING_RATE}
+    hypers = learner.default_hypers(algorithm, advantage={"discount": peer.DISCOUNT}, optimizer=rates)
+
+    def lanes(number):
+        first = number * options.lanes
+        return sweep.lanes([hypers], list(range(first, first + options.lanes)), config.generator)
+
+    began = time.perf_counter()
+    keys, stacked = lanes(0)
+    init = peer_jax.compiled(lambda keys, h: sweep.init(keys, reinforce, h), keys, stacked)
+    segment = peer_jax.compiled(
+        lambda keys, states, h: sweep.segment(keys, reinforce, states, h, options.updates),
+        keys,
+        init(keys, stacked),
+        stacked,
+        donate=(1,),
+    )
+    compile_seconds = {"train": time.perf_counter() - began}
+
+    def playing(weights):
+        """A program that trains lanes whose actor is given."""
+
+        def program(number):
+            keys, stacked = lanes(number)
+            states = init(keys, stacked)
+            states = states._replace(learner=states.learner._replace(params=weights(states.learner.params)))
+            _, metrics = jax.block_until_ready(segment(keys, states, stacked))
+            counted = int(np.asarray(metrics["env_steps"]).sum(dtype=float))
+            return {"episodes": options.lanes * options.envs * options.updates, "env_steps": counted}
+
+        return program
+
+    programs = {"uniform": playing(uniform), "balancing": playing(balancing)}
+    peer_jax.serve(programs, PACKAGES, compile_seconds)
+
+
+def uniform(params):
+    """The parameters with an actor whose logits are all 0."""
+    return {**params, "actor_head": jax.tree.map(jnp.zeros_like, params["actor_head"])}
+
+
+def balancing(params):
+    """The parameters with an actor that balances: one unit of each layer carries the sign of BALANCING @ obs."""
+    actor = jax.tree.map(jnp.zeros_like, {name: params[name] for name in ("actor_torso", "actor_head")})
+    first, second = actor["actor_torso"]["layers"].values()
+    first["kernel"] = first["kernel"].at[:, :, 0].set(peer.SHARPNESS * jnp.array(peer.BALANCING))
+    second["kernel"] = second["kernel"].at[:, 0, 0].set(peer.SHARPNESS)
+    output = actor["actor_head"]["output"]
+    output["kernel"] = output["kernel"].at[:, 0].set(peer.SHARPNESS * jnp.array([-1.0, 1.0]))
+    return {**params, **actor}
+
+
+if __name__ == "__main__":
+    main()
