@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from pgjax import networks
@@ -209,9 +210,10 @@ def _expected(dist: Categorical, action_value: Any) -> Any:
 
 def _functional(build: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Callable, Callable]:
     """init(key) -> params, a nested dict; merge(params) -> module."""
-    others = nnx.All(nnx.Variable, nnx.Not(nnx.Param))
-    kept = jax.eval_shape(lambda: nnx.to_pure_dict(nnx.state(build(nnx.Rngs(0)), others)))
-    if kept:
+    abstract = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    constants = any(isinstance(x, jax.Array | np.ndarray | jax.ShapeDtypeStruct) for _, x in nnx.iter_graph(abstract))
+    graph, shapes, rest = nnx.split(abstract, nnx.Param, ...)
+    if kept := nnx.to_pure_dict(nnx.filter_state(rest, nnx.Variable)):
         raise ValueError(
             f"the module has variables that are no nnx.Param: {', '.join(map(str, kept))}; "
             "make constants plain arrays, and keep what changes in the policy's memory"
@@ -221,13 +223,17 @@ def _functional(build: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Callable, Call
         return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param))
 
     def merge(params):
-        # Built anew where it is used, so that its constants belong to the trace at hand; the
-        # compiler drops the unused initial parameters.
-        module = build(nnx.Rngs(0))
-        state = nnx.state(module, nnx.Param)
+        if constants:
+            # Built anew where it is used, so that they belong to the trace at hand; the compiler drops the
+            # unused initial parameters.
+            module = build(nnx.Rngs(0))
+            state = nnx.state(module, nnx.Param)
+            nnx.replace_by_pure_dict(state, params)
+            nnx.update(module, state)
+            return module
+        state = jax.tree.map(lambda x: x, shapes)
         nnx.replace_by_pure_dict(state, params)
-        nnx.update(module, state)
-        return module
+        return nnx.merge(graph, state)
 
     return init, merge
 

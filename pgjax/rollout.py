@@ -50,13 +50,13 @@ def start(key: Array, env: Env, policy: Policy, num_envs: int, env_params: PyTre
     )
 
 
-def _interact(key, env, env_params, policy, params, state: RolloutState, greedy: bool):
+def _interact(key_action, keys_env, env, env_params, policy, params, state: RolloutState, greedy: Array | None = None):
     """One step of every environment, no reset; returns the step and what the policy chose."""
-    key_action, key_env = jax.random.split(key)
     dist, memory = policy.act(params, state.memory, state.obs)
-    action = dist.mode() if greedy else dist.sample(key_action)
-    keys = jax.random.split(key_env, state.time.shape[0])
-    env_state, step = jax.vmap(env.step, (0, None, 0, 0))(keys, env_params, state.env, action)
+    action = dist.sample(key_action)
+    if greedy is not None:
+        action = jnp.where(greedy, dist.mode(), action)
+    env_state, step = jax.vmap(env.step, (0, None, 0, 0))(keys_env, env_params, state.env, action)
     running = state.running_return + step.reward
     moved = state._replace(env=env_state, obs=step.obs, memory=memory, time=state.time + 1, running_return=running)
     return moved, step, dist, action
@@ -95,12 +95,11 @@ def unroll(
     num_envs = state.time.shape[0]
     fresh_memory = policy.memory(num_envs)
 
-    def step(state, key):
-        key_step, key_reset = jax.random.split(key)
-        moved, seen, dist, action = _interact(key_step, env, env_params, policy, params, state, False)
+    def step(state, keys):
+        key_action, keys_env, keys_reset = keys[0], keys[1 : 1 + num_envs], keys[1 + num_envs :]
+        moved, seen, dist, action = _interact(key_action, keys_env, env, env_params, policy, params, state)
         done = seen.terminated | seen.truncated
-        keys = jax.random.split(key_reset, num_envs)
-        first_state, first_obs = jax.vmap(env.reset, (0, None))(keys, env_params)
+        first_state, first_obs = jax.vmap(env.reset, (0, None))(keys_reset, env_params)
         following = RolloutState(
             env=where(done, first_state, moved.env),
             obs=where(done, first_obs, moved.obs),
@@ -114,7 +113,8 @@ def unroll(
         row = _row(state, action, dist, seen, jnp.ones(num_envs))
         return following, row
 
-    following, rows = jax.lax.scan(step, state, jax.random.split(key, num_steps))
+    # Drawn at once: half the time of one draw after another inside the loop, and one loop less for each to compile.
+    following, rows = jax.lax.scan(step, state, jax.random.split(key, (num_steps, 1 + 2 * num_envs)))
     return following, rows._replace(memory=state.memory)
 
 
@@ -141,7 +141,8 @@ def episodes(
     def step(carry, inputs):
         state, alive = carry
         key, t = inputs
-        moved, seen, dist, action = _interact(key, env, env_params, policy, params, state, False)
+        keys = jax.random.split(key, 1 + num_episodes)
+        moved, seen, dist, action = _interact(keys[0], keys[1:], env, env_params, policy, params, state)
         truncated = seen.truncated | ((t == limit - 1) & ~seen.terminated)
         seen = seen._replace(
             reward=jnp.where(alive, seen.reward, 0.0),
@@ -165,7 +166,7 @@ def evaluate(
     params: PyTree,
     num_episodes: int,
     *,
-    greedy: bool = False,
+    greedy: bool | Array = False,
     max_steps: int | None = None,
     env_params: PyTree = None,
 ) -> Episodes:
@@ -181,7 +182,8 @@ def evaluate(
 
     def step(carry, key):
         state, alive = carry
-        moved, seen, _, _ = _interact(key, env, env_params, policy, params, state, greedy)
+        keys = jax.random.split(key, 1 + num_episodes)
+        moved, seen, _, _ = _interact(keys[0], keys[1:], env, env_params, policy, params, state, greedy)
         return (_advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), None
 
     alive = jnp.ones(num_episodes, bool)

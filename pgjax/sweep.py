@@ -52,12 +52,16 @@ def evaluate(
 
     def one(key, state, hypers):
         policy, params = learner.policy(state.learner)
-        key_stochastic, key_greedy = jax.random.split(jax.random.fold_in(key, _EVALUATE))
         env_params = with_params(env, hypers.env)
-        run = lambda key, greedy: rollout.evaluate(  # noqa: E731
-            key, env, policy, params, num_episodes, greedy=greedy, env_params=env_params
-        )
-        return {"stochastic": run(key_stochastic, False), "greedy": run(key_greedy, True)}
+
+        def run(inputs):
+            key, greedy = inputs
+            return rollout.evaluate(key, env, policy, params, num_episodes, greedy=greedy, env_params=env_params)
+
+        # One after the other, so that the episodes are compiled but once.
+        keys = jax.random.split(jax.random.fold_in(key, _EVALUATE))
+        both = jax.lax.map(run, (keys, jnp.array([False, True])))
+        return {"stochastic": jax.tree.map(lambda x: x[0], both), "greedy": jax.tree.map(lambda x: x[1], both)}
 
     return jax.vmap(one)(keys, states, hypers)
 
