@@ -48,33 +48,35 @@ def main() -> None:
         },
     )
 
-    def lanes(number):
-        first = number * options.lanes
-        return sweep.lanes([hypers], list(range(first, first + options.lanes)), config.generator)
+    devices = peer_jax.every_core(options.lanes)
+    width = options.lanes // len(devices)
+
+    def lanes(number, place):
+        first = number * options.lanes + place * width
+        return sweep.lanes([hypers], list(range(first, first + width)), config.generator)
 
     began = time.perf_counter()
-    keys, stacked = lanes(0)
-    init = peer_jax.compiled(lambda keys, h: sweep.init(keys, ppo, h), keys, stacked)
-    states = init(keys, stacked)
-    segment = peer_jax.compiled(
-        lambda keys, states, h: sweep.segment(keys, ppo, states, h, options.updates), keys, states, stacked, donate=(1,)
-    )
+    init = lambda keys, h: sweep.init(keys, ppo, h)  # noqa: E731
+    segment = lambda keys, states, h: sweep.segment(keys, ppo, states, h, options.updates)  # noqa: E731
+    trained = peer_jax.abreast(devices, lanes, init, segment)
     compile_seconds = {"train": time.perf_counter() - began}
 
-    def train(number):
-        return trained(*lanes(number))[1]
+    def counted(done):
+        metrics = [{name: np.asarray(value) for name, value in metrics.items()} for _, metrics in done]
+        counts = [np.asarray(optax.tree.get(states.learner.optimizer, "count")).sum() for states, _ in done]
+        return {"env_steps": int(sum(m["env_steps"].sum(dtype=float) for m in metrics)), "gradient_steps": sum(counts)}
 
-    def trained(keys, stacked):
-        states, metrics = jax.block_until_ready(segment(keys, init(keys, stacked), stacked))
-        metrics = {name: np.asarray(value) for name, value in metrics.items()}
-        count = np.asarray(optax.tree.get(states.learner.optimizer, "count")).sum()
-        return states, {"env_steps": int(metrics["env_steps"].sum(dtype=float)), "gradient_steps": count}
+    def train(number):
+        return counted(trained(number))
 
     def returns(number):
-        keys, stacked = lanes(number)
-        states, counts = trained(keys, stacked)
+        done = trained(number)
         measure = jax.jit(lambda k, s, h: sweep.evaluate(k, env, ppo, s, h, options.returns))
-        return {**counts, "returns": measure(keys, states, stacked)["stochastic"].episode_return.mean(1)}
+        found = []
+        for place, (states, _) in enumerate(done):
+            keys, stacked = jax.device_put(lanes(number, place), devices[place])
+            found.append(np.asarray(measure(keys, states, stacked)["stochastic"].episode_return.mean(1)))
+        return {**counted(done), "returns": np.concatenate(found)}
 
     if options.returns:
         peer_jax.serve({"returns": returns}, PACKAGES, compile_seconds, warm=False)
@@ -93,7 +95,8 @@ def main() -> None:
         def step(keys, number, params, stream):
             return jax.vmap(lambda k, p, s: collect(jax.random.fold_in(k, number), p, s))(keys, params, stream)
 
-        start = init(keys, stacked).learner
+        keys, stacked = sweep.lanes([hypers], list(range(options.lanes)), config.generator)
+        start = jax.jit(init)(keys, stacked).learner
         run = peer_jax.compiled(step, keys, np.int32(0), start.params, start.rollout, donate=(3,))
         stream = start.rollout
 

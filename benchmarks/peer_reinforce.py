@@ -28,31 +28,25 @@ def main() -> None:
     rates = {"learning_rate": peer.FROZEN_LEARNING_RATE}
     hypers = learner.default_hypers(algorithm, advantage={"discount": peer.DISCOUNT}, optimizer=rates)
 
-    def lanes(number):
-        first = number * options.lanes
-        return sweep.lanes([hypers], list(range(first, first + options.lanes)), config.generator)
+    devices = peer_jax.every_core(options.lanes)
+    width = options.lanes // len(devices)
+
+    def lanes(number, place):
+        first = number * options.lanes + place * width
+        return sweep.lanes([hypers], list(range(first, first + width)), config.generator)
 
     began = time.perf_counter()
-    keys, stacked = lanes(0)
-    init = peer_jax.compiled(lambda keys, h: sweep.init(keys, reinforce, h), keys, stacked)
-    segment = peer_jax.compiled(
-        lambda keys, states, h: sweep.segment(keys, reinforce, states, h, options.updates),
-        keys,
-        init(keys, stacked),
-        stacked,
-        donate=(1,),
-    )
+    init = lambda keys, h: sweep.init(keys, reinforce, h)  # noqa: E731
+    segment = lambda keys, states, h: sweep.segment(keys, reinforce, states, h, options.updates)  # noqa: E731
+    trained = peer_jax.abreast(devices, lanes, init, segment)
     compile_seconds = {"train": time.perf_counter() - began}
 
     def playing(weights):
         """A program that trains lanes whose actor is given."""
 
         def program(number):
-            keys, stacked = lanes(number)
-            states = init(keys, stacked)
-            states = states._replace(learner=states.learner._replace(params=weights(states.learner.params)))
-            _, metrics = jax.block_until_ready(segment(keys, states, stacked))
-            counted = int(np.asarray(metrics["env_steps"]).sum(dtype=float))
+            done = trained(number, lambda s: s._replace(learner=s.learner._replace(params=weights(s.learner.params))))
+            counted = int(sum(np.asarray(metrics["env_steps"]).sum(dtype=float) for _, metrics in done))
             return {"episodes": options.lanes * options.envs * options.updates, "env_steps": counted}
 
         return program

@@ -128,6 +128,7 @@ class MLP(nnx.Module):
         if config.kernel not in ("xla", "fused"):
             raise ValueError(f"kernel must be one of xla, fused; got {config.kernel!r}")
         self.fused = config.activation if config.kernel == "fused" else None
+        self.precision = "tf32" if config.precision == "tensorfloat32" else None
 
     def features(self, obs):
         obs = jnp.asarray(obs, jnp.float32)
@@ -137,7 +138,8 @@ class MLP(nnx.Module):
         """A torso and the linear layer on it. Fused, a shared torso is computed for each of its two heads."""
         if self.fused is None:
             return output(torso(x))
-        return kernels.tower([(layer.kernel[...], layer.bias[...]) for layer in (*torso.layers, output)], x, self.fused)
+        layers = [(layer.kernel[...], layer.bias[...]) for layer in (*torso.layers, output)]
+        return kernels.tower(layers, x, self.fused, precision=self.precision)
 
     def actor(self, obs):
         return self.actor_head.distribution(self.through(self.actor_torso, self.actor_head.output, self.features(obs)))

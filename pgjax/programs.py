@@ -1,6 +1,7 @@
 """A group, a number of lanes and some devices in; the compiled programs of a chunk out. Here programs are compiled."""
 
 import concurrent.futures
+import contextlib
 import os
 import warnings
 from collections.abc import Callable
@@ -52,9 +53,11 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     pool = concurrent.futures.ThreadPoolExecutor(3)
 
     def build(function, arguments, out, donate=(), level=2):
-        with warnings.catch_warnings():
+        with contextlib.ExitStack() as context:
+            context.enter_context(warnings.catch_warnings())
             # A key of the state that the program only reads can't be reused; nothing is lost by it.
             warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+            context.enter_context(jax.default_matmul_precision(group.config.precision))
             lowered = jax.jit(function, out_shardings=out, donate_argnums=donate).lower(*arguments)
         mine = devices[0].platform == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
         return pool.submit(lowered.compile, {LEVEL: level} if mine else None)

@@ -149,5 +149,6 @@ class Config:
     activation: Literal["tanh", "relu"] = "tanh"
     shared: bool = False  # one torso for actor and critic
     kernel: Literal["xla", "fused"] = "xla"  # fused: a tower is one GPU kernel forward, one backward (float32)
+    precision: Literal["default", "float32", "tensorfloat32", "bfloat16"] = "default"  # of products, where it matters
     generator: Literal["threefry2x32", "philox4x32"] = "threefry2x32"  # of random bits
     eval_episodes: int = 32  # whole episodes of the evaluation after training, for each lane

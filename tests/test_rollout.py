@@ -67,13 +67,11 @@ class Loop:
         self.last_return, self.last_length = [np.nan] * B, [np.nan] * B
         self.completed = 0
 
-    def interact(self, key):
+    def interact(self, key_action, keys):
         """The rows of one step, [B] each; obs and memory move on, nothing is reset."""
-        key_action, key_env = jax.random.split(key)
         dist, memory = self.act(self.params, jnp.stack(self.memory), jnp.stack(self.obs))
         action = dist.sample(key_action)
         log_prob = np.log(np.take_along_axis(np.asarray(jax.nn.softmax(dist.logits)), action[:, None], 1)[:, 0])
-        keys = jax.random.split(key_env, B)
         rows = []
         for b in range(B):
             row = dict(obs=self.obs[b], action=action[b], log_prob=log_prob[b], time=self.time[b])
@@ -87,10 +85,8 @@ class Loop:
 
     def unroll(self, key, steps):
         table = []
-        for key_row in jax.random.split(key, steps):
-            key_step, key_reset = jax.random.split(key_row)
-            rows = self.interact(key_step)
-            fresh = jax.random.split(key_reset, B)
+        for keys in jax.random.split(key, (steps, 1 + 2 * B)):
+            rows, fresh = self.interact(keys[0], keys[1 : 1 + B]), keys[1 + B :]
             for b, row in enumerate(rows):
                 if row["terminated"] or row["truncated"]:
                     self.states[b], self.obs[b] = self.reset(fresh[b], self.env.params)
@@ -107,7 +103,8 @@ class Loop:
         alive, table, mask = [True] * B, [], []
         for t, key_row in enumerate(jax.random.split(key_steps, limit)):
             before = (list(self.states), list(self.obs), list(self.memory), list(self.time), list(self.running))
-            rows = self.interact(key_row)
+            keys = jax.random.split(key_row, 1 + B)
+            rows = self.interact(keys[0], keys[1:])
             mask.append([float(a) for a in alive])
             for b, row in enumerate(rows):
                 if not alive[b]:

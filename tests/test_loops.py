@@ -1,0 +1,151 @@
+"""A scan that ends early is the scan; so are a gradient in pieces and a next value read off the next step."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pgjax import algorithms, batches, envs, estimators, learner, loops, losses, policies, rollout, sweep
+from pgjax.types import Batch, Config
+
+T, B = 12, 5
+
+
+def countdown(carry, x):
+    """Counts down to 0 and stays there."""
+    following = jnp.maximum(carry - 1, 0)
+    return following, jnp.where(carry > 0, carry * x, 0.0)
+
+
+@pytest.mark.parametrize("starts", [[3], [0], [9, 2], [1, 4, 20]])
+def test_a_scan_that_ends_early_gives_what_the_scan_gives(starts):
+    inputs = jnp.arange(1.0, 8.0)
+    early = lambda start: loops.scan_while(countdown, start, inputs, lambda carry, _: carry > 0)  # noqa: E731
+    whole = lambda start: jax.lax.scan(countdown, start, inputs)  # noqa: E731
+    for got, want in zip(
+        *(jax.tree.leaves(jax.jit(jax.vmap(f))(jnp.float32(starts))) for f in (early, whole)), strict=True
+    ):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_it_takes_no_step_more_than_the_longest_lane_needs():
+    steps = []
+
+    def step(carry, x):
+        jax.debug.callback(lambda: steps.append(1))
+        return countdown(carry, x)
+
+    run = jax.jit(jax.vmap(lambda start: loops.scan_while(step, start, jnp.ones(50), lambda carry, _: carry > 0)))
+    jax.block_until_ready(run(jnp.float32([2, 4])))
+    jax.effects_barrier()
+    assert len(steps) in (4, 8)  # the callback may be of the step, or of each lane's
+
+
+def test_what_remains():
+    mask = jnp.array([[0, 0], [1, 0], [0, 0], [0, 1], [0, 0]])
+    np.testing.assert_array_equal(loops.remaining(mask), [True, True, True, True, False])
+
+
+def stream(name, terminal=None, **config):
+    """A policy, parameters and T steps of B environments."""
+    env = envs.make(name) if terminal is None else envs.make(name, terminal=terminal)
+    policy = policies.make(env, Config(hidden=(4,), **config))
+
+    @jax.jit
+    def build(key):
+        params = policy.init(key)
+        params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(key, x.shape), params)
+        state = rollout.start(key, env, policy, B)
+        return params, rollout.unroll(key, env, policy, params, state, T)[1]
+
+    return policy, *build(jax.random.key(0))
+
+
+@pytest.mark.parametrize("critic", ["value", "action_value"])
+@pytest.mark.parametrize("cut", [0.0, 0.3, 1.0])
+def test_the_next_value_is_the_critics_word_on_the_next_observation(critic, cut):
+    """Whatever number of a column's steps is truncated; where the world terminated it isn't asked."""
+    policy, params, trajectory = stream("TabularMDP-pgjax", np.arange(5) == 4, critic=critic)
+    generator = np.random.default_rng(0)
+    truncated = jnp.asarray(generator.random((T, B)) < cut) & ~trajectory.terminated
+    # Where a step isn't truncated the next row is what followed; elsewhere anything may stand there.
+    obs = trajectory.obs.at[1:].set(jnp.where(truncated[:-1], 0, trajectory.obs[1:]))
+    trajectory = trajectory._replace(truncated=truncated, obs=obs)
+    got = jax.jit(functools.partial(batches.evaluate, policy))(params, trajectory)
+    want = policy.evaluate(params, trajectory)
+    counts = np.asarray(~trajectory.terminated)
+    assert 0 < counts.sum() < counts.size
+    np.testing.assert_allclose(got.next_value[counts], want.next_value[counts], rtol=1e-6)
+    np.testing.assert_allclose(got.value, want.value, rtol=1e-6)
+
+
+def batch_of(rows, columns):
+    policy, params, trajectory = stream("CartPole-v1")
+    generator = np.random.default_rng(1)
+    index = generator.integers(0, T * B, (rows, columns) if columns else rows)
+    taken = jax.tree.map(lambda x: x.reshape(T * B, *x.shape[2:])[index], trajectory._replace(memory=()))
+    mask = jnp.asarray(generator.random(index.shape) < 0.7, jnp.float32)
+    numbers = [jnp.asarray(generator.normal(size=index.shape), jnp.float32) for _ in range(3)]
+    return policy, params, Batch(taken._replace(mask=mask), *numbers)
+
+
+@pytest.mark.parametrize("normalize_advantage", [False, True])
+@pytest.mark.parametrize(("rows", "columns", "reduce"), [(384, 0, "step"), (96, 4, "episode"), (96, 4, "step")])
+def test_a_gradient_in_pieces_is_the_gradient(rows, columns, reduce, normalize_advantage):
+    """Masked steps within and behind the pieces included; metrics too."""
+    policy, params, batch = batch_of(rows, columns)
+    last = batch.trajectory.mask.at[-rows // 3 :].set(0.0)  # so that pieces at the end are left out
+    batch = batch._replace(trajectory=batch.trajectory._replace(mask=last))
+    assert estimators._pieces(batch.advantage.shape) > 1
+    loss = losses.actor_critic(losses.ppo_clip)
+    whole = losses.actor_critic(lambda now, batch: losses.ppo_clip(now, batch))  # not declared: all at once
+    assert losses.is_by_step(loss) and not losses.is_by_step(whole)
+    options = {"normalize_advantage": normalize_advantage, "value_clip": 0.1, "entropy_coef": 0.1}
+    pair = [
+        jax.jit(lambda p, b, f=f: estimators.surrogate(f, reduce)(jax.random.key(0), policy, p, b, **options))(
+            params, batch
+        )
+        for f in (loss, whole)
+    ]
+    for got, want in zip(*map(jax.tree.leaves, pair), strict=True):
+        np.testing.assert_allclose(got, want, rtol=2e-4, atol=2e-6)
+
+
+def test_a_lane_of_episodes_is_the_same_beside_one_whose_episodes_are_longer():
+    """To the last bit, though it is computed for as long as the longer one goes on."""
+    row = algorithms.entry("reinforce")
+    config = Config(num_envs=2, num_steps=60, rollout="episodes", hidden=(4,), eval_episodes=2)
+    env = envs.make("CartPole-v1")
+    reinforce = row.learner(env, policies.make(env, config), row.algorithm, config)
+    hypers = learner.default_hypers(row.algorithm)
+    run = jax.jit(lambda k, s, h: sweep.segment(k, reinforce, s, h, 1))
+    begin = jax.jit(lambda k, h: sweep.init(k, reinforce, h))
+    first = None
+    lengths = set()
+    for other in range(1, 6):
+        keys, stacked = sweep.lanes([hypers], [0, other])
+        states, metrics = run(keys, begin(keys, stacked), stacked)
+        mine = jax.tree.map(lambda x: np.asarray(x[0]), (states.learner.params, metrics))
+        first = mine if first is None else first
+        jax.tree.map(np.testing.assert_array_equal, mine, first)
+        lengths.add(float(metrics["env_steps"][1, 0]))
+    assert len(lengths) > 1
+
+
+@pytest.mark.parametrize("option", [{"generator": "philox4x32"}, {"precision": "float32"}])
+def test_options_of_how_numbers_are_made(option):
+    import pgjax
+
+    result = pgjax.run(
+        "a2c",
+        "PolicyProbe-pgjax",
+        seeds=2,
+        updates=2,
+        progress=False,
+        settings={"hidden": (4,), "eval_episodes": 2, **option},
+    )
+    assert np.isfinite(result.metrics.loss).all()
+    with pytest.raises(ValueError, match=f"{next(iter(option))} must be one of .*; got 'none'"):
+        pgjax.run("a2c", "PolicyProbe-pgjax", updates=2, progress=False, settings={next(iter(option)): "none"})
