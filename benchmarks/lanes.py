@@ -3,9 +3,9 @@
     python benchmarks/lanes.py                # 1 to 4,096 lanes, 2 GB: about ten minutes on two cores
     python benchmarks/lanes.py --most 256     # a quick look
 
-PPO on CartPole-v1 with its default sizes, a process for each number of lanes, all with the same budget: `pgjax.run`
-finds its width. Then 4,096 lanes at several fixed widths, to see what the best would have cost. Writes
-results/lanes.json and results/lanes.png.
+PPO on CartPole-v1 with its default sizes, a device for each core, a process for each number of lanes, all with the
+same budget: `pgjax.run` finds its width. Then 4,096 lanes at several fixed widths, to see what the best would have
+cost. Writes results/lanes.json and results/lanes.png.
 """
 
 import argparse
@@ -18,11 +18,15 @@ from common import RESULTS, cpu, spread, write_json
 
 def one(lanes, updates, memory, width, repeats):
     """In this process: seconds of one update of one lane, and the most memory that the process had."""
+    import os
     import resource
     import tempfile
 
+    import jax
+
     import pgjax
 
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # as the command line has it
     seconds, widths = [], []
     for _ in range(repeats):
         options = {"memory": memory} if width is None else {"width": width}
@@ -74,7 +78,7 @@ def main():
     parser.add_argument("--most", type=int, default=4096)
     parser.add_argument("--memory", default="2GB")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--least", type=int, default=2, help="updates, at least")
+    parser.add_argument("--least", type=int, default=4, help="updates, at least")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--updates", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--width", type=int, help=argparse.SUPPRESS)
@@ -83,7 +87,7 @@ def main():
         print(json.dumps(one(options.one, options.updates, options.memory, options.width, options.repeats)))
         return
     rows = [measured(options, 4**k) for k in range(7) if 4**k <= options.most]
-    fixed = [measured(options, rows[-1]["lanes"], width) for width in (16, 64, 256, 1024) if width < options.most]
+    fixed = [measured(options, rows[-1]["lanes"], width) for width in (8, 32, 128, 512) if width < options.most]
     from pgjax import memory, results
 
     best = min(r["seconds_per_lane_update"]["median"] for r in [*rows[-1:], *fixed])

@@ -9,12 +9,14 @@ process for each measurement, so that each has a peak of its own. Writes results
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
 import subprocess
 import sys
 import time
+from unittest import mock
 
 from common import RESULTS, commit, cpu, spread, write_json
 
@@ -26,8 +28,8 @@ SEGMENT = {"cpu": 2**17}  # rows of one call of a program, at least
 ACCELERATED = 2**24
 
 
-def build(name, lanes, envs):
-    """A compiled program, its first state, and how it is called: (call, start, rows of one call, row of the roster)."""
+def build(name, lanes, envs, device):
+    """A program, and how it is called: (compiled, start, rows of one call, row of the roster, config)."""
     import jax
 
     from pgjax import algorithms, policies, rollout, sweep
@@ -43,6 +45,7 @@ def build(name, lanes, envs):
     rows = lanes * envs * steps
     updates = max(1, math.ceil(SEGMENT.get(jax.default_backend(), ACCELERATED) / rows))
     keys, hypers = sweep.lanes([default_hypers(row.algorithm)], list(range(lanes)), config.generator)
+    keys, hypers = jax.device_put((keys, hypers), device)
     start = jax.jit(lambda k, h: sweep.init(k, learner, h))
 
     def unroll(key, state):
@@ -63,6 +66,20 @@ def build(name, lanes, envs):
     return call, lambda: (keys, start(keys, hypers), hypers), rows * updates, row, config
 
 
+@contextlib.contextmanager
+def unending():
+    """Loops that would end with their episodes go on to their last step, so that their length is known."""
+    import jax
+
+    from pgjax import batches, estimators, rollout
+
+    with contextlib.ExitStack() as stack:
+        for module in (batches, estimators, rollout):
+            whole = lambda step, carry, inputs, going: jax.lax.scan(step, carry, inputs)  # noqa: E731
+            stack.enter_context(mock.patch.object(module, "scan_while", whole))
+        yield
+
+
 def one(name, lanes, envs, seconds, repeats):
     """In this process: everything about one program at one shape."""
     import resource
@@ -71,29 +88,40 @@ def one(name, lanes, envs, seconds, repeats):
     import hlo
     import jax
     import numpy as np
+    import peer_jax
 
     from pgjax import memory
 
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
     began = time.perf_counter()
-    call, start, rows, row, config = build(name, lanes, envs)
-    compile_seconds = time.perf_counter() - began
+    devices = peer_jax.every_core(lanes)
+    width = lanes // len(devices)
+    parts = []
+    for device in devices:
+        with jax.default_device(device):
+            call, start, rows, row, config = build(name, width, envs, device)
+        parts.append((call, start))
+    compile_seconds, rows = time.perf_counter() - began, rows * len(devices)
+    with jax.default_device(devices[0]), unending():
+        counted_program, _, counted_rows, _, _ = build(name, width, envs, devices[0])
 
     def run(calls):
-        keys, states, hypers = start()
-        jax.block_until_ready(states)
+        given = jax.block_until_ready([list(start()) for _, start in parts])
         began, counted = time.perf_counter(), 0.0
         for _ in range(calls):
-            states, metrics = jax.block_until_ready(call(keys, states, hypers))
-            counted += rows if name == "rollout" else float(np.asarray(metrics["env_steps"]).sum(dtype=float))
+            done = jax.block_until_ready([call(*x) for (call, _), x in zip(parts, given, strict=True)])
+            for x, (states, metrics) in zip(given, done, strict=True):
+                x[1] = states
+                steps = rows / len(parts) if name == "rollout" else np.asarray(metrics["env_steps"]).sum(dtype=float)
+                counted += float(steps)
         return time.perf_counter() - began, counted
 
     run(1)
     calls = max(1, round(seconds / run(1)[0]))
     runs = [run(calls) for _ in range(repeats)]
     rate, counted = [calls * rows / s for s, _ in runs], [n / s for s, n in runs]
-    needs, found = call.memory_analysis(), hlo.cost(call.as_text())
-    once, said = hlo.cost(call.as_text(), trips=False), call.cost_analysis()
+    needs, text = parts[0][0].memory_analysis(), counted_program.as_text()
+    found, once, said = hlo.cost(text), hlo.cost(text, trips=False), counted_program.cost_analysis()
     stats = jax.devices()[0].memory_stats() or {}
     return {
         "program": name,
@@ -107,19 +135,20 @@ def one(name, lanes, envs, seconds, repeats):
         "env_steps_per_second": spread(counted),
         "seconds_per_seed": None if name == "rollout" else spread([row.steps / n for n in rate]),
         "steps_per_seed": row.steps,
-        "flops_per_row": {"compiled": found.flops / rows, "by_hand": by_hand(name, config)},
-        "bytes_per_row": found.bytes / rows,
+        "flops_per_row": {"compiled": found.flops / counted_rows, "by_hand": by_hand(name, config)},
+        "bytes_per_row": found.bytes / counted_rows,
         "loops_of_unknown_length": found.unknown,
         "with_each_loop_once": {
             "flops": {"hlo.py": once.flops, "cost_analysis": said["flops"]},
             "bytes": {"hlo.py": once.bytes, "cost_analysis": said["bytes accessed"]},
         },
+        "devices": len(devices),
         "memory_analysis": {
             "arguments": needs.argument_size_in_bytes,
             "results": needs.output_size_in_bytes,
             "between": needs.temp_size_in_bytes,
             "shared": needs.alias_size_in_bytes,
-            "needed": memory.needed(call),
+            "needed": memory.needed(parts[0][0]),
         },
         "peak_bytes_of_process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "peak_bytes_of_device": stats.get("peak_bytes_in_use"),

@@ -4,18 +4,18 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.loops import remaining, scan_while
-from pgjax.policies import has_memory
+from pgjax.policies import by_observation
 from pgjax.types import Array, Batch, Evaluation, Policy, PyTree, Trajectory
 
 
 def evaluate(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evaluation:
-    """policy.evaluate of every step, once; `next_value` where the world terminated says nothing.
+    """policy.evaluate of a rollout's every step, once; `next_value` where the world terminated says nothing.
 
     On CPU four steps at a time, whose activations stay in the cache, and the critic looks again at `next_obs`
     only where an episode was truncated.
     """
     steps, chunk = trajectory.reward.shape[0], 4
-    if jax.default_backend() != "cpu" or has_memory(policy) or steps % chunk:
+    if jax.default_backend() != "cpu" or not by_observation(policy) or steps % chunk:
         return policy.evaluate(params, trajectory)
     pieces = jax.tree.map(lambda x: x.reshape(steps // chunk, chunk, *x.shape[1:]), trajectory)
     ask = lambda _, row: ((), policy.evaluate(params, row[0])._replace(next_value=()))  # noqa: E731

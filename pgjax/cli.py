@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         return int(stop.code or 0)
     action = dict(ACTIONS.values())[type(command)]
     _keep_compiled()
-    _use_every_core()
+    if getattr(command, "shard", "lanes") == "lanes":
+        _use_every_core()
     try:
         return action(command, typed)()
     except (ValueError, TypeError) as error:
@@ -103,7 +104,9 @@ def _use_every_core() -> None:
 
     if jax.config.jax_num_cpu_devices < 0 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
         with contextlib.suppress(RuntimeError):  # a caller in Python may have used jax already
-            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            # Each has programs of its own, which are traced one after the other.
+            jax.config.update("jax_num_cpu_devices", min(cores, 8))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Sweep(Train):
     search: str = "sobol"
     """How: sobol (evenly spread, best with a power of two) or random."""
     memory: str | None = None
-    """What the run may take, as 4GB; by default half of the host's memory, or .8 of an accelerator's."""
+    """What the run may take at most, as 4GB; by default half of the host's memory, or .8 of an accelerator's."""
     width: str | None = None
     """Lanes of a chunk on each device, instead. Other widths round differently."""
     devices: str | None = None

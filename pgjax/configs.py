@@ -3,10 +3,12 @@
 import dataclasses
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
+from pgjax.distributions import Categorical
 from pgjax.plugs import name_of
-from pgjax.types import Array, Config, Env
+from pgjax.types import Array, Config, Env, Policy
 
 
 def check(env: Env, config: Config) -> int:
@@ -62,3 +64,24 @@ def check_advantage(plug: Any, weight: Array, target: Array, mask: Array) -> Non
             raise ValueError(
                 f"advantage {name_of(plug)!r} returned {what} of shape {jnp.shape(x)}, expected [T, B] = {mask.shape}"
             )
+
+
+def check_actions(env: Env, policy: Policy) -> None:
+    """That the policy samples what the environment takes, by one abstract step; ValueError where not."""
+    if not isinstance(policy, Policy):
+        raise TypeError(f"policy must return a pgjax Policy, got {type(policy).__name__}")
+
+    def sample(key):
+        _, obs = env.reset(key, env.params)
+        dist, _ = policy.act(policy.init(key), policy.memory(1), jax.tree.map(lambda x: x[None], obs))
+        return dist.sample(key), dist
+
+    (action, dist), space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
+    if isinstance(dist, Categorical) and dist.logits.shape[-1] != getattr(space, "n", None):
+        raise ValueError(f"the policy chooses among {dist.logits.shape[-1]} actions, the action space is {space!r}")
+    continuous = jnp.issubdtype(action.dtype, jnp.floating)
+    if action.shape != (1, *space.shape) or continuous != hasattr(space, "low"):
+        raise ValueError(
+            f"the policy samples actions of shape {action.shape[1:]} and type {action.dtype}, "
+            f"the action space is {space!r}; give the policy a distribution that fits"
+        )

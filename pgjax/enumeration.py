@@ -68,7 +68,7 @@ def covariance(mean: np.ndarray, second: np.ndarray, scores: np.ndarray) -> np.n
 def trajectories(mdp: MDP, pi: np.ndarray, most: int = 200_000) -> tuple[Trajectory, np.ndarray]:
     """Every trajectory [T, N] of positive probability under pi [S, A], and its probability [N].
 
-    Whole episodes as `rollout.episodes` makes them; behind an end, the action is the likeliest one and
+    Whole episodes; behind an end, the action is the likeliest one and
     `next_obs` the last state too. ValueError where N would pass `most`.
     """
     mdp, pi = checked(mdp, pi, limited=True)

@@ -16,7 +16,7 @@ from pgjax.average import relative_values
 from pgjax.loops import remaining, scan_while
 from pgjax.losses import checked, is_by_step, policy_gradient
 from pgjax.plugs import declare, hyperparameters, name_of
-from pgjax.policies import has_memory
+from pgjax.policies import by_observation
 from pgjax.types import Array, Batch, EstimatorFn, LossFn, PyTree
 
 REDUCTIONS = ("step", "episode")
@@ -34,6 +34,9 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
 
     The estimator has one hyperparameter of its own: `normalize_advantage`, which gives the advantages
     of each batch (with minibatches: of each minibatch) mean 0 and standard deviation 1.
+
+    On a CPU a batch is taken in pieces where the loss is `losses.by_step`, by a loop that can't be differentiated
+    once more in reverse.
     """
     if reduce not in REDUCTIONS:
         raise ValueError(f"surrogate: reduce must be one of {', '.join(REDUCTIONS)}; got {reduce!r}")
@@ -54,14 +57,14 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
             batch = batch._replace(advantage=normalized(batch.advantage, mask))
         total = jnp.maximum(jnp.sum(mask), 1.0)
         scale = total if reduce == "step" else mask.shape[1]
-        pieces = _pieces(mask.shape) if is_by_step(loss) and not has_memory(policy) else 1
+        pieces = _pieces(mask.shape) if is_by_step(loss) and by_observation(policy) else 1
 
         def objective(params, batch):
             mask = batch.trajectory.mask
             output = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
             per_step, metrics = checked(loss, output, mask.shape)
             value = jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / scale
-            means = {name: _mean(x, mask, total, pieces) for name, x in metrics.items()}
+            means = {name: _mean(x, mask, total) for name, x in metrics.items()}
             return value, {"loss": value, **means}
 
         gradient = functools.partial(jax.grad(objective, has_aux=True), params)
@@ -94,9 +97,9 @@ def exact_relative(transition: Array, reward: Array, loss: LossFn = policy_gradi
     return declare(exact_relative, lifted)
 
 
-def _mean(x, mask, total, pieces):
-    x = jax.lax.stop_gradient(x)
-    return x / pieces if jnp.ndim(x) == 0 else jnp.sum(jnp.where(mask > 0, x, 0.0)) / total
+def _mean(x, mask, total):
+    """The mean over the steps of the whole batch: the share of this piece of it."""
+    return jnp.sum(jnp.where(mask > 0, jax.lax.stop_gradient(x), 0.0)) / total
 
 
 def _pieces(shape: tuple[int, ...]) -> int:
@@ -109,8 +112,9 @@ def _pieces(shape: tuple[int, ...]) -> int:
     if jax.default_backend() != "cpu":
         return 1
     steps = 128 if len(shape) == 2 or shape[0] <= 2048 else 8192
-    length = max(1, steps // math.prod(shape[1:]))
-    return next(n for n in range(-(-shape[0] // length), shape[0] + 1) if shape[0] % n == 0)
+    wanted = -(-shape[0] // max(1, steps // math.prod(shape[1:])))
+    found = next(n for n in range(wanted, shape[0] + 1) if shape[0] % n == 0)
+    return found if found <= 2 * wanted else 1
 
 
 def _summed(function: Callable, batch: Batch, pieces: int) -> PyTree:

@@ -28,7 +28,7 @@ def remaining(mask: Array) -> Array:
 def scan_while(step: Callable, carry: PyTree, inputs: PyTree, going: Callable) -> tuple[PyTree, PyTree]:
     """lax.scan(step, carry, inputs), which a CPU leaves as soon as nothing is going on in any lane.
 
-    So `step` must change nothing that counts from there on. The rows that are then left out are zero. Elsewhere it is
+    So `step` must change nothing that counts from there on. The rows that a CPU leaves out are zero. Elsewhere it is
     the scan itself: a GPU would have to ask its host after each step. Not differentiable in reverse.
 
     Args:

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 
 SHARE = {"cpu": 0.5, "gpu": 0.8, "tpu": 0.8}  # of what the device has, where no budget is given
-# Beyond this, a wider program is slower: on a CPU its arrays leave the last cache (benchmarks/lanes.py).
-WORTH = {"cpu": 32e6}
+# Beyond this a wider program is slower: on a CPU its arrays leave the caches (benchmarks/lanes.py).
+WORTH = {"cpu": 16e6}
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -43,8 +43,8 @@ def spare(budget: float | None, devices: list[Any]) -> float:
 
 
 def worth(devices: list[Any]) -> float:
-    """Bytes up to which a program on these devices gains by more lanes."""
-    return WORTH.get(devices[0].platform, float("inf")) / len(devices)
+    """Bytes on each device up to which a program gains by more lanes."""
+    return WORTH.get(devices[0].platform, float("inf"))
 
 
 def needed(compiled: Any) -> float:

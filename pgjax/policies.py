@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 
 from pgjax import networks
@@ -33,24 +32,27 @@ def make(env: Env, config: Config = Config()) -> Policy:
     if kind == "gru":
         if not config.hidden:
             raise ValueError("network='gru' needs hidden widths, got hidden=()")
-        return recurrent(lambda rngs: networks.Recurrent(env, config, rngs=rngs), config.hidden[-1])
+        build = lambda rngs: networks.Recurrent(env, config, rngs=rngs)  # noqa: E731
+        return recurrent(build, config.hidden[-1], constants=False)
     kinds = {"mlp": networks.MLP, "cnn": networks.CNN, "table": networks.Table, "sigmoid": networks.Sigmoid}
     if kind not in kinds:
         raise ValueError(f"network must be one of auto, gru, {', '.join(kinds)}; got {kind!r}")
-    return from_nnx(lambda rngs: kinds[kind](env, config, rngs=rngs))
+    return from_nnx(lambda rngs: kinds[kind](env, config, rngs=rngs), constants=False)
 
 
-def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Policy:
+def from_nnx(build: Callable[[nnx.Rngs], nnx.Module], constants: bool = True) -> Policy:
     """A memoryless policy from the user's own nnx module.
 
     Args:
       build: `nnx.Rngs -> module`; `module(obs)` returns `(distribution, value)`, or action values
         [..., A] in place of the value. Its variables are `nnx.Param`s; a module with others (batch
         statistics, dropout keys) is refused.
+      constants: whether the module may hold arrays besides its Params, in closures too; without them it
+        is traced in less time.
 
     A module that also has `actor(obs)` and `critic(obs)` is asked only for what is needed.
     """
-    init, merge = _functional(build)
+    init, merge = _functional(build, constants)
 
     def call(params, obs, part=None):
         module = merge(params)
@@ -85,17 +87,24 @@ def _memoryless(init: Callable, call: Callable) -> Policy:
         following = call(params, trajectory.next_obs) if whole else (None, call(params, trajectory.next_obs, "critic"))
         return _evaluation(now, following, trajectory)
 
+    evaluate.by_observation = True
     return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate)
 
 
-def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int) -> Policy:
+def by_observation(policy: Policy) -> bool:
+    """Whether what it says of a step is known to depend on that step alone, and next_value to be value at next_obs."""
+    return getattr(policy.evaluate, "by_observation", False)
+
+
+def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int, constants: bool = True) -> Policy:
     """A policy with a memory [B, width] that starts each episode at zero.
 
     Args:
       build: `nnx.Rngs -> module`; `module.remember(memory, obs) -> memory` takes in one observation,
         `module.read(memory) -> (distribution, value)` looks at what is remembered.
+      constants: as in `from_nnx`.
     """
-    init, merge = _functional(build)
+    init, merge = _functional(build, constants)
 
     def memory(batch):
         return jnp.zeros((batch, width))
@@ -154,33 +163,13 @@ def with_observation_moments(policy: Policy, moments: Moments) -> Policy:
         )
         return policy.evaluate(params, seen)
 
+    evaluate.by_observation = by_observation(policy)
     return policy._replace(act=act, evaluate=evaluate)
 
 
 def has_memory(policy: Policy) -> bool:
     """Whether the order of steps matters to the policy."""
     return bool(jax.tree.leaves(jax.eval_shape(functools.partial(policy.memory, 1))))
-
-
-def check_actions(env: Env, policy: Policy) -> None:
-    """That the policy samples what the environment takes, by one abstract step; ValueError where not."""
-    if not isinstance(policy, Policy):
-        raise TypeError(f"policy must return a pgjax Policy, got {type(policy).__name__}")
-
-    def sample(key):
-        _, obs = env.reset(key, env.params)
-        dist, _ = policy.act(policy.init(key), policy.memory(1), jax.tree.map(lambda x: x[None], obs))
-        return dist.sample(key), dist
-
-    (action, dist), space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
-    if isinstance(dist, Categorical) and dist.logits.shape[-1] != getattr(space, "n", None):
-        raise ValueError(f"the policy chooses among {dist.logits.shape[-1]} actions, the action space is {space!r}")
-    continuous = jnp.issubdtype(action.dtype, jnp.floating)
-    if action.shape != (1, *space.shape) or continuous != hasattr(space, "low"):
-        raise ValueError(
-            f"the policy samples actions of shape {action.shape[1:]} and type {action.dtype}, "
-            f"the action space is {space!r}; give the policy a distribution that fits"
-        )
 
 
 def _of_actions(dist: Any, value: Any) -> bool:
@@ -208,11 +197,9 @@ def _expected(dist: Categorical, action_value: Any) -> Any:
     return jnp.sum(jax.lax.stop_gradient(jnp.exp(dist.log_probs())) * action_value, axis=-1)
 
 
-def _functional(build: Callable[[nnx.Rngs], nnx.Module]) -> tuple[Callable, Callable]:
+def _functional(build: Callable[[nnx.Rngs], nnx.Module], constants: bool) -> tuple[Callable, Callable]:
     """init(key) -> params, a nested dict; merge(params) -> module."""
-    abstract = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
-    constants = any(isinstance(x, jax.Array | np.ndarray | jax.ShapeDtypeStruct) for _, x in nnx.iter_graph(abstract))
-    graph, shapes, rest = nnx.split(abstract, nnx.Param, ...)
+    graph, shapes, rest = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
     if kept := nnx.to_pure_dict(nnx.filter_state(rest, nnx.Variable)):
         raise ValueError(
             f"the module has variables that are no nnx.Param: {', '.join(map(str, kept))}; "

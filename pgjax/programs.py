@@ -49,7 +49,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     keys, hypers = (_placed(x, jax.tree.map(lambda _: lanes, x)) for x in (keys, hypers))
     states, episodes = _placed(states, where), group.config.eval_episodes
 
-    # XLA compiles outside of Python's lock: each program while the next is traced.
+    # XLA compiles outside of Python's lock, each program while the next is traced: the largest comes last.
     pool = concurrent.futures.ThreadPoolExecutor(3)
 
     def build(function, arguments, out, donate=(), level=2):
@@ -57,23 +57,21 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
             context.enter_context(warnings.catch_warnings())
             # A key of the state that the program only reads can't be reused; nothing is lost by it.
             warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
-            context.enter_context(jax.default_matmul_precision(group.config.precision))
+            if group.config.precision != "default":
+                context.enter_context(jax.default_matmul_precision(group.config.precision))
             lowered = jax.jit(function, out_shardings=out, donate_argnums=donate).lower(*arguments)
         mine = devices[0].platform == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
         return pool.submit(lowered.compile, {LEVEL: level} if mine else None)
 
-    segment = lambda k, s, h: sweep.segment(k, group.learner, s, h, length)  # noqa: E731
-    step = build(segment, (keys, states, hypers), (where, lanes), 1)
-    # It runs but once.
+    # Drawing parameters is a small part of a chunk, and worth no optimisation.
     init = build(lambda k, h: sweep.init(k, group.learner, h), (keys, hypers), where, level=0)
     measure = lambda k, s, h: sweep.evaluate(k, group.env, group.learner, s, h, episodes)  # noqa: E731
     evaluate = build(measure, (keys, states, hypers), lanes)
+    segment = lambda k, s, h: sweep.segment(k, group.learner, s, h, length)  # noqa: E731
+    step = build(segment, (keys, states, hypers), (where, lanes), 1)
     pool.shutdown(wait=False)
-    # Training needn't wait for the evaluation. It holds its episodes' last steps alone, so it takes less memory
-    # than training, unless it has more episodes than training has steps.
-    awaited = [init, step] if episodes <= group.steps_per_update else [init, step, evaluate]
-    size = max(memory.needed(program.result()) for program in awaited)
-    return Programs(init.result(), step.result(), lambda *x: evaluate.result()(*x), lanes, where, size)
+    done = init.result(), step.result(), evaluate.result()
+    return Programs(*done, lanes, where, max(memory.needed(x) for x in done))
 
 
 def _sharding(x: Any, mesh: Mesh, num_envs: int) -> NamedSharding:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.loops import scan_while
+from pgjax.loops import remaining, scan_while
 from pgjax.types import Array, Env, Policy, PyTree, Trajectory
 
 
@@ -63,7 +63,7 @@ def _interact(key_action, keys_env, env, env_params, policy, params, state: Roll
 
 
 def where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
-    """Per environment: [B] condition against [B, ...] leaves."""
+    """Per environment: [B] condition against [B, ...] leaves; or per step, [T] against [T, ...]."""
 
     def pick(a, b):
         return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - 1)), a, b)
@@ -129,9 +129,9 @@ def episodes(
 ) -> tuple[Trajectory, Episodes]:
     """B = `num_episodes` whole episodes from fresh starts, T = `max_steps` rows.
 
-    `mask` is 1 up to and including the step that ends an episode; what stands behind it means nothing,
-    with reward 0. An episode still running at `max_steps` is truncated there; by default
-    that is the environment's own limit.
+    `mask` is 1 up to and including the step that ends an episode; what stands behind it repeats the
+    last state, and behind the end of all episodes the first step, with reward 0. An episode still
+    running at `max_steps` is truncated there; by default that is the environment's own limit.
     """
     env_params = env.params if env_params is None else env_params
     limit = env.max_steps if max_steps is None else max_steps
@@ -156,7 +156,10 @@ def episodes(
     inputs = (jax.random.split(key_steps, limit), jnp.arange(limit))
     (last, _), rows = scan_while(step, (state, alive), inputs, lambda carry, _: carry[1])
     done = Episodes(last.running_return, last.time.astype(jnp.float32))
-    return rows._replace(memory=state.memory), done
+    # Steps that the world knows, since gradients pass through them too; the same for whatever lane runs beside.
+    filled = where(remaining(rows.mask), rows, jax.tree.map(lambda x: x[:1], rows))
+    ends = {name: getattr(rows, name) for name in ("reward", "terminated", "truncated", "mask")}
+    return filled._replace(memory=state.memory, **ends), done
 
 
 def evaluate(
@@ -180,15 +183,14 @@ def evaluate(
     key_start, key_steps = jax.random.split(key)
     state = start(key_start, env, policy, num_episodes, env_params)
 
-    def step(carry, key):
+    def step(carry, t):
         state, alive = carry
-        keys = jax.random.split(key, 1 + num_episodes)
+        keys = jax.random.split(jax.random.fold_in(key_steps, t), 1 + num_episodes)
         moved, seen, _, _ = _interact(keys[0], keys[1:], env, env_params, policy, params, state, greedy)
         return (_advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), None
 
     alive = jnp.ones(num_episodes, bool)
-    keys = jax.random.split(key_steps, limit)
-    (last, _), _ = scan_while(step, (state, alive), keys, lambda carry, _: carry[1])
+    (last, _), _ = scan_while(step, (state, alive), jnp.arange(limit), lambda carry, _: carry[1])
     return Episodes(last.running_return, last.time.astype(jnp.float32))
 
 

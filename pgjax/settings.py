@@ -162,7 +162,7 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
         hypers.append(learner.default_hypers(algorithm, **parts))
     # A loss or a network of the user's is traced here, before anything is compiled or written.
     with named("the policy"):
-        policies.check_actions(world, policy)
+        configs.check_actions(world, policy)
     with named("one update"):
         first = lambda key: built.step(key, built.init(key, hypers[0]), hypers[0])  # noqa: E731
         metrics = jax.eval_shape(first, jax.random.key(0))[1]

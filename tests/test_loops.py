@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from pgjax import algorithms, batches, envs, estimators, learner, loops, losses, policies, rollout, sweep
+from pgjax.distributions import Categorical
 from pgjax.types import Batch, Config
+from pgjax.variance import measure
 
 T, B = 12, 5
 
@@ -132,6 +135,91 @@ def test_a_lane_of_episodes_is_the_same_beside_one_whose_episodes_are_longer():
         jax.tree.map(np.testing.assert_array_equal, mine, first)
         lengths.add(float(metrics["env_steps"][1, 0]))
     assert len(lengths) > 1
+
+
+class Unit(nnx.Module):
+    """Knows nothing of an observation 0, which CartPole never shows."""
+
+    def __init__(self, rngs):
+        self.linear = nnx.Linear(4, 3, rngs=rngs)
+
+    def __call__(self, obs):
+        out = self.linear(obs / jnp.linalg.norm(obs, axis=-1, keepdims=True))
+        return Categorical(out[..., :2]), out[..., 2]
+
+
+def test_behind_the_end_of_all_episodes_stand_steps_that_the_world_knows():
+    env, policy = envs.make("CartPole-v1"), policies.from_nnx(lambda rngs: Unit(rngs))
+
+    @jax.jit
+    def run(key):
+        params = policy.init(key)
+        trajectory, _ = rollout.episodes(key, env, policy, params, 2, 300)
+        batch = Batch(trajectory, *[jnp.ones_like(trajectory.mask)] * 3)
+        estimator = estimators.surrogate(losses.policy_gradient, "episode")
+        return trajectory, estimator(key, policy, params, batch)[0]
+
+    trajectory, gradient = run(jax.random.key(0))
+    behind = np.asarray(trajectory.mask).sum(0).astype(int).max()
+    assert behind < 300 and not np.any(trajectory.mask[behind:] + np.abs(trajectory.reward[behind:]))
+    np.testing.assert_array_equal(
+        trajectory.obs[behind:], np.broadcast_to(trajectory.obs[:1], trajectory.obs[behind:].shape)
+    )
+    assert all(np.isfinite(x).all() and np.abs(x).max() > 0 for x in jax.tree.leaves(gradient))
+
+
+def test_the_laboratorys_next_value_where_the_clock_of_the_world_runs_out_first():
+    env = envs.make("CartPole-v1")
+
+    def step(key, params, state, action):
+        state, seen = env.step(key, params, state, action)
+        return state, seen._replace(truncated=(state.time >= 5) & ~seen.terminated)
+
+    policy = policies.make(env, Config(hidden=(4,)))
+
+    @jax.jit
+    def run(key):
+        params = policy.init(key)
+        trajectory, _ = rollout.episodes(key, env._replace(step=step, max_steps=10), policy, params, 3)
+        return trajectory, measure._evaluated(policy, params, trajectory), policy.evaluate(params, trajectory)
+
+    trajectory, got, want = run(jax.random.key(0))
+    counts = np.asarray(trajectory.mask) > 0
+    assert np.asarray(trajectory.truncated).any() and not counts[5:].any()
+    np.testing.assert_allclose(got.next_value[counts], want.next_value[counts], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(got.value[counts], want.value[counts], rtol=1e-5, atol=1e-6)
+
+
+def test_a_scalar_metric_stays_what_it_is_in_pieces():
+    policy, params, batch = batch_of(384, 0)
+    loss = losses.by_step(lambda now, batch, *, beta=0.5: (-now.log_prob * batch.advantage, {"beta": beta}))
+    for mask in (batch.trajectory.mask, batch.trajectory.mask.at[128:].set(0.0)):
+        here = batch._replace(trajectory=batch.trajectory._replace(mask=mask))
+        metrics = estimators.surrogate(loss)(jax.random.key(0), policy, params, here)[1]
+        np.testing.assert_allclose(metrics["beta"], 0.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("shape", "pieces"), [((128,), 1), ((512,), 4), ((65536,), 8), ((1031,), 1), ((500, 16), 100)])
+def test_into_how_many_pieces(shape, pieces):
+    """Not into a thousand of one step, where the length has no better divisor."""
+    assert estimators._pieces(shape) == pieces
+
+
+def test_who_is_by_step():
+    @functools.wraps(losses.ppo_clip)
+    def normalised(now, batch):
+        return now.log_prob / jnp.sum(now.log_prob), {}
+
+    assert losses.is_by_step(functools.partial(losses.ppo_clip, clip_eps=0.1))
+    assert losses.is_by_step(losses.by_step(functools.partial(normalised)))
+    assert not losses.is_by_step(normalised)
+    assert not losses.is_by_step(losses.actor_critic(normalised))
+
+
+def test_a_policy_of_ones_own_is_asked_for_its_own_next_value():
+    policy, params, trajectory = stream("CartPole-v1")
+    mine = policy._replace(evaluate=lambda p, t: policy.evaluate(p, t)._replace(next_value=7.0 * t.reward))
+    np.testing.assert_array_equal(batches.evaluate(mine, params, trajectory).next_value, 7.0 * trajectory.reward)
 
 
 @pytest.mark.parametrize("option", [{"generator": "philox4x32"}, {"precision": "float32"}])

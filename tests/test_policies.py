@@ -225,6 +225,22 @@ def test_the_constants_of_a_module_stay_as_they_were_built(constant):
     np.testing.assert_allclose(*logits, rtol=1e-6)
 
 
+def test_a_constant_may_hide_in_a_function_of_the_module():
+    class Scaled(Line):
+        def __init__(self, rngs):
+            super().__init__(rngs)
+            scale = jnp.array([2.0, 2.0]) * 1.0
+            self.scaled = lambda x: x * jnp.broadcast_to(scale, x.shape)
+
+        def __call__(self, obs):
+            return super().__call__(self.scaled(obs))
+
+    plain, scaled = (policies.from_nnx(lambda rngs, m=m: m(rngs)) for m in (Line, Scaled))
+    params, obs = plain.init(jax.random.key(0)), jnp.ones((4, 2))
+    logits = [jax.jit(p.act)(params, (), x)[0].logits for p, x in ((scaled, obs), (plain, 2 * obs))]
+    np.testing.assert_allclose(*logits, rtol=1e-6)
+
+
 def test_a_module_whose_variables_change_as_it_is_called_is_refused():
     class Counting(Line):
         def __init__(self, rngs):

@@ -107,9 +107,10 @@ def _evaluated(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evalua
     """
     if has_memory(policy):
         return policy.evaluate(params, trajectory)
+    # Row t + 1 has what step t led to, the end of an episode included.
     longer = jax.tree.map(lambda x: jnp.concatenate([x, x[-1:]]), trajectory)
-    last = jax.tree.map(lambda x, y: jnp.concatenate([x, y[-1:]]), trajectory.obs, trajectory.next_obs)
-    now = policy.evaluate(params, longer._replace(obs=last))
+    obs = jax.tree.map(lambda x, y: jnp.concatenate([x[:1], y]), trajectory.obs, trajectory.next_obs)
+    now = policy.evaluate(params, longer._replace(obs=obs))
     ahead = now.value[1:]
     return jax.tree.map(lambda x: x[:-1], now)._replace(next_value=ahead)
 
