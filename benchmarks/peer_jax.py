@@ -34,11 +34,13 @@ def abreast(devices: list[Any], lanes: Callable, init: Callable, step: Callable)
             programs.append((device, begin, compiled(step, keys, begin(keys, hypers), hypers, donate=(1,))))
 
     def run(number, change=lambda states: states):
-        done = []
-        for place, (device, begin, segment) in enumerate(programs):
+        given = []
+        for place, (device, begin, _) in enumerate(programs):
             keys, hypers = jax.device_put(lanes(number, place), device)
-            done.append(segment(keys, change(begin(keys, hypers)), hypers))
-        return jax.block_until_ready(done)
+            given.append((keys, change(begin(keys, hypers)), hypers))
+        # All of it before the first segment: what else the first device were asked for would wait for its end.
+        jax.block_until_ready(given)
+        return jax.block_until_ready([step(*x) for (_, _, step), x in zip(programs, given, strict=True)])
 
     return run
 

@@ -19,6 +19,7 @@ def main() -> None:
     # A key of the state that the program only reads can't be reused; nothing is lost by it.
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
     options = peer.arguments("lanes", "envs", "updates", "collections", "returns")
+    devices = peer_jax.every_core(options.lanes)
     row = algorithms.entry("ppo")
     config = dataclasses.replace(
         row.config,
@@ -48,7 +49,6 @@ def main() -> None:
         },
     )
 
-    devices = peer_jax.every_core(options.lanes)
     width = options.lanes // len(devices)
 
     def lanes(number, place):

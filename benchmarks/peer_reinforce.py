@@ -18,6 +18,7 @@ from pgjax.plugs import bind
 def main() -> None:
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
     options = peer.arguments("lanes", "envs", "updates")
+    devices = peer_jax.every_core(options.lanes)
     row = algorithms.entry("reinforce")
     # As the tutorial: reward-to-go less its mean, over its standard deviation, and no critic.
     algorithm = row.algorithm._replace(advantage=bind(row.algorithm.advantage, normalize=True))
@@ -28,7 +29,6 @@ def main() -> None:
     rates = {"learning_rate": peer.FROZEN_LEARNING_RATE}
     hypers = learner.default_hypers(algorithm, advantage={"discount": peer.DISCOUNT}, optimizer=rates)
 
-    devices = peer_jax.every_core(options.lanes)
     width = options.lanes // len(devices)
 
     def lanes(number, place):
