@@ -13,30 +13,10 @@ from flax import nnx
 
 from pgjax import kernels
 from pgjax.distributions import Categorical, DiagGaussian
+from pgjax.initializers import orthogonal
 from pgjax.types import Config, Env
 
 _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
-
-
-def orthogonal(scale: float):
-    """Initialiser: a uniformly random (semi-)orthogonal matrix times `scale`, by Gram-Schmidt."""
-
-    def init(key, shape, dtype=jnp.float32):
-        rows, columns = shape
-        long, short = max(rows, columns), min(rows, columns)
-        vectors = jax.random.normal(key, (short, long), dtype)
-
-        def step(basis, inputs):
-            i, v = inputs
-            for _ in range(2):  # once more for what rounding left behind
-                v = v - (basis @ v) @ basis
-            return basis.at[i].set(v / jnp.linalg.norm(v)), None
-
-        start = jnp.zeros((short, long), dtype)
-        basis, _ = jax.lax.scan(step, start, (jnp.arange(short), vectors))
-        return scale * (basis.T if rows == long else basis)
-
-    return init
 
 
 def layout(space) -> str:
