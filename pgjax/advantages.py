@@ -12,9 +12,19 @@ from pgjax.types import AdvantageFn, Array, Evaluation, RunningAdvantage, Trajec
 
 
 def gae(
-    trajectory: Trajectory, now: Evaluation, *, discount: float = 0.99, gae_lambda: float = 0.95
+    trajectory: Trajectory,
+    now: Evaluation,
+    *,
+    discount: float = 0.99,
+    gae_lambda: float = 0.95,
+    normalize: bool = False,
 ) -> tuple[Array, Array]:
-    """Generalised advantage estimation (Schulman et al. 2016, eq. 16); target A_t + V_t."""
+    """Generalised advantage estimation (Schulman et al. 2016, eq. 16); target A_t + V_t.
+
+    Args:
+      normalize: subtract the mean and divide by the standard deviation over the whole batch; biased. The
+        estimators' `normalize_advantage` does so in each minibatch.
+    """
     advantage = returns.gae(
         trajectory.reward,
         now.value,
@@ -24,7 +34,38 @@ def gae(
         discount,
         gae_lambda,
     )
-    return advantage, advantage + now.value
+    target = advantage + now.value
+    return normalized(advantage, trajectory.mask) if normalize else advantage, target
+
+
+def v_trace(
+    trajectory: Trajectory,
+    now: Evaluation,
+    *,
+    discount: float = 0.99,
+    v_trace_lambda: float = 1.0,
+    clip_rho: float = 1.0,
+    clip_c: float = 1.0,
+) -> tuple[Array, Array]:
+    """V-trace (Espeholt et al. 2018, sec. 4): A_t = rho_t (r_t + gamma v_{t+1} - V_t), target v_t.
+
+    rho = min(clip_rho, pi / b), of the policy that learns to that which acted, is in the advantage already: use it
+    with `losses.policy_gradient`. Where both policies are the same and v_trace_lambda is 1, v_t is the n-step return.
+    """
+    log_rho = jax.lax.stop_gradient(now.log_prob - trajectory.log_prob)
+    target, advantage = returns.v_trace(
+        jnp.where(trajectory.mask > 0, log_rho, 0.0),
+        trajectory.reward,
+        now.value,
+        now.next_value,
+        trajectory.terminated,
+        trajectory.truncated,
+        discount,
+        v_trace_lambda,
+        clip_rho,
+        clip_c,
+    )
+    return advantage, target
 
 
 def td(trajectory: Trajectory, now: Evaluation, *, discount: float = 0.99) -> tuple[Array, Array]:
@@ -183,6 +224,7 @@ def _from_the_start(to_go: Array, trajectory: Trajectory) -> Array:
 
 ADVANTAGES = {
     "gae": gae,
+    "v_trace": v_trace,
     "td": td,
     "n_step": n_step,
     "monte_carlo": monte_carlo,

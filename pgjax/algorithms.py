@@ -1,11 +1,12 @@
 """The roster: a name in; plugs, default hyperparameters, default Config and the paper out."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
-from pgjax.advantages import gae, monte_carlo, n_step, td
+from pgjax.advantages import gae, monte_carlo, n_step, td, v_trace
 from pgjax.average import differential, relative
-from pgjax.estimators import surrogate
+from pgjax.estimators import adaptive_kl, early_stopping, surrogate
 from pgjax.learner import policy_gradient as make_learner
 from pgjax.losses import action_value_error, actor_critic, policy_gradient, ppo_clip, value_error
 from pgjax.optimizers import adam
@@ -74,12 +75,52 @@ ROSTER: dict[str, Entry] = {
     "ppo": Entry(
         algorithm=Algorithm(
             advantage=gae,
-            estimator=bind(surrogate(actor_critic(ppo_clip)), normalize_advantage=True, entropy_coef=0.01),
+            estimator=bind(
+                early_stopping(surrogate(actor_critic(ppo_clip))), normalize_advantage=True, entropy_coef=0.01
+            ),
             optimizer=bind(adam, learning_rate=1e-3),
         ),
         config=Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
         paper="Schulman et al. 2017, Proximal policy optimization algorithms",
-        summary="clipped surrogate over several epochs; optional value clipping and KL penalty",
+        summary="clipped surrogate over several epochs; value clipping, KL penalty, early stop and annealing optional",
+    ),
+    "ppo_kl": Entry(
+        algorithm=Algorithm(
+            advantage=gae,
+            estimator=bind(
+                adaptive_kl(surrogate(actor_critic(ppo_clip))),
+                clip_eps=math.inf,
+                kl_coef=1.0,
+                normalize_advantage=True,
+                entropy_coef=0.01,
+            ),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
+        paper="Schulman et al. 2017, Proximal policy optimization algorithms, sec. 4",
+        summary="no clipping: a penalty on the KL, whose coefficient adapts",
+    ),
+    "a3c": Entry(
+        algorithm=Algorithm(
+            advantage=n_step,
+            estimator=bind(surrogate(actor_critic(policy_gradient)), entropy_coef=0.01),
+            optimizer=bind(adam, learning_rate=2e-3),
+        ),
+        config=Config(num_envs=16, num_steps=16, lag=4),
+        paper="Mnih et al. 2016, Asynchronous methods for deep reinforcement learning",
+        steps=400_000,
+        summary="asynchronous actors as a lag: those that act are 4 updates old, and nothing corrects for it",
+    ),
+    "impala": Entry(
+        algorithm=Algorithm(
+            advantage=v_trace,
+            estimator=bind(surrogate(actor_critic(policy_gradient)), entropy_coef=0.01),
+            optimizer=bind(adam, learning_rate=2e-3),
+        ),
+        config=Config(num_envs=16, num_steps=16, lag=4),
+        paper="Espeholt et al. 2018, IMPALA: scalable distributed deep-RL",
+        steps=400_000,
+        summary="actors 4 updates old, corrected by V-trace",
     ),
     "differential_actor_critic": Entry(
         algorithm=Algorithm(

@@ -24,6 +24,8 @@ def check(env: Env, config: Config) -> int:
             raise ValueError(f"{field.name} must be one of {', '.join(choices)}; got {getattr(config, field.name)!r}")
     if config.num_steps < 0 or (config.num_steps == 0 and config.rollout == "unroll"):
         raise ValueError(f"num_steps must be 1 or more with rollout='unroll', got {config.num_steps}")
+    if config.lag < 0:
+        raise ValueError(f"lag must be 0 or more updates, got {config.lag}")
     if not 0 <= config.epsilon <= 1:
         raise ValueError(f"epsilon must lie in [0, 1], got {config.epsilon:g}")
     if config.epsilon and not hasattr(env.action_space, "n"):

@@ -17,7 +17,7 @@ from pgjax.loops import remaining, scan_while
 from pgjax.losses import checked, is_by_step, policy_gradient
 from pgjax.plugs import declare, hyperparameters, name_of
 from pgjax.policies import by_observation
-from pgjax.types import Array, Batch, EstimatorFn, LossFn, PyTree
+from pgjax.types import Array, Batch, EstimatorFn, LossFn, PyTree, RunningEstimator
 
 REDUCTIONS = ("step", "episode")
 
@@ -95,6 +95,52 @@ def exact_relative(transition: Array, reward: Array, loss: LossFn = policy_gradi
         return lifted(key, policy, params, batch._replace(advantage=weight), **hypers)
 
     return declare(exact_relative, lifted)
+
+
+def early_stopping(estimator: EstimatorFn) -> EstimatorFn:
+    """The same, ending an update at the first minibatch whose mean KL(old || new) is above `stop_kl`; inf never does.
+
+    The step of that minibatch isn't made. The KL is the metric `kl` of the loss, as `losses.ppo_clip` has it.
+    """
+
+    def stopping(key, policy, params, batch, *, stop_kl: float = math.inf, **hypers):
+        gradient, metrics = estimator(key, policy, params, batch, **hypers)
+        return gradient, {**metrics, "stop": _kl(metrics, estimator) > stop_kl}
+
+    stopping.__name__ = name_of(estimator)
+    return declare(stopping, estimator)
+
+
+def adaptive_kl(estimator: EstimatorFn) -> RunningEstimator:
+    """The same with a coefficient of the KL penalty, `kl_coef`, that doubles or halves after each update.
+
+    Schulman et al. 2017, sec. 4: doubled where the mean KL of the last epoch is above 1.5 `target_kl`, halved where
+    it is below `target_kl` / 1.5; `kl_coef` is what it begins with. The factor stays within 2^-20 and 2^20.
+    """
+    if "kl_coef" not in hyperparameters(estimator):
+        raise ValueError(
+            f"adaptive_kl needs an estimator with the hyperparameter kl_coef; {name_of(estimator)} has none"
+        )
+
+    def apply(factor, key, policy, params, batch, *, target_kl: float = 0.01, **hypers):
+        del target_kl
+        hypers["kl_coef"] = factor * hypers.get("kl_coef", hyperparameters(estimator)["kl_coef"])
+        gradient, metrics = estimator(key, policy, params, batch, **hypers)
+        return gradient, {**metrics, "kl_coef": hypers["kl_coef"]}
+
+    def after(factor, metrics, *, target_kl: float = 0.01, **hypers):
+        kl = _kl(metrics, estimator)
+        factor = jnp.where(kl > 1.5 * target_kl, 2 * factor, jnp.where(kl < target_kl / 1.5, factor / 2, factor))
+        return jnp.clip(factor, 2.0**-20, 2.0**20)
+
+    apply.__name__ = name_of(estimator)
+    return RunningEstimator(lambda: jnp.ones(()), declare(apply, estimator), after)
+
+
+def _kl(metrics, estimator):
+    if "kl" not in metrics:
+        raise ValueError(f"estimator {name_of(estimator)!r} has no metric 'kl' to go by; let its loss return one")
+    return metrics["kl"]
 
 
 def _mean(x, mask, total):

@@ -1,12 +1,12 @@
 """An environment, a policy and three plugs in; a Learner(init, step, policy) out."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from pgjax import batches, configs, moments, policies, returns, rollout, scaling
+from pgjax import batches, configs, moments, policies, returns, rollout, scaling, updates
 from pgjax.envs.adapter import with_params
 from pgjax.plugs import hyperparameters, name_of, unknown
 from pgjax.types import (
@@ -20,6 +20,7 @@ from pgjax.types import (
     Policy,
     PyTree,
     RunningAdvantage,
+    Trajectory,
 )
 
 
@@ -30,6 +31,7 @@ class LearnerState(NamedTuple):
     rollout: PyTree  # RolloutState, or () where every update starts fresh episodes
     obs_moments: PyTree  # Moments, or ()
     reward_scale: PyTree  # scaling.RewardScale, or ()
+    past: PyTree = ()  # [lag, ...] parameters of the updates before, the oldest first, or ()
 
 
 def default_hypers(algorithm: Algorithm, **parts: dict[str, Any]) -> Hypers:
@@ -51,12 +53,17 @@ def default_hypers(algorithm: Algorithm, **parts: dict[str, Any]) -> Hypers:
     return Hypers(**{k: {n: jnp.asarray(x, jnp.float32) for n, x in v.items()} for k, v in values.items()})
 
 
-def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
+def policy_gradient(
+    env: Env, policy: Policy, algorithm: Algorithm, config: Config, update: Callable = updates.descent
+) -> Learner:
     """Roll out, weigh, estimate, descend: every on-policy method of the roster.
 
-    One step collects [T, B] under the current policy, evaluates it once, computes advantages, and
-    makes num_epochs x num_minibatches updates. Minibatches are random rows [N] of a stream, and whole
-    columns [T, b] where order matters: with whole episodes, or a policy with memory.
+    One step collects [T, B] under the current policy, or that of `config.lag` updates ago, evaluates it once,
+    computes advantages, and makes num_epochs x num_minibatches updates. Minibatches are random rows [N] of a
+    stream, and whole columns [T, b] where order matters: with whole episodes, or a policy with memory.
+
+    Args:
+      update: (algorithm, config, by_column) -> updates.Updater, what is done with a batch.
 
     Raises:
       ValueError: for a config that doesn't fit the environment, before anything is traced.
@@ -83,6 +90,8 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
     if config.scale_rewards and "discount" not in hyperparameters(algorithm.advantage):
         raise ValueError(f"scale_rewards needs an advantage with a discount; {name_of(algorithm.advantage)} has none")
 
+    updater = update(algorithm, config, by_column)
+
     def seen_through(state: LearnerState) -> Policy:
         if not config.normalize_obs:
             return policy
@@ -95,35 +104,35 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
         _, obs = jax.eval_shape(env.reset, key, env_params)
         return LearnerState(
             params=params,
-            optimizer=algorithm.optimizer(**hypers.optimizer).init(params),
+            optimizer=updater.init(params, hypers),
             advantage=advantage.init(),
+            past=jax.tree.map(lambda x: jnp.stack([x] * config.lag), params) if config.lag else (),
             rollout=() if whole else rollout.start(key_envs, env, policy, config.num_envs, env_params),
             obs_moments=moments.empty(obs) if config.normalize_obs else (),
             reward_scale=scaling.start(config.num_envs) if config.scale_rewards else (),
         )
 
+    def behaviour(state: LearnerState) -> tuple[Policy, PyTree]:
+        acting = seen_through(state)
+        acting = policies.exploring(acting, config.epsilon) if config.epsilon else acting
+        return acting, jax.tree.map(lambda x: x[0], state.past) if config.lag else state.params
+
     def step(key: Array, state: LearnerState, hypers: Hypers) -> tuple[LearnerState, dict[str, Array]]:
         key_rollout, key_update = jax.random.split(key)
         env_params = with_params(env, hypers.env)
-        target = seen_through(state)
-        behaviour = policies.exploring(target, config.epsilon) if config.epsilon else target
+        acting, params = behaviour(state)
         if whole:
-            trajectory, done = rollout.episodes(
-                key_rollout, env, behaviour, state.params, config.num_envs, steps, env_params
-            )
             stream = ()
-            metrics = {
-                "episode_return": jnp.mean(done.episode_return),
-                "episode_length": jnp.mean(done.episode_length),
-            }
+            trajectory, _ = rollout.episodes(key_rollout, env, acting, params, config.num_envs, steps, env_params)
         else:
-            stream, trajectory = rollout.unroll(
-                key_rollout, env, behaviour, state.params, state.rollout, steps, env_params
-            )
-            metrics = {
-                "episode_return": jnp.nanmean(stream.last_return),
-                "episode_length": jnp.nanmean(stream.last_length),
-            }
+            stream, trajectory = rollout.unroll(key_rollout, env, acting, params, state.rollout, steps, env_params)
+        return learn(key_update, state, stream, trajectory, hypers)
+
+    def learn(
+        key: Array, state: LearnerState, stream: PyTree, trajectory: Trajectory, hypers: Hypers
+    ) -> tuple[LearnerState, dict[str, Array]]:
+        target = seen_through(state)
+        metrics = rollout.lately(stream, trajectory)
         raw_obs = trajectory.obs
         reward_scale = state.reward_scale
         if config.scale_rewards:
@@ -133,66 +142,23 @@ def policy_gradient(env: Env, policy: Policy, algorithm: Algorithm, config: Conf
         memory, (weight, goal) = advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
         configs.check_advantage(algorithm.advantage, weight, goal, trajectory.mask)
         batch = Batch(trajectory, weight, goal, now.value)
-        params, optimizer, learned = _update(key_update, target, state, batch, hypers)
+        params, optimizer, learned = updater.apply(key, target, state.params, state.optimizer, batch, hypers)
 
         obs_moments = state.obs_moments
         if config.normalize_obs:
             obs_moments = moments.update(obs_moments, raw_obs, trajectory.mask)
-        following = LearnerState(params, optimizer, memory, stream, obs_moments, reward_scale)
+        past = state.past
+        if config.lag:
+            past = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new[None]]), past, state.params)
+        following = LearnerState(params, optimizer, memory, stream, obs_moments, reward_scale, past)
         of_actions = not isinstance(now.action_value, tuple)
         foretold = returns.taken(now.action_value, trajectory.action) if of_actions else now.value
         explained = _explained_variance(foretold, goal, trajectory.mask)
         metrics = {**metrics, **learned, "explained_variance": explained, "env_steps": jnp.sum(trajectory.mask)}
         return following, metrics
 
-    def _update(key, target, state, batch, hypers):
-        transform = algorithm.optimizer(**hypers.optimizer)
-
-        def descend(carry, inputs):
-            params, optimizer = carry
-            key, piece = inputs
-            gradient, metrics = algorithm.estimator(key, target, params, piece, **hypers.estimator)
-            updates, optimizer = transform.update(gradient, optimizer, params)
-            metrics = {**metrics, "grad_norm": optax.tree.norm(gradient)}
-            return (optax.apply_updates(params, updates), optimizer), metrics
-
-        def epoch(carry, key):
-            key_shuffle, key_estimate = jax.random.split(key)
-            order = batches.shuffle(key_shuffle, rows).reshape(config.num_minibatches, -1)
-            keys = jax.random.split(key_estimate, config.num_minibatches)
-
-            def minibatch(carry, inputs):
-                key, index = inputs
-                return descend(carry, (key, batches.take(batch, index, by_column)))
-
-            return jax.lax.scan(minibatch, carry, (keys, order))
-
-        carry = (state.params, state.optimizer)
-        if config.update == "step":
-            return _step_by_step(descend, key, carry, batch)
-        keys = jax.random.split(key, config.num_epochs)
-        if config.num_minibatches == 1:
-            carry, metrics = jax.lax.scan(lambda c, k: descend(c, (k, batch)), carry, keys)
-        else:
-            carry, metrics = jax.lax.scan(epoch, carry, keys)
-        return (*carry, jax.tree.map(jnp.mean, metrics))
-
-    return Learner(init=init, step=step, policy=lambda state: (seen_through(state), state.params))
-
-
-def _step_by_step(descend, key: Array, carry: Any, batch: Batch) -> tuple[PyTree, PyTree, dict[str, Array]]:
-    """One gradient step for each step of the batch in order of time, [1, B] at once; none behind all ends."""
-    counts = jnp.any(batch.trajectory.mask > 0, axis=1)
-    rows = jax.tree.map(lambda x: x[:, None], batch)
-
-    def step(carry, inputs):
-        key, row, counts = inputs
-        following, metrics = descend(carry, (key, row))
-        return jax.tree.map(lambda new, old: jnp.where(counts, new, old), following, carry), metrics
-
-    carry, metrics = jax.lax.scan(step, carry, (jax.random.split(key, len(counts)), rows, counts))
-    mean = lambda x: jnp.sum(jnp.where(counts, x, 0.0)) / jnp.sum(counts)  # noqa: E731
-    return (*carry, jax.tree.map(mean, metrics))
+    policy_of = lambda state: (seen_through(state), state.params)  # noqa: E731
+    return Learner(init=init, step=step, policy=policy_of, behaviour=behaviour, learn=learn)
 
 
 def _explained_variance(value: Array, target: Array, mask: Array) -> Array:

@@ -11,12 +11,14 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pgjax.types import RunningAdvantage
+from pgjax.types import RunningAdvantage, RunningEstimator
+
+_RUNNING = (RunningAdvantage, RunningEstimator)
 
 
 def name_of(plug: Any) -> str:
     """The name that a message or a table gives a plug."""
-    if isinstance(plug, RunningAdvantage):
+    if isinstance(plug, _RUNNING):
         plug = plug.apply
     while isinstance(plug, functools.partial):
         plug = plug.func
@@ -25,7 +27,7 @@ def name_of(plug: Any) -> str:
 
 def hyperparameters(plug: Any) -> dict[str, Any]:
     """Name -> default of every hyperparameter of a plug, in the order of its signature."""
-    if isinstance(plug, RunningAdvantage):
+    if isinstance(plug, _RUNNING):
         plug = plug.apply
     found = {}
     for parameter in inspect.signature(plug).parameters.values():
@@ -50,8 +52,9 @@ def bind(plug: Any, **defaults: Any) -> Any:
             raise ValueError(unknown(f"{name_of(plug)} takes no hyperparameter", name, known))
         if isinstance(known[name], float) and isinstance(defaults[name], int):
             defaults[name] = float(defaults[name])  # its type says that it may be swept
-    if isinstance(plug, RunningAdvantage):
-        return plug._replace(apply=functools.partial(plug.apply, **defaults))
+    if isinstance(plug, _RUNNING):
+        named = ("apply", "after")[: len(plug) - 1]
+        return plug._replace(**{name: functools.partial(getattr(plug, name), **defaults) for name in named})
     return functools.partial(plug, **defaults)
 
 

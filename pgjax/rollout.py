@@ -194,6 +194,15 @@ def evaluate(
     return Episodes(last.running_return, last.time.astype(jnp.float32))
 
 
+def lately(stream: RolloutState | tuple, trajectory: Trajectory) -> dict[str, Array]:
+    """Metrics: undiscounted return and length of the latest episodes of a stream, or () for whole episodes."""
+    if isinstance(stream, RolloutState):
+        found = Episodes(stream.last_return, stream.last_length)
+    else:
+        found = Episodes(jnp.sum(trajectory.reward * trajectory.mask, axis=0), jnp.sum(trajectory.mask, axis=0))
+    return {name: jnp.nanmean(x) for name, x in found._asdict().items()}
+
+
 def _row(state: RolloutState, action: Array, dist: Any, seen, mask: Array) -> Trajectory:
     return Trajectory(
         obs=state.obs,

@@ -32,6 +32,7 @@ class Env(NamedTuple):
     observation_space: Any  # a gymnax space
     action_space: Any  # a gymnax space
     max_steps: int  # the time limit of one episode
+    host: Callable | None = None  # for worlds stepped outside of the program; reset and step then only show shapes
 
 
 class Policy(NamedTuple):
@@ -106,6 +107,14 @@ class LossFn(Protocol):
         """One loss per step, [T, B] or [N], never a mean; and metrics, per step or scalar."""
 
 
+class RunningEstimator(NamedTuple):
+    """An EstimatorFn that remembers from one update to the next: for coefficients that adapt."""
+
+    init: Callable  # () -> state
+    apply: Callable  # (state, key, policy, params, batch, **hypers) -> (gradient, metrics)
+    after: Callable  # (state, metrics of the last epoch, **hypers) -> state
+
+
 class EstimatorFn(Protocol):
     def __call__(
         self, key: Array, policy: Policy, params: PyTree, batch: Batch, **hypers
@@ -117,16 +126,22 @@ class Algorithm(NamedTuple):
     """The three plugs."""
 
     advantage: AdvantageFn | RunningAdvantage
-    estimator: EstimatorFn
+    estimator: EstimatorFn | RunningEstimator
     optimizer: Callable  # (**hypers) -> optax.GradientTransformation
 
 
 class Learner(NamedTuple):
-    """Anything that trains: what `train`, `sweep` and `driver` run."""
+    """Anything that trains: what `train`, `sweep` and `driver` run.
+
+    The last two are `step` in halves, for experience that is gathered elsewhere, such as on the host; a learner
+    without them trains in worlds of pure functions alone.
+    """
 
     init: Callable  # (key, hypers) -> state
     step: Callable  # (key, state, hypers) -> (state, metrics); best with episode_return and env_steps
     policy: Callable  # (state) -> (Policy, params): what to evaluate, act with and save
+    behaviour: Callable | None = None  # (state) -> (Policy, params) that gather the next experience
+    learn: Callable | None = None  # (key, state, RolloutState or (), trajectory, hypers) -> (state, metrics)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,6 +156,7 @@ class Config:
     normalize_obs: bool = False  # by running mean and standard deviation
     scale_rewards: bool = False  # by the running standard deviation of the discounted return
     epsilon: float = 0.0  # share of uniform actions in the policy that acts; see `importance` of the plugs
+    lag: int = 0  # updates by which the parameters that act are older than those that learn
     update: Literal["batch", "step"] = "batch"  # one gradient step for the batch, or for each step in order of time
     network: Literal["auto", "mlp", "cnn", "gru", "table", "sigmoid"] = "auto"
     temperature: float = 1.0  # by which a table's preferences are divided, or a sigmoid's
