@@ -28,14 +28,14 @@ def draw(rows, peak, path):
     for c, name in enumerate(programs):
         mine = [row for row in rows if row["program"] == name]
         x = [shapes.index(label(row)) for row in mine]
-        rates = [row["rows_per_second"] for row in mine]
+        rates = [row["env_steps_per_second"] for row in mine]
         y = [rate["median"] for rate in rates]
         ends = [[r["median"] - r["min"] for r in rates], [r["max"] - r["median"] for r in rates]]
         left.errorbar(x, y, ends, marker="o", ms=4, color=f"C{c}", label=name, capsize=3)
         flops = [row["flops_per_row"]["compiled"] for row in mine]
         density = [f / row["bytes_per_row"] for f, row in zip(flops, mine, strict=True)]
         right.plot(density, [f * r for f, r in zip(flops, y, strict=True)], "o", ms=5, color=f"C{c}", label=name)
-    left.set(yscale="log", ylabel="rows (steps computed) per second", xlabel="lanes x environments")
+    left.set(yscale="log", ylabel="environment steps per second", xlabel="lanes x environments")
     left.set_xticks(range(len(shapes)), shapes)
     knee = peak["flops_per_second"] / peak["bytes_per_second"]
     line = [knee / 100, knee, knee * 100]
