@@ -57,6 +57,25 @@ ROWS = (
     Row("a2c-cartpole", "a2c CartPole-v1 --seeds 16", ">= 475"),
     Row("vpg-cartpole", "vpg CartPole-v1 --seeds 16 --steps 400000 --set learning_rate=2e-3", "none set"),
     Row("actor-critic-cartpole", "actor_critic CartPole-v1 --seeds 16 --steps 400000", "none set"),
+    Row("trpo-cartpole", "trpo CartPole-v1 --seeds 16", ">= 475"),
+    Row("npg-cartpole", "npg CartPole-v1 --seeds 16", "none set"),
+    Row("ppo-kl-cartpole", "ppo_kl CartPole-v1 --seeds 16", "none set"),
+    Row("dqn-cartpole", "dqn CartPole-v1 --seeds 16", ">= 475"),
+    Row("sac-cartpole", "sac CartPole-v1 --seeds 16", "none set"),
+    Row("a3c-cartpole", "a3c CartPole-v1 --seeds 16", "none set"),
+    Row("impala-cartpole", "impala CartPole-v1 --seeds 16", "none set"),
+    Row(
+        "reinforce-acrobot",
+        "reinforce Acrobot-v1 --seeds 16 --updates 100 --set baseline=value learning_rate=3e-3",
+        "none set",
+    ),
+    Row("vpg-acrobot", "vpg Acrobot-v1 --seeds 16 --steps 400000", ">= -100"),
+    Row("a2c-acrobot", "a2c Acrobot-v1 --seeds 16", ">= -100"),
+    Row("trpo-acrobot", "trpo Acrobot-v1 --seeds 16", ">= -100"),
+    Row("dqn-acrobot", "dqn Acrobot-v1 --seeds 16", ">= -100"),
+    Row("sac-pendulum", "sac Pendulum-v1 --seeds 16", ">= -200"),
+    Row("ppo-memory", "ppo MemoryChain-bsuite --seeds 16 --set network=gru", ">= 0.95"),
+    Row("ppo-memoryless", "ppo MemoryChain-bsuite --seeds 16", "0: no more than chance"),
 )
 
 RANDOM_EPISODES = 512

@@ -81,8 +81,7 @@ def extend(options: commands.Extend, words: list[str]) -> Action:
 def replay(options: commands.Replay, words: list[str]) -> Action:
     from pgjax import resuming, runs
 
-    given = tuple(item for text in options.lane for item in text.split(","))
-    labels = runs.labels(given, runs.read(options.folder)[1])
+    labels = runs.labels(_items(options.lane), runs.read(options.folder)[1])
     folder = pathlib.Path(options.folder)
     out = options.out or f"{folder.resolve()}-replay-{stamp()}"
     prepared = resuming.prepare_replay(folder, out=out, **labels)
@@ -90,6 +89,23 @@ def replay(options: commands.Replay, words: list[str]) -> Action:
     def act():
         code = _execute(prepared)
         return code or _compare(folder, labels, pathlib.Path(out))
+
+    return act
+
+
+def render(options: commands.Render, words: list[str]) -> Action:
+    from pgjax import runs, video
+
+    path, episodes = video.check(options.out, options.fps), parsing.whole("episodes", options.episodes)
+    run, update = runs.load(options.folder), parsing.whole("update", options.update, least=0)
+    env, policy, params = run.lane(update=update, **runs.labels(_items(options.lane), run))
+
+    def act():
+        chosen = {"episodes": episodes, "greedy": options.greedy, "seed": options.seed, "fps": options.fps}
+        made = video.write(path, env, policy, params, title=run.config["env"], **chosen)
+        returns = ", ".join(f"{x:.5g}" for x in made.returns)
+        print(*filter(None, [made.note]), f"{made.path}: {made.frames} frames, return {returns}", sep="\n")
+        return 0
 
     return act
 
@@ -139,6 +155,7 @@ ACTIONS = {
     "resume": (commands.Resume, resume),
     "extend": (commands.Extend, extend),
     "replay": (commands.Replay, replay),
+    "render": (commands.Render, render),
     "show": (commands.Show, show),
     "report": (commands.Report, report),
     "variance": (commands.Variance, variance),
@@ -158,6 +175,11 @@ def _join(options: commands.Sweep | commands.Resume) -> None:
     from pgjax import hosts
 
     hosts.join(*given)
+
+
+def _items(given: tuple[str, ...]) -> tuple[str, ...]:
+    """What was typed as a=1,b=2 or as a=1 b=2."""
+    return tuple(item for text in given for item in text.split(","))
 
 
 def _settings(options: commands.Train) -> dict[str, Any]:

@@ -4,13 +4,16 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+from pgjax import dqn, soft
 from pgjax.advantages import gae, monte_carlo, n_step, td, v_trace
 from pgjax.average import differential, relative
 from pgjax.estimators import adaptive_kl, early_stopping, surrogate
 from pgjax.learner import policy_gradient as make_learner
-from pgjax.losses import action_value_error, actor_critic, policy_gradient, ppo_clip, value_error
+from pgjax.losses import action_value_error, actor_critic, policy_gradient, ppo_clip
 from pgjax.optimizers import adam
-from pgjax.plugs import bind, hyperparameters, unknown
+from pgjax.plugs import bind, hyperparameters, name_of, unknown
+from pgjax.trust import make as make_trust_region
+from pgjax.trust import trust_region_step
 from pgjax.types import Algorithm, Config, LossFn
 
 
@@ -24,8 +27,9 @@ class Entry:
     summary: str = ""
     learner: Callable = make_learner  # (env, policy, algorithm, config) -> Learner
     steps: int = 131_072  # environment steps of a run that doesn't say
-    reduce: str = "step"  # how a loss given in place of the row's own is reduced
-    critic_loss: LossFn = value_error  # what stands beside such a loss
+    # What becomes of a loss given in place of the row's own: an estimator; None where no other can be given.
+    lift: Callable | None = lambda loss: surrogate(actor_critic(loss))
+    own_policy: bool = False  # whether the learner makes its own networks
 
 
 ROSTER: dict[str, Entry] = {
@@ -39,7 +43,7 @@ ROSTER: dict[str, Entry] = {
         paper="Williams 1992, Simple statistical gradient-following algorithms",
         summary="Monte-Carlo returns of whole episodes; reward-to-go, gamma^t, normalisation and baseline are options",
         steps=4_000_000,
-        reduce="episode",
+        lift=lambda loss: surrogate(actor_critic(loss), reduce="episode"),
     ),
     "vpg": Entry(
         algorithm=Algorithm(
@@ -100,6 +104,58 @@ ROSTER: dict[str, Entry] = {
         paper="Schulman et al. 2017, Proximal policy optimization algorithms, sec. 4",
         summary="no clipping: a penalty on the KL, whose coefficient adapts",
     ),
+    "npg": Entry(
+        algorithm=Algorithm(
+            advantage=bind(gae, gae_lambda=0.97),
+            estimator=bind(trust_region_step(), line_search=0, normalize_advantage=True),
+            optimizer=bind(adam, learning_rate=3e-3),
+        ),
+        config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
+        paper="Kakade 2001, A natural policy gradient",
+        summary="natural gradient, its step's length normalised (Rajeswaran et al. 2017); the critic fitted apart",
+        learner=make_trust_region,
+        lift=trust_region_step,
+    ),
+    "trpo": Entry(
+        algorithm=Algorithm(
+            advantage=bind(gae, gae_lambda=0.97),
+            estimator=bind(trust_region_step(), normalize_advantage=True),
+            optimizer=bind(adam, learning_rate=3e-3),
+        ),
+        config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
+        paper="Schulman et al. 2015, Trust region policy optimization",
+        summary="natural gradient with a bound on the KL and a line search; the critic fitted apart",
+        learner=make_trust_region,
+        lift=trust_region_step,
+    ),
+    "sac": Entry(
+        algorithm=Algorithm(
+            advantage=td,
+            estimator=bind(soft.sac, batch_size=128, gradient_steps=16),
+            optimizer=bind(adam, learning_rate=1e-3, max_grad_norm=math.inf, eps=1e-8),
+        ),
+        config=Config(num_envs=4, num_steps=4, activation="relu"),
+        paper="Haarnoja et al. 2018, Soft actor-critic algorithms and applications; Christodoulou 2019",
+        steps=10_000,
+        summary="replay, twin critics, entropy with its own temperature; a Box of actions, or finitely many",
+        learner=soft.make,
+        lift=None,
+        own_policy=True,
+    ),
+    "dqn": Entry(
+        algorithm=Algorithm(
+            advantage=td,
+            estimator=bind(dqn.dqn, batch_size=64, buffer_size=50_000, gradient_steps=8, tau=0.02),
+            optimizer=bind(adam, learning_rate=1e-3, max_grad_norm=10.0, eps=1e-8),
+        ),
+        config=Config(num_envs=4, num_steps=4, hidden=(128, 128), activation="relu"),
+        paper="Mnih et al. 2015, Human-level control through deep reinforcement learning; van Hasselt et al. 2016",
+        steps=75_000,
+        summary="deep Q-learning with replay, target network and double choice",
+        learner=dqn.make,
+        lift=None,
+        own_policy=True,
+    ),
     "a3c": Entry(
         algorithm=Algorithm(
             advantage=n_step,
@@ -141,7 +197,7 @@ ROSTER: dict[str, Entry] = {
         config=Config(num_envs=16, num_steps=8, critic="action_value"),
         paper="Sutton et al. 2000, Policy gradient methods with function approximation",
         summary="average reward: a critic of relative action values, its mean under the policy the baseline",
-        critic_loss=action_value_error,
+        lift=lambda loss: surrogate(actor_critic(loss, action_value_error)),
     ),
 }
 
@@ -155,7 +211,9 @@ def entry(name: str) -> Entry:
 
 def with_loss(row: Entry, loss: LossFn) -> Entry:
     """The row with `loss` as its policy loss; the critic's loss and the entropy bonus stay."""
-    estimator = surrogate(actor_critic(loss, row.critic_loss), reduce=row.reduce)
+    if row.lift is None:
+        raise ValueError(f"loss: {name_of(row.algorithm.estimator)} has losses of its own; leave {name_of(loss)!r} out")
+    estimator = row.lift(loss)
     own, new = hyperparameters(row.algorithm.estimator), hyperparameters(estimator)
     # What the loss declares is its own; what stands around it stays as the row has it.
     kept = {name: own[name] for name in new if name in own and name not in hyperparameters(loss)}

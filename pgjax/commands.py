@@ -128,6 +128,28 @@ class Replay:
 
 
 @dataclasses.dataclass
+class Render:
+    """Play whole episodes with the parameters of one lane of a run, and write them as a video."""
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """The run folder."""
+    lane: tuple[str, ...] = ()
+    """Which lane, as learning_rate=1e-3,seed=7; its first seed and setting by default."""
+    update: str | None = None
+    """The parameters after so many updates (pgjax train --snapshots); the last there are by default."""
+    out: str = "episode.gif"
+    """The video: an .mp4 (extra video) or a .gif."""
+    episodes: str = "1"
+    """How many, one after the other."""
+    greedy: bool = False
+    """Take the likeliest action of each step; otherwise actions are sampled, as in training."""
+    seed: int = 0
+    """Of the episodes."""
+    fps: float | None = None
+    """Pictures a second; by default what suits the world."""
+
+
+@dataclasses.dataclass
 class Show:
     """Show what a run folder holds: how far it is, its final returns, its lanes."""
 

@@ -46,6 +46,8 @@ class Engine:
         watch: Watch | None = None,
     ):
         self.plan, self.archive, self.every, self.watch = plan, archive, every, watch
+        if any(group.env.host for group in plan.groups):
+            devices = devices[:1]  # all would wait for the same host
         self.devices, self.teams = devices, [[d] for d in devices] if shard == "lanes" else [devices]
         self.clock = {"compile_seconds": 0.0, "train_seconds": 0.0, "evaluate_seconds": 0.0}
         self.programs: dict[tuple[int, int], programs.Programs] = {}  # by group and team
@@ -108,11 +110,15 @@ class Engine:
             bar.skip((at - chunk.first) * len(chunk.lanes))
             if not done:
                 found.setdefault((chunk.first, chunk.last, at), []).append((number, kept))
-        for waiting in found.values():
-            for i in range(0, len(waiting), len(self.teams)):
-                if stop.is_set():
-                    return
-                self._round(schedule, g, waiting[i : i + len(self.teams)], keep, bar, stop)
+        try:
+            for waiting in found.values():
+                for i in range(0, len(waiting), len(self.teams)):
+                    if stop.is_set():
+                        return
+                    self._round(schedule, g, waiting[i : i + len(self.teams)], keep, bar, stop)
+        finally:
+            for one in self.programs.values():
+                one.close()
 
     def _round(self, schedule, g, pairs, keep, bar, stop) -> None:
         """Chunks abreast, a team for each, all from the same update on."""

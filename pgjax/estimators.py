@@ -68,7 +68,9 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
             return value, {"loss": value, **means}
 
         gradient = functools.partial(jax.grad(objective, has_aux=True), params)
-        return gradient(batch) if pieces == 1 else _summed(gradient, batch, pieces)
+        if pieces == 1:
+            return gradient(batch)
+        return _packed(gradient, batch) if reduce == "episode" else _summed(gradient, batch, pieces)
 
     estimator.__name__ = name_of(loss)
     return declare(estimator, loss)
@@ -163,10 +165,36 @@ def _pieces(shape: tuple[int, ...]) -> int:
     return found if found <= 2 * wanted else 1
 
 
+def _packed(function: Callable, batch: Batch) -> PyTree:
+    """The sum of function(rows) over the steps that count of whole episodes [T, B], 128 rows at a time.
+
+    Most of a batch may stand behind the ends of its episodes: only what is before them is looked at.
+    """
+    mask = batch.trajectory.mask
+    lengths = jnp.sum(mask > 0, axis=0)  # [B]; what counts comes first
+    ends = jnp.cumsum(lengths)
+
+    def rows(first):
+        n = first + jnp.arange(128)
+        b = jnp.minimum(jnp.sum(ends[None] <= n[:, None], axis=1), mask.shape[1] - 1)
+        t = jnp.clip(n - (ends - lengths)[b], 0, mask.shape[0] - 1)
+        taken = jax.tree.map(lambda x: x[t, b], batch)
+        return taken._replace(trajectory=taken.trajectory._replace(mask=jnp.where(n < ends[-1], mask[t, b], 0.0)))
+
+    firsts = jnp.arange(0, mask.size, 128)
+    return _sum(lambda first: function(rows(first)), firsts, lambda _, first: first < ends[-1])
+
+
 def _summed(function: Callable, batch: Batch, pieces: int) -> PyTree:
     """The sum of function(piece) over equal pieces of the batch's leading axis."""
     cut = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), batch)
-    like = jax.eval_shape(function, jax.tree.map(lambda x: x[0], cut))
+    ahead = remaining(cut.trajectory.mask)
+    return _sum(lambda row: function(row[0]), (cut, ahead), lambda _, row: row[1])
+
+
+def _sum(function: Callable, inputs: PyTree, going: Callable) -> PyTree:
+    """The sum of function(row) over the inputs [I, ...] for as long as any lane is going."""
+    like = jax.eval_shape(function, jax.tree.map(lambda x: x[0], inputs))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
-    add = lambda sums, row: (jax.tree.map(jnp.add, sums, function(row[0])), None)  # noqa: E731
-    return scan_while(add, zeros, (cut, remaining(cut.trajectory.mask)), lambda _, row: row[1])[0]
+    add = lambda sums, row: (jax.tree.map(jnp.add, sums, function(row)), None)  # noqa: E731
+    return scan_while(add, zeros, inputs, going)[0]

@@ -53,6 +53,17 @@ def policy_gradient(
 
 
 @by_step
+def importance_weighted(now: Evaluation, batch: Batch) -> tuple[Array, dict[str, Array]]:
+    """-rho_t A_t, rho the ratio of the policy as it is to that which acted (Schulman et al. 2015, eq. 14).
+
+    Where both are the same its gradient is that of `policy_gradient`. Nothing bounds rho here: that is for a step
+    in a trust region, such as `trust.trust_region_step`. The metric `kl` is the estimate that `ppo_clip` has.
+    """
+    log_ratio = now.log_prob - batch.trajectory.log_prob
+    return -jnp.exp(log_ratio) * batch.advantage, {"kl": jnp.expm1(log_ratio) - log_ratio}
+
+
+@by_step
 def ppo_clip(
     now: Evaluation, batch: Batch, *, clip_eps: float = 0.2, kl_coef: float = 0.0
 ) -> tuple[Array, dict[str, Array]]:
@@ -144,6 +155,7 @@ def checked(loss: LossFn, output: Any, shape: tuple[int, ...]) -> tuple[Array, d
 
 LOSSES = {
     "policy_gradient": policy_gradient,
+    "importance_weighted": importance_weighted,
     "ppo_clip": ppo_clip,
     "value_error": value_error,
     "action_value_error": action_value_error,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pgjax import plugs
+from pgjax.envs.adapter import Static
 from pgjax.parsing import convert
 
 Known = dict[str, dict[str, Any]]
@@ -38,7 +39,7 @@ def unique(full: str, known: Known) -> bool:
 def swept(full: str, known: Known) -> bool:
     """Whether lanes of one program may differ in it: a float that is no shape."""
     owner, _, _ = full.partition(".")
-    return owner != "config" and isinstance(default(full, known), float)
+    return owner != "config" and not isinstance(known[owner], Static) and isinstance(default(full, known), float)
 
 
 def part(name: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import os
 import warnings
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pgjax import memory, results, sweep
+from pgjax import configs, halves, memory, outside, results, sweep
 from pgjax.settings import Group
 from pgjax.types import PyTree
 
@@ -31,6 +32,7 @@ class Programs(NamedTuple):
     lanes: NamedSharding  # of keys and hypers
     states: PyTree  # a sharding for each leaf
     bytes: float  # on each device, of the largest
+    close: Callable = lambda: None  # after which no step follows
 
 
 def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Programs:
@@ -66,6 +68,11 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
         return pool.submit(lowered.compile, effort if mine else None)
 
     init = build(lambda k, h: sweep.init(k, group.learner, h), (keys, hypers), where, SMALL)
+    if group.env.host:
+        step, evaluate, parts = _outside(group, length, (keys, states, hypers), build, lanes, where)
+        pool.shutdown(wait=False)
+        needed = max(memory.needed(x) for x in (init.result(), *parts))
+        return Programs(init.result(), step, evaluate, lanes, where, needed, step.close)
     measure = lambda k, s, h: sweep.evaluate(k, group.env, group.learner, s, h, episodes)  # noqa: E731
     evaluate = build(measure, (keys, states, hypers), lanes, ONCE)
     segment = lambda k, s, h: sweep.segment(k, group.learner, s, h, length)  # noqa: E731
@@ -73,6 +80,36 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     pool.shutdown(wait=False)
     done = init.result(), step.result(), evaluate.result()
     return Programs(*done, lanes, where, max(memory.needed(x) for x in done))
+
+
+def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes: NamedSharding, where: PyTree):
+    """`step` and `evaluate` of worlds on the host, and the programs that they call."""
+    (keys, states, hypers), env, learner = arguments, group.env, group.learner
+    config, behaviour, policy = group.config, learner.behaviour, learner.policy
+    steps, stream = configs.check(env, config), states.learner.rollout
+    placed = lambda tree: _placed(tree, jax.tree.map(lambda _: lanes, tree))  # noqa: E731
+
+    draw = lambda k, updates: halves.draw(k, updates, config.num_envs, steps, not stream)  # noqa: E731
+    drawn = placed(jax.eval_shape(draw, keys, states.updates).keys)
+    now = placed(halves.beginning(behaviour, env, states.learner, config.num_envs))
+    rows = placed(halves.gathered(behaviour, drawn, states.learner, now, steps))
+    measure = lambda k: halves.draw_evaluation(k, config.eval_episodes, env.max_steps)  # noqa: E731
+    measured = placed(jax.eval_shape(measure, keys)[0].keys)
+    later = placed(halves.beginning(policy, env, states.learner, config.eval_episodes))
+    t, greedy = placed((np.int32(0), np.bool_(False)))
+
+    act = lambda k, t, s, *now: halves.act(behaviour, k, t, s, *now, False)  # noqa: E731
+    choose, learn = functools.partial(halves.act, policy), functools.partial(halves.learn, learner)
+    building = (
+        build(draw, (keys, states.updates), lanes, SMALL),
+        build(act, (drawn, t, states.learner, *now), lanes, OFTEN),
+        build(learn, (keys, states, hypers, stream, rows), (where, lanes), OFTEN, donate=1),
+        build(measure, (keys,), lanes, SMALL),
+        build(choose, (measured, t, states.learner, *later, greedy), lanes, ONCE),
+    )
+    parts = [future.result() for future in building]
+    train = outside.Training(env.host, steps, length, *parts[:3], now[0])
+    return train, outside.Evaluation(env.host, env.max_steps, *parts[3:], later[0]), parts
 
 
 def _sharding(x: Any, mesh: Mesh, num_envs: int) -> NamedSharding:

@@ -87,6 +87,8 @@ def plan(
             raise ValueError(f"{ranges[0]} is a Range; draw settings from it by search.sample(settings, samples)")
     if loss is not None:
         row = algorithms.with_loss(row, loss)
+    if policy is not None and row.own_policy:
+        raise ValueError(f"policy: {algorithm!r} makes its own networks; leave policy out")
     numbers = seed_numbers(seeds, seed)
     if steps is not None and updates is not None:
         raise ValueError("give steps or updates, not both")
@@ -155,6 +157,8 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
     configs.check(world, config)
     policy = make_policy(world, config)
     built = row.learner(world, policy, algorithm, config)
+    if world.host and built.learn is None:
+        raise ValueError("the environment is stepped on the host, and this learner steps it itself; choose another")
     hypers = []
     for point in points:
         swept = {k: v for k, v in {**chosen, **point}.items() if naming.swept(k, known)}

@@ -59,11 +59,15 @@ def evaluate(
             return rollout.evaluate(key, env, policy, params, num_episodes, greedy=greedy, env_params=env_params)
 
         # One after the other, so that the episodes are compiled but once.
-        keys = jax.random.split(jax.random.fold_in(key, _EVALUATE))
-        both = jax.lax.map(run, (keys, jnp.array([False, True])))
+        both = jax.lax.map(run, (evaluation_keys(key), jnp.array([False, True])))
         return {"stochastic": jax.tree.map(lambda x: x[0], both), "greedy": jax.tree.map(lambda x: x[1], both)}
 
     return jax.vmap(one)(keys, states, hypers)
+
+
+def evaluation_keys(key: Array) -> Array:
+    """[2] keys of a lane's stochastic and greedy episodes."""
+    return jax.random.split(jax.random.fold_in(key, _EVALUATE))
 
 
 # No update has this number, so evaluation shares no key with training.

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pgjax.replay import Unselected
 from pgjax.types import Array, Hypers, Learner, PyTree
 
 
@@ -27,17 +28,24 @@ def train(
 
     The key of update u is fold_in(key, u), counted from the very first: training can be cut into
     segments anywhere, with the same result. An update whose parameters are not finite is undone, and
-    the state stands still from there on: `finite` is false and the metrics are NaN.
+    the state stands still from there on: `finite` is false and the metrics are NaN. All but what a learner has
+    wrapped in `replay.Unselected`, which goes on.
     """
 
     def update(state, _):
         following, metrics = learner.step(jax.random.fold_in(key, state.updates), state.learner, hypers)
         finite = state.finite & all_finite(learner.policy(following)[1])
-        kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), following, state.learner)
+        kept = _selected(finite, following, state.learner)
         metrics = jax.tree.map(lambda x: jnp.where(finite, x, jnp.nan), metrics)
         return TrainState(kept, finite, state.updates + 1), metrics
 
     return jax.lax.scan(update, state, length=num_updates)
+
+
+def _selected(finite: Array, new: PyTree, old: PyTree) -> PyTree:
+    lasting = lambda x: isinstance(x, Unselected)  # noqa: E731
+    pick = lambda new, old: new if lasting(new) else jnp.where(finite, new, old)  # noqa: E731
+    return jax.tree.map(pick, new, old, is_leaf=lasting)
 
 
 def all_finite(tree: PyTree) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from pgjax.distributions import Categorical, DiagGaussian
+from pgjax.distributions import Categorical, DiagGaussian, SquashedGaussian
 
 INF = np.inf
 # A right program fails one chi-square or Kolmogorov-Smirnov test in a thousand seeds; the seeds are fixed.
@@ -24,6 +24,11 @@ def _random_gaussian(seed, *shape):
     return DiagGaussian(
         jnp.asarray(g.normal(size=shape), jnp.float32), jnp.asarray(0.5 * g.normal(size=shape), jnp.float32)
     )
+
+
+def _random_squashed(seed, *shape):
+    low = jnp.broadcast_to(jnp.arange(-2.0, shape[-1] - 2), shape)
+    return SquashedGaussian(*_random_gaussian(seed, *shape), low=low, high=low + 2 + low**2)
 
 
 def _probabilities(logits):
@@ -157,6 +162,96 @@ class TestDiagGaussian:
         np.testing.assert_allclose(score.log_std, z**2 - 1, rtol=1e-4, atol=1e-5)
 
 
+class TestSquashedGaussian:
+    @staticmethod
+    def density(dist, action):
+        """log p(a) [...] in float64, by the change of variables with the derivative as it stands in the paper."""
+        mean, log_std, low, high = (np.asarray(x, np.float64) for x in dist)
+        half = (high - low) / 2
+        x = (action - low) / half - 1
+        normal = scipy.stats.norm(mean, np.exp(log_std)).logpdf(np.arctanh(x))
+        return (normal - np.log(half * (1 - x**2))).sum(-1)
+
+    def test_log_prob_is_the_change_of_variables(self):
+        dist = _random_squashed(0, 5, 3)
+        action, log_prob = dist.sample_and_log_prob(jax.random.key(0))
+        expected = self.density(dist, np.asarray(action, np.float64))
+        np.testing.assert_allclose(dist.log_prob(action), expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(log_prob, expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(dist.sample(jax.random.key(0)), action)
+        assert (action > dist.low).all() and (action < dist.high).all()
+
+    def test_log_prob_integrates_to_1(self):
+        for mean, log_std, low, high in [(0.3, -0.5, -2.0, 2.0), (-1.0, 0.0, 1.0, 4.0), (0.0, 0.5, 0.0, 1.0)]:
+            half = (high - low) / 2
+            # Middles of cells in u, so that the ends, where all the mass of a wide one lies, are seen well.
+            u = np.linspace(-7, 7, 20_001)
+            a = (low + high) / 2 + half * np.tanh(u)
+            make = [jnp.full((len(a), 1), x, jnp.float32) for x in (mean, log_std, low, high)]
+            p = np.exp(np.float64(SquashedGaussian(*make).log_prob(jnp.asarray(a, jnp.float32)[:, None])))
+            np.testing.assert_allclose(np.trapezoid(p * half / np.cosh(u) ** 2, u), 1, rtol=1e-3)
+
+    def test_entropy_is_the_integral_within_what_is_stated(self):
+        for log_std, tolerance in [(-5.0, 1e-5), (-1.0, 1e-5), (0.0, 1e-5), (1.0, 1e-5), (2.0, 1e-3)]:
+            mean = np.linspace(-3, 3, 13)
+            half = 1.5
+            z = np.linspace(-12, 12, 200_001)
+            u = mean[:, None] + np.exp(log_std) * z
+            slope = np.log(half) + 2 * (np.log(2) - np.logaddexp(u, -u))
+            expected = log_std + 0.5 * np.log(2 * np.pi * np.e)
+            expected = expected + np.trapezoid(slope * scipy.stats.norm.pdf(z), z, axis=-1)
+            columns = [jnp.asarray(x, jnp.float32)[:, None] for x in (mean, 0 * mean + log_std)]
+            dist = SquashedGaussian(*columns, -half * jnp.ones((13, 1)), half * jnp.ones((13, 1)))
+            np.testing.assert_allclose(dist.entropy(), expected, rtol=1e-5, atol=tolerance)
+
+    def test_entropy_is_the_mean_of_minus_log_prob(self):
+        dist = jax.tree.map(lambda x: jnp.broadcast_to(x, (200_000, 3)), _random_squashed(1, 3))
+        log_prob = np.float64(jax.jit(lambda key: dist.sample_and_log_prob(key)[1])(jax.random.key(0)))
+        error = log_prob.std() / np.sqrt(len(log_prob))
+        assert abs(-log_prob.mean() - float(dist.entropy()[0])) < 5 * error + 1e-3
+
+    def test_kl_is_the_integral(self):
+        this = SquashedGaussian(*(jnp.array(x) for x in ([0.3, -0.5], [-1.0, -0.7], [-2.0, 0.0], [2.0, 1.0])))
+        that = this._replace(mean=jnp.array([-0.4, 0.2]), log_std=jnp.array([-0.2, -0.9]))
+        expected = 0.0
+        for i in range(2):
+            p, q = (jax.tree.map(lambda x: np.float64(x[i : i + 1]), d) for d in (this, that))  # noqa: B023
+            u = np.linspace(-6, 6, 40_001)
+            half = (p.high - p.low) / 2
+            a = ((p.low + p.high) / 2 + half * np.tanh(u))[:, None]
+            log_p, log_q = self.density(p, a), self.density(q, a)
+            expected += np.trapezoid(np.exp(log_p) * (log_p - log_q) * half / np.cosh(u) ** 2, u)
+        np.testing.assert_allclose(this.kl(that), expected, rtol=1e-4)
+
+    def test_it_stays_finite_where_actions_reach_the_bounds(self):
+        """tanh(u) is 1 in float32 from u = 9 on, and 1 - tanh(u)^2 is 0."""
+        ones = jnp.ones(2)
+
+        def through(function, mean, log_std):
+            return function(SquashedGaussian(mean * ones, log_std * ones, -2 * ones, 2 * ones))
+
+        functions = {
+            "drawn": lambda d: sum(jnp.sum(x) for x in d.sample_and_log_prob(jax.random.key(0))),
+            "at the bound": lambda d: d.log_prob(2 * ones),
+            "entropy": lambda d: d.entropy(),
+        }
+        for mean, log_std in [(20.0, 0.0), (-50.0, 2.0), (0.0, 2.0), (0.3, -20.0)]:
+            for name, function in functions.items():
+                value, gradient = jax.value_and_grad(through, (1, 2))(function, mean, log_std)
+                assert np.isfinite([value, *gradient]).all(), (mean, log_std, name)
+        far = jax.tree.map(lambda x: x * ones, SquashedGaussian(20.0, 0.0, -2.0, 2.0))
+        _, log_prob = far.sample_and_log_prob(jax.random.key(1))
+        noise = np.float64(jax.random.normal(jax.random.key(1), (2,)))
+        exact = (scipy.stats.norm.logpdf(noise) - np.log(2) - 2 * (np.log(2) - (20 + noise))).sum()
+        np.testing.assert_allclose(log_prob, exact, rtol=1e-5)
+
+    def test_mode_is_the_median(self):
+        dist = _random_squashed(4, 3)
+        drawn = np.asarray(_draw(jax.random.key(3), dist, 20_000))
+        below = (drawn < np.asarray(dist.mode())).sum(0)
+        assert (abs(below - 10_000) < 5 * np.sqrt(5000)).all()
+
+
 def _everything(key, this, that):
     action = this.sample(key)
     return action, this.log_prob(action), this.entropy(), this.mode(), this.kl(that)
@@ -165,12 +260,18 @@ def _everything(key, this, that):
 everything = jax.jit(_everything)
 
 
-@pytest.fixture(scope="module", params=["categorical", "gaussian"])
+@pytest.fixture(scope="module", params=["categorical", "gaussian", "squashed"])
 def pair(request):
     """Two batches of 8 distributions."""
     if request.param == "categorical":
         return _random_categorical(6, 8, 5), _random_categorical(7, 8, 5)
-    return _random_gaussian(6, 8, 3), _random_gaussian(7, 8, 3)
+    build = {"gaussian": _random_gaussian, "squashed": _random_squashed}[request.param]
+    return build(6, 8, 3), build(7, 8, 3)
+
+
+def _tolerance(pair):
+    # Next to a bound the inverse of tanh makes much of the last digit.
+    return {"rtol": 1e-3, "atol": 1e-3} if isinstance(pair[0], SquashedGaussian) else {"rtol": 1e-5, "atol": 1e-6}
 
 
 def test_batch_axes_lead(pair):
@@ -183,7 +284,7 @@ def test_batch_axes_lead(pair):
 def test_jit_equals_eager(pair):
     eager, compiled = (function(jax.random.key(0), *pair) for function in (_everything, everything))
     for a, b in zip(eager, compiled, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(a, b, **_tolerance(pair))
 
 
 def test_vmap_equals_a_loop(pair):
@@ -192,7 +293,7 @@ def test_vmap_equals_a_loop(pair):
     for i in range(8):
         alone = everything(keys[i], *jax.tree.map(lambda x, i=i: np.asarray(x)[i], pair))
         for a, b in zip(together, alone, strict=True):
-            np.testing.assert_allclose(np.asarray(a)[i], b, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(np.asarray(a)[i], b, **_tolerance(pair))
 
 
 def test_the_same_key_draws_the_same(pair):

@@ -84,3 +84,25 @@ def test_estimator_variance(tmp_path):
         rows = report.summary["estimators"]
         assert rows["full"]["trace"]["value"] > rows["to_go"]["trace"]["value"] > rows["gae"]["trace"]["value"]
         assert abs(rows["to_go"]["bias_z"]) < 5 and rows["all_action"]["bias_z"] > 3
+
+
+@pytest.mark.slow
+def test_ppo_details(tmp_path):
+    found = _smoke("ppo_details", tmp_path, ["ppo_details"])["Catch-bsuite"]
+    for rows in found.values():
+        assert rows["as shipped"]["difference"] == 0 and all(np.isfinite(row["mean"]) for row in rows.values())
+
+
+@pytest.mark.slow
+def test_lag(tmp_path):
+    found = _smoke("lag", tmp_path, ["lag"])
+    assert len(found) == 8 and all(np.isfinite(x).all() for x in found.values())
+
+
+@pytest.mark.slow
+def test_pathwise(tmp_path):
+    found = _smoke("pathwise", tmp_path, ["pathwise"])
+    assert all(abs(row["bias_z"]) < 5 for row in found.values())
+    for horizon in (3, 10):
+        own, score = (found["Reacher-misc", horizon, row]["trace"]["value"] for row in ("pathwise", "time"))
+        assert score > 100 * own

@@ -13,11 +13,12 @@ PACKAGE = pathlib.Path(pgjax.__file__).parent
 
 # A room imports only rooms above it.
 ROOMS = (
-    "types plugs loops moments distributions envs kernels initializers networks policies rollout returns scaling "
-    "average advantages losses optimizers estimators batches configs updates learner algorithms train sweep outside oracle "
-    "enumeration variance parsing search naming settings memory hosts chunks checkpoints results store guards halving "
-    "recipe runs frames video statistics report pages progress loggers outcome programs engine driver resuming showing commands "
-    "subjects laboratory testing listing actions cli"
+    "types plugs loops moments distributions envs kernels initializers networks policies critics rollout returns "
+    "scaling average advantages losses optimizers estimators natural batches configs updates learner trust replay "
+    "soft dqn algorithms train sweep halves outside oracle enumeration variance parsing search naming settings memory "
+    "hosts chunks checkpoints results store guards halving recipe runs playing frames video statistics report pages "
+    "progress loggers outcome programs engine driver resuming showing commands subjects laboratory testing listing "
+    "actions cli"
 ).split()
 # In the laboratory, the loop over chunks is an edge too.
 COMPILING = {"programs.py", "testing.py", "cli.py", "variance/comparison.py", "variance/stream.py"}

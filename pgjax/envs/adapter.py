@@ -1,4 +1,4 @@
-"""Any gymnax environment in, an `Env` of pure functions out."""
+"""Any gymnax environment in, an `Env` of pure functions out; or any of Gymnasium, stepped on the host."""
 
 import dataclasses
 import inspect
@@ -7,8 +7,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from pgjax.envs import brax, gymnasium
 from pgjax.plugs import unknown
 from pgjax.types import Array, Env, PyTree, Step
+
+
+class Static(dict):
+    """Name -> default of arguments that a world is built with: lanes of one program can't differ in any of them."""
 
 
 def names() -> list[str]:
@@ -19,12 +24,20 @@ def names() -> list[str]:
 def make(name: str, **params: Any) -> Env:
     """The registered environment `name`, with other parameters or constructor arguments.
 
+    Args:
+      name: of gymnax or this package; or "gymnasium:ID", see `envs.gymnasium`; or "brax:NAME", see `envs.brax`.
+
     Raises:
       ValueError: for an unknown name or parameter, with the nearest one known.
     """
+    if name.startswith(gymnasium.PREFIX):
+        return gymnasium.make(name, **params)
+    if name.startswith(brax.PREFIX):
+        return brax.make(name, **params)
     registry = _registry()
     if name not in registry.registered_envs:
-        raise ValueError(unknown("no environment", name, registry.registered_envs))
+        others = [gymnasium.PREFIX + name] if gymnasium.known(name) else registry.registered_envs
+        raise ValueError(unknown("no environment", name, others))
     accepted = _constructor(registry, name)
     arguments = {key: value for key, value in params.items() if key in accepted}
     world, defaults = registry.make(name, **arguments)
@@ -34,6 +47,10 @@ def make(name: str, **params: Any) -> Env:
 
 def settable(name: str) -> dict[str, Any]:
     """Name -> default of everything that `make(name, ...)` takes."""
+    if name.startswith(gymnasium.PREFIX):
+        return Static(gymnasium.settable(name))
+    if name.startswith(brax.PREFIX):
+        return Static(brax.settable(name))
     params = param_names(make(name).params)
     return {**_constructor(_registry(), name), **params}
 
@@ -52,6 +69,9 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
     clipped to its bounds; rewards are float32; `truncated` is false wherever `terminated` is true.
     """
     params = world.default_params if params is None else params
+    # For those who differentiate through the world; it costs nothing, and gymnax cuts it off by default.
+    if getattr(world, "supports_transition_gradients", False):
+        world = world.with_transition_gradients()
     action_space = world.action_space(params)
     continuous = hasattr(action_space, "low")
     # Gymnax states mix Python numbers with arrays; a scan needs the same types at both its ends.

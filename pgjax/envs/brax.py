@@ -1,0 +1,124 @@
+"""A Brax environment in; an `Env` of pure functions out: `make("brax:ant")`.
+
+Brax's own wrappers for time limits and automatic resets are left out: an episode that runs out of time is truncated
+and never terminated, and whoever calls resets. Actions are clipped to [-1, 1], the range that Brax scales to its
+actuators; rewards are float32. (Brax's worlds are no longer maintained, as it warns itself; they run as they are.)
+"""
+
+import contextlib
+import inspect
+import io
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.plugs import unknown
+from pgjax.types import Array, Env, PyTree, Step
+
+PREFIX = "brax:"
+BACKENDS = ("spring", "positional", "generalized", "mjx")
+
+
+class BraxState(NamedTuple):
+    """Where a world stands."""
+
+    world: PyTree  # a brax State
+    time: Array  # [] int: steps since the episode began
+
+
+def make(name: str, *, backend: str = "spring", episode_length: int = 1000, **arguments: Any) -> Env:
+    """The registered environment `name`, with or without "brax:" before it.
+
+    Args:
+      backend: the physics. By default spring, the fastest to compile and to run. generalized, with which most of
+        Brax's own results were made, and mjx factor a matrix in `reset` or in every step: on a CPU of two cores a
+        program with several such calls over lanes may hang (see Known traps in the design).
+      episode_length: the time limit, in steps.
+      arguments: of the environment's constructor; none can be swept in one program.
+
+    Raises:
+      ValueError: for an unknown name, backend or argument, and without brax.
+    """
+    registry = _brax()._envs  # Brax has no public list of names
+    known = name.removeprefix(PREFIX)
+    if known not in registry:
+        raise ValueError(unknown("no environment", name, [PREFIX + x for x in registry]))
+    if backend not in BACKENDS:
+        raise ValueError(unknown("backend: brax has no", backend, BACKENDS))
+    if episode_length < 1:
+        raise ValueError(f"episode_length must be 1 or more, got {episode_length}")
+    for argument in arguments:
+        if argument not in settable(name):
+            raise ValueError(unknown(f"{name} takes no parameter", argument, settable(name)))
+    with _quiet():
+        world = _brax().get_environment(known, backend=backend, **arguments)
+    return from_brax(world, episode_length)
+
+
+def settable(name: str) -> dict[str, Any]:
+    """Name -> default of what can be set by name: numbers, words and switches."""
+    registry = _brax()._envs
+    known = name.removeprefix(PREFIX)
+    if known not in registry:
+        raise ValueError(unknown("no environment", name, [PREFIX + x for x in registry]))
+    own = {p.name: p.default for p in inspect.signature(registry[known]).parameters.values()}
+    plain = {k: x for k, x in own.items() if isinstance(x, (bool, int, float, str))}
+    return {**plain, "backend": "spring", "episode_length": 1000}
+
+
+def from_brax(world: Any, episode_length: int = 1000) -> Env:
+    """Adapt a brax environment without wrappers: `from_brax(brax.envs.get_environment("ant"))`.
+
+    Raises:
+      ValueError: where its observation is no array [D].
+    """
+    from gymnax.environments import spaces
+
+    # Rewards and the like begin as weak types or Python numbers; a scan needs the same at both its ends.
+    reference = jax.eval_shape(world.reset, jax.random.key(0))
+    if getattr(reference.obs, "ndim", None) != 1:
+        raise ValueError(f"brax: the observation must be an array [D], got {jax.tree.map(jnp.shape, reference.obs)}")
+
+    def settle(state):
+        return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), state, reference)
+
+    def reset(key: Array, params: PyTree) -> tuple[BraxState, Array]:
+        state = settle(world.reset(key))
+        return BraxState(state, jnp.int32(0)), state.obs
+
+    def step(key: Array, params: PyTree, state: BraxState, action: Array) -> tuple[BraxState, Step]:
+        following = settle(world.step(state.world, jnp.clip(action, -1.0, 1.0)))
+        time = state.time + 1
+        terminated = following.done > 0
+        truncated = (time >= episode_length) & ~terminated
+        reward = jnp.asarray(following.reward, jnp.float32)
+        return BraxState(following, time), Step(following.obs, reward, terminated, truncated)
+
+    return Env(
+        params={},
+        reset=reset,
+        step=step,
+        observation_space=spaces.Box(-jnp.inf, jnp.inf, reference.obs.shape),
+        action_space=spaces.Box(-1.0, 1.0, (world.action_size,)),
+        max_steps=int(episode_length),
+    )
+
+
+def _brax() -> Any:
+    # Imported where it is used: it takes seconds, and most of the package needs none of it.
+    try:
+        with _quiet():
+            import brax.envs
+    except ImportError as error:
+        raise ValueError(f"{PREFIX} needs brax: pip install 'pgjax[brax]' ({error})") from error
+    return brax.envs
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without what Brax, and what it imports, prints and warns of each time: other engines, missing or newer."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
