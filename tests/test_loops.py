@@ -95,12 +95,24 @@ def batch_of(rows, columns):
 
 
 @pytest.mark.parametrize("normalize_advantage", [False, True])
-@pytest.mark.parametrize(("rows", "columns", "reduce"), [(384, 0, "step"), (96, 4, "episode"), (96, 4, "step")])
-def test_a_gradient_in_pieces_is_the_gradient(rows, columns, reduce, normalize_advantage):
-    """Masked steps within and behind the pieces included; metrics too."""
+@pytest.mark.parametrize(
+    ("rows", "columns", "reduce", "lengths"),
+    [
+        (384, 0, "step", None),
+        (96, 4, "step", None),
+        (96, 4, "episode", (96, 96, 96, 96)),
+        (96, 4, "episode", (1, 57, 0, 70)),
+        (96, 4, "episode", (0, 0, 3, 0)),
+        (96, 4, "episode", (32, 64, 16, 16)),
+    ],
+)
+def test_a_gradient_in_pieces_is_the_gradient(rows, columns, reduce, lengths, normalize_advantage):
+    """Masked steps within and behind the pieces included; metrics too. Whole episodes are packed."""
     policy, params, batch = batch_of(rows, columns)
-    last = batch.trajectory.mask.at[-rows // 3 :].set(0.0)  # so that pieces at the end are left out
-    batch = batch._replace(trajectory=batch.trajectory._replace(mask=last))
+    mask = batch.trajectory.mask.at[-rows // 3 :].set(0.0)  # so that pieces at the end are left out
+    if lengths:
+        mask = (jnp.arange(rows)[:, None] < jnp.array(lengths)[None]).astype(jnp.float32)
+    batch = batch._replace(trajectory=batch.trajectory._replace(mask=mask))
     assert estimators._pieces(batch.advantage.shape) > 1
     loss = losses.actor_critic(losses.ppo_clip)
     whole = losses.actor_critic(lambda now, batch: losses.ppo_clip(now, batch))  # not declared: all at once
