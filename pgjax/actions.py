@@ -19,8 +19,13 @@ def stamp() -> str:
     return datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
+def _folder(options: commands.Train) -> str:
+    name = options.env_name.replace(":", "-").replace("/", "-") or options.env.rpartition(":")[2]
+    return options.out or f"runs/{options.algorithm}-{name}-{stamp()}"
+
+
 def train(options: commands.Train, words: list[str]) -> Action:
-    return _train(options, words, _settings(options))
+    return _train(options, words, _settings(options), out=_folder(options))
 
 
 def sweep(options: commands.Sweep, words: list[str]) -> Action:
@@ -29,23 +34,19 @@ def sweep(options: commands.Sweep, words: list[str]) -> Action:
 
     settings = {name: search.parse(name, text) for name, text in _settings(options).items()}
     settings = search.sample(settings, parsing.whole("samples", options.samples), options.search, options.seed)
-    name = options.env_name or options.env.rpartition(":")[2]
     if options.distributed and options.out is None:
         raise ValueError("--distributed needs --out, the same for every process")
     if options.log_lanes and options.log is None:
         raise ValueError("--log-lanes needs --log tensorboard or wandb")
-    out = options.out or f"runs/{options.algorithm}-{name}-{stamp()}"
+    out = _folder(options)
     logger = loggers.make(options.log, out, options.log_lanes) if options.log else None
-    names = ("memory", "width", "devices", "shard", "checkpoint", "halving")
-    extra = {key: getattr(options, key) for key in names}
+    extra = {k: getattr(options, k) for k in ("memory", "width", "devices", "shard", "checkpoint", "halving")}
     return _train(options, words, settings, out=out, logger=logger, **extra)
 
 
 def _train(options: commands.Train, words: list[str], settings: Any, logger: Any = None, **extra: Any) -> Action:
     from pgjax import driver
 
-    name = options.env_name or options.env.rpartition(":")[2]
-    out = extra.pop("out", None) or options.out or f"runs/{options.algorithm}-{name}-{stamp()}"
     prepared = driver.prepare(
         options.algorithm,
         parsing.load(options.env, "--env") if options.env else options.env_name,
@@ -57,7 +58,6 @@ def _train(options: commands.Train, words: list[str], settings: Any, logger: Any
         loss=parsing.load(options.loss, "--loss") if options.loss else None,
         snapshots=options.snapshots,
         specs={"env": options.env, "loss": options.loss},
-        out=out,
         command=["pgjax", *words],
         **extra,
     )
@@ -103,8 +103,8 @@ def render(options: commands.Render, words: list[str]) -> Action:
     def act():
         chosen = {"episodes": episodes, "greedy": options.greedy, "seed": options.seed, "fps": options.fps}
         made = video.write(path, env, policy, params, title=run.config["env"], **chosen)
-        returns = ", ".join(f"{x:.5g}" for x in made.returns)
-        print(*filter(None, [made.note]), f"{made.path}: {made.frames} frames, return {returns}", sep="\n")
+        said = f"{made.path}: {made.frames} frames, return {', '.join(f'{x:.5g}' for x in made.returns)}"
+        print(*filter(None, [made.note]), said, sep="\n")
         return 0
 
     return act

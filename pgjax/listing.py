@@ -33,6 +33,7 @@ def show(console: Any) -> None:
     console.print(table)
     console.print("environments", style="bold")
     console.print("  ".join(envs.names()), highlight=False)
+    console.print("gymnasium:ID, stepped on the host; brax:NAME: extras of these names bring them.", highlight=False)
     console.print("`pgjax list ENV` shows an environment's parameters.", highlight=False)
     console.print("A number may be a list, name=value,value: floats share one program, the rest compile one each.")
 

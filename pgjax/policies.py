@@ -52,7 +52,7 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module], constants: bool = True) ->
 
     A module that also has `actor(obs)` and `critic(obs)` is asked only for what is needed.
     """
-    init, merge = _functional(build, constants)
+    init, merge = functional(build, constants)
 
     def call(params, obs, part=None):
         module = merge(params)
@@ -104,7 +104,7 @@ def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int, constants: bo
         `module.read(memory) -> (distribution, value)` looks at what is remembered.
       constants: as in `from_nnx`.
     """
-    init, merge = _functional(build, constants)
+    init, merge = functional(build, constants)
 
     def memory(batch):
         return jnp.zeros((batch, width))
@@ -197,8 +197,8 @@ def _expected(dist: Categorical, action_value: Any) -> Any:
     return jnp.sum(jax.lax.stop_gradient(jnp.exp(dist.log_probs())) * action_value, axis=-1)
 
 
-def _functional(build: Callable[[nnx.Rngs], nnx.Module], constants: bool) -> tuple[Callable, Callable]:
-    """init(key) -> params, a nested dict; merge(params) -> module."""
+def functional(build: Callable[[nnx.Rngs], nnx.Module], constants: bool) -> tuple[Callable, Callable]:
+    """init(key) -> params, a nested dict; merge(params) -> module. `constants`: as in `from_nnx`."""
     graph, shapes, rest = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
     if kept := nnx.to_pure_dict(nnx.filter_state(rest, nnx.Variable)):
         raise ValueError(

@@ -160,7 +160,7 @@ def machine() -> dict[str, Any]:
     """Versions and device: what a rerun needs to know."""
     from importlib.metadata import version
 
-    packages = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy", "xarray", "zarr")
+    packages = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "flashbax", "numpy", "xarray", "zarr")
     device = jax.devices()[0]
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},

@@ -54,7 +54,7 @@ class Network(nnx.Module):
 def make_policy(env: Env, config: Config = Config()) -> SoftPolicy:
     """The networks that config names, sized for the environment's spaces."""
     build = lambda rngs: Network(env, config, rngs=rngs)  # noqa: E731
-    init, merge = policies._functional(build, False)
+    init, merge = policies.functional(build, constants=False)
     policy = policies.from_nnx(build, constants=False)
     bounds = critics.box(env)
     if bounds is None:

@@ -18,6 +18,7 @@ from pgjax.variance.conformance import check_unbiased as check_unbiased  # part 
 
 def check_env(env: Env, steps: int = 20) -> None:
     """Pure, of fixed shapes and types, scalars where scalars belong, never terminated and truncated at once."""
+    _require(not env.host, "check_env steps worlds of pure functions; this one is stepped on the host")
     key = jax.random.key(0)
     state, obs = env.reset(key, env.params)
     expected = jax.tree.map(_kind, (state, obs))

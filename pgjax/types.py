@@ -32,7 +32,7 @@ class Env(NamedTuple):
     observation_space: Any  # a gymnax space
     action_space: Any  # a gymnax space
     max_steps: int  # the time limit of one episode
-    host: Callable | None = None  # for worlds stepped outside of the program; reset and step then only show shapes
+    host: Callable | None = None  # (N) -> `outside.Simulators`, stepped on the host; reset and step only show shapes
 
 
 class Policy(NamedTuple):
@@ -134,7 +134,8 @@ class Learner(NamedTuple):
     """Anything that trains: what `train`, `sweep` and `driver` run.
 
     The last two are `step` in halves, for experience that is gathered elsewhere, such as on the host; a learner
-    without them trains in worlds of pure functions alone.
+    without them trains in worlds of pure functions alone. One with them keeps its stream in `state.rollout`, () where
+    every update begins whole episodes.
     """
 
     init: Callable  # (key, hypers) -> state

@@ -80,6 +80,8 @@ def prepare(
     Raises:
       ValueError: for estimators that can't be had here, and sizes that don't fit, before anything runs.
     """
+    if env.host:
+        raise ValueError("env: the laboratory needs a world of pure functions; this one is stepped on the host")
     chosen = checks.named_estimators(estimators)
     checks.samplers_alone(chosen, gradient)
     mdp = checks.enumerable(env, policy, discount) if gradient is None else None
