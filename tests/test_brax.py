@@ -22,14 +22,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def promotion():
-    """Brax adds arrays of other ranks, which this package's own tests forbid."""
-    jax.config.update("jax_numpy_rank_promotion", "allow")  # in the threads that compile too
-    yield
-    jax.config.update("jax_numpy_rank_promotion", "raise")
-
-
 def test_the_smallest_world_keeps_the_rules_and_its_time_limit_truncates():
     env = adapter.make("fast", episode_length=4)
     testing.check_env(env)

@@ -23,6 +23,7 @@ def test_python_examples_run(source, monkeypatch):
     exec(compile(source, "README.md", "exec"), {})
 
 
+@pytest.mark.filterwarnings("ignore:Accessing:DeprecationWarning", "ignore:Brax System:UserWarning")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_valid(command, monkeypatch):
     for prefix, package in (("gymnasium:", "Box2D"), ("brax:", "brax")):

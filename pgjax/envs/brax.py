@@ -77,7 +77,9 @@ def from_brax(world: Any, episode_length: int = 1000) -> Env:
     from gymnax.environments import spaces
 
     # Rewards and the like begin as weak types or Python numbers; a scan needs the same at both its ends.
-    reference = jax.eval_shape(world.reset, jax.random.key(0))
+    # Brax adds arrays of other ranks, which a program may forbid.
+    world_reset, world_step = map(jax.numpy_rank_promotion("allow"), (world.reset, world.step))
+    reference = jax.eval_shape(world_reset, jax.random.key(0))
     if getattr(reference.obs, "ndim", None) != 1:
         raise ValueError(f"brax: the observation must be an array [D], got {jax.tree.map(jnp.shape, reference.obs)}")
 
@@ -85,11 +87,11 @@ def from_brax(world: Any, episode_length: int = 1000) -> Env:
         return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), state, reference)
 
     def reset(key: Array, params: PyTree) -> tuple[BraxState, Array]:
-        state = settle(world.reset(key))
+        state = settle(world_reset(key))
         return BraxState(state, jnp.int32(0)), state.obs
 
     def step(key: Array, params: PyTree, state: BraxState, action: Array) -> tuple[BraxState, Step]:
-        following = settle(world.step(state.world, jnp.clip(action, -1.0, 1.0)))
+        following = settle(world_step(state.world, jnp.clip(action, -1.0, 1.0)))
         time = state.time + 1
         terminated = following.done > 0
         truncated = (time >= episode_length) & ~terminated
