@@ -183,6 +183,9 @@ def random_return(name: str) -> dict[str, Any]:
         def sample(self, key):
             return jax.vmap(env.action_space.sample)(jax.random.split(key, RANDOM_EPISODES))
 
+        def mode(self):
+            return self.sample(jax.random.key(0))  # not asked for: nothing is greedy here
+
     policy = Policy(
         init=lambda key: (), memory=lambda batch: (), act=lambda params, memory, obs: (Uniform(), ()), evaluate=None
     )

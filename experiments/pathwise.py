@@ -5,7 +5,7 @@
 
 At an untrained network of 16 + 16 units, 4,096 episodes; both are unbiased (|z| of 2.3 at most in 30). On Reacher,
 a smooth world, the variance of one pathwise episode is a 39,200th of that of the score function with a baseline for
-each step at 3 steps, a 2,490th at 10, a 153th at 30, a 7.5th at 100 and half of it at 200: the score function's grows
+each step at 3 steps, a 2,490th at 10, a 153rd at 30, a 7.5th at 100 and a half at 200: the score function's grows
 with the rewards that an action didn't earn, the pathwise one with the product of the world's derivatives. On Pendulum
 that product explodes as the pole swings over: a 6,660th at 3 steps, a 152nd at 10, a 16th at 30, but at 100 steps
 3.3e8 +- 2e8 against 1.63e6 +- .04e6, 200 times as much, and at 200 8e10 +- 7e10 against 4.3e6 +- .1e6: its tails

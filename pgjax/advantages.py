@@ -50,7 +50,8 @@ def v_trace(
     """V-trace (Espeholt et al. 2018, sec. 4): A_t = rho_t (r_t + gamma v_{t+1} - V_t), target v_t.
 
     rho = min(clip_rho, pi / b), of the policy that learns to that which acted, is in the advantage already: use it
-    with `losses.policy_gradient`. Where both policies are the same and v_trace_lambda is 1, v_t is the n-step return.
+    with `losses.policy_gradient`, not with a loss of ratios, which would correct twice. Where both policies are
+    the same and v_trace_lambda is 1, v_t is the n-step return.
     """
     log_rho = jax.lax.stop_gradient(now.log_prob - trajectory.log_prob)
     target, advantage = returns.v_trace(

@@ -103,6 +103,7 @@ ROSTER: dict[str, Entry] = {
         config=Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
         paper="Schulman et al. 2017, Proximal policy optimization algorithms, sec. 4",
         summary="no clipping: a penalty on the KL, whose coefficient adapts",
+        lift=lambda loss: adaptive_kl(surrogate(actor_critic(loss))),
     ),
     "npg": Entry(
         algorithm=Algorithm(

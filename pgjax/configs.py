@@ -51,6 +51,14 @@ def check_options(advantage: dict[str, Any], estimator: dict[str, Any], config: 
             raise ValueError(
                 f"reevaluate=True needs baseline='value': with {advantage['baseline']!r} nothing is learned"
             )
+    if "clip_rho" in advantage and (estimator.get("importance") or estimator.get("reevaluate")):
+        wrong = "importance" if estimator.get("importance") else "reevaluate"
+        raise ValueError(f"{wrong}=True: v_trace has the ratios in its advantage already; leave it out")
+    if "target_kl" in estimator:
+        if config.lag or config.epsilon:
+            raise ValueError("target_kl is of the KL to the policy that acted; use lag=0 and epsilon=0 with it")
+        if config.num_epochs * config.num_minibatches == 1:
+            raise ValueError("target_kl adapts to what earlier steps of an update did: num_epochs=2 or more")
     if config.update == "step" and estimator.get("normalize_advantage"):
         raise ValueError("update='step' sees one step at once, and normalize_advantage would leave nothing of it")
     if config.epsilon and estimator.get("importance") and "importance" not in advantage:

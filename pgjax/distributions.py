@@ -175,6 +175,10 @@ class Exploring(NamedTuple):
         uniform = -jnp.sum(jnp.log(self.high - self.low), axis=-1)
         return jnp.logaddexp(jnp.log(self.share) + uniform, jnp.log1p(-self.share) + self.dist.log_prob(action))
 
+    def mode(self) -> Array:
+        """[...] or [..., D]: that of `dist`."""
+        return self.dist.mode()
+
     def _mixed(self) -> Categorical:
         uniform = self.share / self.dist.logits.shape[-1]
         return Categorical(jnp.log((1 - self.share) * jnp.exp(self.dist.log_probs()) + uniform))

@@ -6,7 +6,7 @@ learning with double Q-learning.
 
 import jax.numpy as jnp
 
-from pgjax import critics, policies, replay
+from pgjax import buffered, critics, policies
 from pgjax.estimators import surrogate
 from pgjax.plugs import declare, hyperparameters
 from pgjax.returns import taken
@@ -67,7 +67,7 @@ def annealed(estimator: EstimatorFn) -> EstimatorFn:
     return declare(annealing, estimator)
 
 
-dqn = annealed(replay.replayed(surrogate(q_error)))
+dqn = annealed(buffered.replayed(surrogate(q_error)))
 dqn.__name__ = "dqn"
 
 
@@ -101,11 +101,11 @@ def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Lear
         raise ValueError(f"dqn needs a finite number of actions, got {env.action_space!r}; use sac")
     greedy = policies.from_nnx(lambda rngs: critics.Greedy(env, config, rngs=rngs), constants=False)
     double = hyperparameters(algorithm.estimator).get("double", False)
-    agent = replay.Agent(
+    agent = buffered.Agent(
         policy=greedy,
         init=lambda key, hypers: greedy.init(key),
         followed=lambda params: params,
         evaluate=lambda key, params, targets, rows: evaluate(greedy, params, targets, rows, double),
         explore=epsilon,
     )
-    return replay.make(env, agent, algorithm, config)
+    return buffered.make(env, agent, algorithm, config)

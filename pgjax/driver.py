@@ -9,6 +9,7 @@ from pgjax import chunks, guards, halving, hosts, memory, outcome, recipe, repor
 from pgjax.checkpoints import Folder, Memory
 from pgjax.engine import Engine, Watch
 from pgjax.parsing import whole
+from pgjax.plugs import hyperparameters
 from pgjax.programs import SHARDS
 from pgjax.progress import Progress
 from pgjax.results import Result
@@ -168,6 +169,13 @@ def _check(chosen: Plan, execution: Execution) -> None:
                 f"halving={execution.halving}: groups of {' and '.join(str(g.updates) for g in chosen.groups)} updates "
                 "have other numbers of rungs; give more steps, or updates, the same for all"
             )
+    for group in chosen.groups:
+        steps, warmup = (
+            group.updates * group.steps_per_update,
+            hyperparameters(group.algorithm.estimator).get("warmup", 0),
+        )
+        if warmup > steps:
+            raise ValueError(f"warmup={warmup} is longer than the {steps} steps of the run: nothing would be learned")
     for config in (group.config for group in chosen.groups if execution.shard == "envs"):
         if config.num_envs % devices:
             raise ValueError(f"shard='envs': num_envs={config.num_envs} can't be split over {devices} devices")

@@ -60,10 +60,11 @@ class Engine:
         """
         share = width = math.ceil(lanes / len(self.teams))
         while True:
-            needed = self.compile(g, width, length)
-            spare = memory.spare(budget, self.devices)
-            wanted = min(spare, memory.worth(self.devices))
-            if needed <= wanted or (width == 1 and needed <= spare):
+            made = self.compile(g, width, length)
+            needed, spare = made.bytes, memory.spare(budget, self.devices)
+            # How often the program is too large: for the memory, or for what is worth it.
+            excess = max(needed / max(spare, 1.0), (needed - made.idle) / memory.worth(self.devices))
+            if excess <= 1 or (width == 1 and needed <= spare):
                 return width
             if width == 1:
                 raise ValueError(
@@ -72,12 +73,12 @@ class Engine:
                     "give more memory, or fewer environments or steps"
                 )
             # What a program needs grows in proportion to its lanes; a little less, so that the next one fits.
-            most = max(1, min(width - 1, int(0.95 * width * max(wanted, 0.0) / needed)))
+            most = max(1, min(width - 1, int(0.95 * width / excess)))
             # As many chunks as that takes, all of them as full as the last.
             width = math.ceil(share / math.ceil(share / most))
 
-    def compile(self, g: int, width: int, length: int, teams: Sequence[int] = (0,)) -> float:
-        """The programs of a group for some teams; the bytes that one of them needs."""
+    def compile(self, g: int, width: int, length: int, teams: Sequence[int] = (0,)) -> programs.Programs:
+        """The programs of a group for some teams; those of the first."""
         began = time.perf_counter()
         build = lambda team: programs.compiled(self.plan.groups[g], width, length, self.teams[team])  # noqa: E731
         # XLA compiles outside of Python's lock.
@@ -85,7 +86,7 @@ class Engine:
             made = list(pool.map(build, teams))
         self.programs |= {(g, team): one for team, one in zip(teams, made, strict=True)}
         self.clock["compile_seconds"] += time.perf_counter() - began
-        return made[0].bytes
+        return made[0]
 
     def train(
         self,

@@ -100,10 +100,12 @@ def exact_relative(transition: Array, reward: Array, loss: LossFn = policy_gradi
 
 
 def early_stopping(estimator: EstimatorFn) -> EstimatorFn:
-    """The same, ending an update at the first minibatch whose mean KL(old || new) is above `stop_kl`; inf never does.
+    """The same, ending an update at the first minibatch whose mean KL is above `stop_kl`; inf never does.
 
-    The step of that minibatch isn't made. The KL is the metric `kl` of the loss, as `losses.ppo_clip` has it.
+    The step of that minibatch isn't made. The KL is the metric `kl` of the loss, as `losses.ppo_clip` has it: from
+    the policy that acted to the one before the step.
     """
+    _plain(estimator, "early_stopping")
 
     def stopping(key, policy, params, batch, *, stop_kl: float = math.inf, **hypers):
         gradient, metrics = estimator(key, policy, params, batch, **hypers)
@@ -117,8 +119,10 @@ def adaptive_kl(estimator: EstimatorFn) -> RunningEstimator:
     """The same with a coefficient of the KL penalty, `kl_coef`, that doubles or halves after each update.
 
     Schulman et al. 2017, sec. 4: doubled where the mean KL of the last epoch is above 1.5 `target_kl`, halved where
-    it is below `target_kl` / 1.5; `kl_coef` is what it begins with. The factor stays within 2^-20 and 2^20.
+    it is below `target_kl` / 1.5; `kl_coef` is what it begins with, and the metric `penalty` what it is. The factor
+    stays within 2^-20 and 2^20. The KL is that before each step of the last epoch, the paper's that after the last.
     """
+    _plain(estimator, "adaptive_kl")
     if "kl_coef" not in hyperparameters(estimator):
         raise ValueError(
             f"adaptive_kl needs an estimator with the hyperparameter kl_coef; {name_of(estimator)} has none"
@@ -128,7 +132,7 @@ def adaptive_kl(estimator: EstimatorFn) -> RunningEstimator:
         del target_kl
         hypers["kl_coef"] = factor * hypers.get("kl_coef", hyperparameters(estimator)["kl_coef"])
         gradient, metrics = estimator(key, policy, params, batch, **hypers)
-        return gradient, {**metrics, "kl_coef": hypers["kl_coef"]}
+        return gradient, {**metrics, "penalty": hypers["kl_coef"]}
 
     def after(factor, metrics, *, target_kl: float = 0.01, **hypers):
         kl = _kl(metrics, estimator)
@@ -137,6 +141,13 @@ def adaptive_kl(estimator: EstimatorFn) -> RunningEstimator:
 
     apply.__name__ = name_of(estimator)
     return RunningEstimator(lambda: jnp.ones(()), declare(apply, estimator), after)
+
+
+def _plain(estimator: EstimatorFn, wrapper: str) -> None:
+    if isinstance(estimator, RunningEstimator):
+        raise ValueError(
+            f"{wrapper} takes an EstimatorFn, and {name_of(estimator)} remembers; wrap it the other way round"
+        )
 
 
 def _kl(metrics, estimator):
@@ -177,7 +188,7 @@ def _packed(function: Callable, batch: Batch) -> PyTree:
     def rows(first):
         n = first + jnp.arange(128)
         b = jnp.minimum(jnp.sum(ends[None] <= n[:, None], axis=1), mask.shape[1] - 1)
-        t = jnp.clip(n - (ends - lengths)[b], 0, mask.shape[0] - 1)
+        t = jnp.clip(n - (ends - lengths)[b], 0, jnp.maximum(lengths[b] - 1, 0))
         taken = jax.tree.map(lambda x: x[t, b], batch)
         return taken._replace(trajectory=taken.trajectory._replace(mask=jnp.where(n < ends[-1], mask[t, b], 0.0)))
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pgjax import configs, halves, memory, outside, results, sweep
+from pgjax import configs, halves, memory, outside, results, sweep, train
 from pgjax.settings import Group
 from pgjax.types import PyTree
 
@@ -32,6 +32,7 @@ class Programs(NamedTuple):
     lanes: NamedSharding  # of keys and hypers
     states: PyTree  # a sharding for each leaf
     bytes: float  # on each device, of the largest
+    idle: float  # of these, what a call touches but a few rows of: a replay buffer
     close: Callable = lambda: None  # after which no step follows
 
 
@@ -53,6 +54,9 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     keys, hypers = (_placed(x, jax.tree.map(lambda _: lanes, x)) for x in (keys, hypers))
     states, episodes = _placed(states, where), group.config.eval_episodes
 
+    # Twice, since a checkpoint holds it once more.
+    idle = 2.0 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(train.unselected(states)))
+
     # XLA compiles outside of Python's lock, each program while the next is traced: the largest comes last.
     pool = concurrent.futures.ThreadPoolExecutor(3)
 
@@ -72,14 +76,14 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
         step, evaluate, parts = _outside(group, length, (keys, states, hypers), build, lanes, where)
         pool.shutdown(wait=False)
         needed = max(memory.needed(x) for x in (init.result(), *parts))
-        return Programs(init.result(), step, evaluate, lanes, where, needed, step.close)
+        return Programs(init.result(), step, evaluate, lanes, where, needed, idle, step.close)
     measure = lambda k, s, h: sweep.evaluate(k, group.env, group.learner, s, h, episodes)  # noqa: E731
     evaluate = build(measure, (keys, states, hypers), lanes, ONCE)
     segment = lambda k, s, h: sweep.segment(k, group.learner, s, h, length)  # noqa: E731
     step = build(segment, (keys, states, hypers), (where, lanes), OFTEN, donate=1)
     pool.shutdown(wait=False)
     done = init.result(), step.result(), evaluate.result()
-    return Programs(*done, lanes, where, max(memory.needed(x) for x in done))
+    return Programs(*done, lanes, where, max(memory.needed(x) for x in done), idle)
 
 
 def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes: NamedSharding, where: PyTree):
@@ -108,8 +112,8 @@ def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes
         build(choose, (measured, t, states.learner, *later, greedy), lanes, ONCE),
     )
     parts = [future.result() for future in building]
-    train = outside.Training(env.host, steps, length, *parts[:3], now[0])
-    return train, outside.Evaluation(env.host, env.max_steps, *parts[3:], later[0]), parts
+    training = outside.Training(env.host, steps, length, *parts[:3], now[0])
+    return training, outside.Evaluation(env.host, env.max_steps, *parts[3:], later[0]), parts
 
 
 def _sharding(x: Any, mesh: Mesh, num_envs: int) -> NamedSharding:

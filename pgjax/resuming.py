@@ -13,6 +13,8 @@ from pgjax.settings import Plan
 def resume(path: str | pathlib.Path, *, devices: int | None = None, progress: bool = True, **objects: Any) -> Result:
     """Go on with a run that was stopped or killed; the end is that of a run that never was, bit for bit.
 
+    A stream of worlds on the host begins new episodes instead: their state is not kept.
+
     Args:
       path: the run folder.
       devices: how many of this process's devices; other than before is all the same, but for shard="envs".
@@ -113,6 +115,8 @@ def replay(
 ) -> Result:
     """Train one lane of a run again, alone and at the run's width: the same curve, bit for bit.
 
+    But for a stream of worlds on the host that was stopped in between: their state is not kept.
+
     Args:
       seed, labels: which lane, as in `runs.Run.lane`.
       out: a folder for it, a run folder of its own.
@@ -130,7 +134,10 @@ def prepare_replay(
         raise ValueError(f"path: the run in {str(path)!r} hasn't begun; pgjax resume {path} first")
     g, h = results.find(before.plan, labels, seed)
     last = max(schedule.chunks[i].last for i, _ in chunks.history(schedule, g, (h, seed)))
-    setting = before.plan.groups[g].settings[h]
+    group = before.plan.groups[g]
+    setting = group.settings[h]
+    if group.env.host and group.config.rollout == "unroll" and len(chunks.history(schedule, g, (h, seed))) > 1:
+        raise ValueError("a stream of worlds on the host began anew where the run was extended, and can't be replayed")
     axes = {full: [setting[label]] for full, label in zip(before.config["axes"], before.plan.axes, strict=False)}
     points = before.config["points"] and [before.config["points"][setting["setting"]]]
     shared = before.execution.shard == "envs"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from pgjax import algorithms, configs, envs, learner, naming, plugs, policies, sweep
 from pgjax.envs.adapter import check, param_names, replace_fields, settable
@@ -146,7 +147,11 @@ def plan(
 
 def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, steps, updates) -> Group:
     frozen = {k: v for k, v in chosen.items() if not naming.swept(k, known)}
-    world = _env(env, naming.part("env", frozen))
+    world = _env(env, naming.part("env", chosen))
+    if row.own_policy:
+        spaces = {repr(_env(env, naming.part("env", {**chosen, **point})).action_space) for point in points}
+        if len(spaces) > 1:
+            raise ValueError("env: these settings have other bounds of actions, which a network fixes; give one alone")
     config = dataclasses.replace(row.config, **naming.part("config", frozen))
     algorithm = row.algorithm._replace(
         **{
@@ -165,6 +170,11 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
         parts = {part: naming.part(part, swept) for part in PARTS if part != "config"}
         hypers.append(learner.default_hypers(algorithm, **parts))
     # A loss or a network of the user's is traced here, before anything is compiled or written.
+    per_update = config.num_envs * (config.num_steps or world.max_steps)
+    updates = checked_updates(updates or -(-(steps or row.steps) // per_update))
+    finite = any(float(h.estimator.get("stop_kl", jnp.inf)) < jnp.inf for h in hypers)
+    if finite and (config.lag or config.epsilon):
+        raise ValueError("stop_kl is of the KL to the policy that acted; use lag=0 and epsilon=0, or stop_kl=inf")
     with named("the policy"):
         configs.check_actions(world, policy)
     with named("one update"):
@@ -173,7 +183,6 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
     for name in metrics:
         if name in taken:
             raise ValueError(f"metric {name!r} has the name of a setting given as a list; rename the metric")
-    per_update = config.num_envs * (config.num_steps or world.max_steps)
     return Group(
         env=world,
         policy=policy,
@@ -182,7 +191,7 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
         config=config,
         settings=selectors,
         hypers=hypers,
-        updates=checked_updates(updates or -(-(steps or row.steps) // per_update)),
+        updates=updates,
         steps_per_update=per_update,
     )
 

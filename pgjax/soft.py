@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pgjax import critics, policies, replay
+from pgjax import buffered, critics, policies
 from pgjax.distributions import Categorical
 from pgjax.returns import taken
 from pgjax.types import Algorithm, Array, Batch, Config, Env, Evaluation, Hypers, Learner, Policy, PyTree, Trajectory
@@ -88,9 +88,10 @@ def losses(
 
     Args:
       initial_alpha: the temperature to begin with; it is exp(params["log_alpha"]) from then on.
-      target_entropy_box: H for each dimension of a Box of actions, were they scaled to [-1, 1] (table 1: -1).
-      target_entropy_finite: H as a share of log A, the largest there is, for A actions. Christodoulou has 0.98, a
-        policy nearly uniform.
+      target_entropy_box: H for each dimension of a Box of actions, were they scaled to [-1, 1] (table 1: -1);
+        nothing where actions are finitely many.
+      target_entropy_finite: H as a share of log A, the largest there is, for A actions; nothing where they are a
+        Box. Christodoulou has 0.98, a policy nearly uniform.
     """
     del initial_alpha
     if not isinstance(policy, SoftPolicy):
@@ -152,7 +153,7 @@ def evaluate(key: Array, policy: SoftPolicy, params: PyTree, targets: PyTree, ro
     )
 
 
-sac = replay.replayed(losses)
+sac = buffered.replayed(losses)
 sac.__name__ = "sac"
 
 
@@ -164,11 +165,11 @@ def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Lear
     def init(key: Array, hypers: Hypers) -> PyTree:
         return {**soft.init(key), "log_alpha": jnp.log(hypers.estimator["initial_alpha"])}
 
-    agent = replay.Agent(
+    agent = buffered.Agent(
         policy=soft,
         init=init,
         followed=lambda params: params["twins"],
         evaluate=lambda key, params, targets, rows: evaluate(key, soft, params, targets, rows),
         explore=lambda env_steps, hypers: 0.0,
     )
-    return replay.make(env, agent, algorithm, config)
+    return buffered.make(env, agent, algorithm, config)

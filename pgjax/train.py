@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.replay import Unselected
+from pgjax.buffered import Unselected
 from pgjax.types import Array, Hypers, Learner, PyTree
 
 
@@ -29,7 +29,7 @@ def train(
     The key of update u is fold_in(key, u), counted from the very first: training can be cut into
     segments anywhere, with the same result. An update whose parameters are not finite is undone, and
     the state stands still from there on: `finite` is false and the metrics are NaN. All but what a learner has
-    wrapped in `replay.Unselected`, which goes on.
+    wrapped in `buffered.Unselected`, which goes on.
     """
 
     def update(state, _):
@@ -40,6 +40,12 @@ def train(
         return TrainState(kept, finite, state.updates + 1), metrics
 
     return jax.lax.scan(update, state, length=num_updates)
+
+
+def unselected(tree: PyTree) -> list[PyTree]:
+    """What a learner has wrapped in `buffered.Unselected`."""
+    lasting = lambda x: isinstance(x, Unselected)  # noqa: E731
+    return [x for x in jax.tree.leaves(tree, is_leaf=lasting) if lasting(x)]
 
 
 def _selected(finite: Array, new: PyTree, old: PyTree) -> PyTree:

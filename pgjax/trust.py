@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.interpreters import partial_eval
 
 from pgjax import learner, updates
 from pgjax.advantages import normalized
@@ -18,7 +19,20 @@ from pgjax.loops import scan_while
 from pgjax.losses import action_value_error, importance_weighted, value_error
 from pgjax.natural import conjugate_gradients, fisher, with_entropy
 from pgjax.plugs import declare, hyperparameters, name_of
-from pgjax.types import Algorithm, Array, Batch, Config, Env, EstimatorFn, Hypers, Learner, LossFn, Policy, PyTree
+from pgjax.types import (
+    Algorithm,
+    Array,
+    Batch,
+    Config,
+    Env,
+    EstimatorFn,
+    Hypers,
+    Learner,
+    LossFn,
+    Policy,
+    PyTree,
+    RunningEstimator,
+)
 
 
 class Attempt(NamedTuple):
@@ -97,7 +111,7 @@ def trust_region_step(loss: LossFn = importance_weighted) -> EstimatorFn:
         def attempt(kept, k):
             fraction = backtrack**k
             kl, improvement = measured(fraction)
-            passed = (kl <= max_kl) & (improvement > 0) if line_search else True
+            passed = (kl <= max_kl) & (improvement > 0) & (curvature != 0) if line_search else True
             take = passed & (kept.accepted == 0)
             tried = Attempt(jnp.ones_like(kl), k, fraction, kl, improvement)
             return jax.tree.map(lambda old, new: jnp.where(take, new, old), kept, tried), None
@@ -126,7 +140,10 @@ def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updat
         raise ValueError("a trust region needs shared=False: fitting a critic in the policy's torso moves the policy")
     if config.update != "batch":
         raise ValueError(f"a trust region takes one step for the whole batch; got update={config.update!r}")
-    if "max_kl" not in hyperparameters(algorithm.estimator):
+    named = hyperparameters(algorithm.estimator)
+    if isinstance(algorithm.estimator, RunningEstimator) or "stop_kl" in named:
+        raise ValueError("a trust region takes one step, bounded by max_kl: leave adaptive_kl and early_stopping out")
+    if "max_kl" not in named:
         raise ValueError(
             f"a trust region needs trust_region_step(loss) as its estimator; {name_of(algorithm.estimator)} "
             "has no hyperparameter max_kl"
@@ -152,6 +169,10 @@ def _apart(critic: EstimatorFn) -> Callable:
     def estimator(key, policy, params, batch):
         gradient, metrics = critic(key, policy, params, batch)
         acting = depends(lambda p: policy.evaluate(p, batch.trajectory).dist, params)
+        if all(jax.tree.leaves(acting)):
+            raise ValueError(
+                "a trust region needs parameters of the critic alone; all of this policy's move its actions"
+            )
         return jax.tree.map(lambda g, theirs: jnp.zeros_like(g) if theirs else g, gradient, acting), metrics
 
     estimator.__name__ = name_of(critic)
@@ -161,8 +182,5 @@ def _apart(critic: EstimatorFn) -> Callable:
 def depends(function: Callable, params: PyTree) -> PyTree:
     """A bool for each leaf of `params`: whether function(params) may depend on it, read off its trace."""
     jaxpr = jax.make_jaxpr(function)(params).jaxpr
-    needed = {id(x) for x in jaxpr.outvars}
-    for equation in reversed(jaxpr.eqns):
-        if needed & {id(x) for x in equation.outvars}:
-            needed |= {id(x) for x in equation.invars}
-    return jax.tree.unflatten(jax.tree.structure(params), [id(x) in needed for x in jaxpr.invars])
+    _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    return jax.tree.unflatten(jax.tree.structure(params), used)

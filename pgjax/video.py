@@ -122,11 +122,11 @@ def _mp4(path: pathlib.Path, every: Iterator[np.ndarray], fps: float) -> None:
     # Its own writer would fork a process that has threads, of JAX; this doesn't.
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *raw, *coded]
     with tempfile.TemporaryFile() as said:
-        coder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
-        with contextlib.suppress(BrokenPipeError):  # it says why below
-            for picture in itertools.chain([first], every):
-                coder.stdin.write(np.ascontiguousarray(picture).data)
-            coder.stdin.close()
-        if coder.wait():
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said) as coder:
+            with contextlib.suppress(BrokenPipeError):  # it says why below
+                for picture in itertools.chain([first], every):
+                    coder.stdin.write(np.ascontiguousarray(picture).data)
+                coder.stdin.close()
+        if coder.returncode:
             said.seek(0)
             raise OSError(f"ffmpeg: {said.read().decode(errors='replace').strip().splitlines()[-1:]}")

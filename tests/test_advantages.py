@@ -261,7 +261,7 @@ def test_a_bootstrapping_advantage_is_that_of_returns(name, bootstrapping, world
 
 def test_every_shipped_advantage_is_listed_under_its_name():
     average = {"differential", "relative", "relative_return"}
-    assert set(advantages.ADVANTAGES) == {"gae", "td", "n_step", "monte_carlo", *average}
+    assert set(advantages.ADVANTAGES) == {"gae", "v_trace", "td", "n_step", "monte_carlo", *average}
     assert advantages.BASELINES == BASELINES
 
 

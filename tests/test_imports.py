@@ -14,11 +14,11 @@ PACKAGE = pathlib.Path(pgjax.__file__).parent
 # A room imports only rooms above it.
 ROOMS = (
     "types plugs loops moments distributions envs kernels initializers networks policies critics rollout returns "
-    "scaling average advantages losses optimizers estimators natural batches configs updates learner trust replay "
-    "soft dqn algorithms train sweep halves outside oracle enumeration variance parsing search naming settings memory "
-    "hosts chunks checkpoints results store guards halving recipe runs playing frames video statistics report pages "
-    "progress loggers outcome programs engine driver resuming showing commands subjects laboratory testing listing "
-    "actions cli"
+    "scaling average advantages losses optimizers estimators natural batches configs updates learner trust buffered "
+    "soft dqn algorithms train sweep halves outside oracle enumeration variance parsing search naming settings "
+    "memory hosts chunks checkpoints results store guards halving recipe runs playing frames video statistics "
+    "report pages progress loggers outcome programs engine driver resuming showing commands subjects laboratory "
+    "testing listing actions cli"
 ).split()
 # In the laboratory, the loop over chunks is an edge too.
 COMPILING = {"programs.py", "testing.py", "cli.py", "variance/comparison.py", "variance/stream.py"}
@@ -97,3 +97,13 @@ def test_importing_the_package_loads_none_of_the_slow_libraries():
     code = f"import sys, pgjax; print([m for m in {slow} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_module_hides_a_function_of_the_package():
+    """`pgjax.replay` would be the module from the moment that anything imports it."""
+    assert not set(pgjax._EDGE) & {room_of(path) for path in FILES}
+
+
+@pytest.mark.parametrize("first", ["settings", "dqn", "train"])
+def test_any_room_may_be_imported_first(first):
+    subprocess.run([sys.executable, "-c", f"import pgjax.{first}"], check=True)

@@ -333,3 +333,14 @@ def test_it_learns_the_probe_of_a_policy(line_search):
         assert np.all(np.exp(dist.log_probs())[[0, 1], [0, 1]] > 0.9)
     if line_search:
         assert np.all(metrics["kl"] <= 0.05)
+
+
+def test_a_critic_inside_one_compiled_call_is_still_told_apart():
+    """A forward pass that is one jitted or rematerialised equation says nothing as a whole."""
+
+    def both(p):
+        return p["actor"] * 2.0, p["critic"] * 3.0
+
+    params = {"actor": jnp.ones(2), "critic": jnp.ones(2)}
+    for function in (jax.jit(both), jax.checkpoint(both)):
+        assert depends(lambda p: function(p)[0], params) == {"actor": True, "critic": False}  # noqa: B023

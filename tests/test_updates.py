@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from pgjax import algorithms, batches, envs, estimators, learner, policies, returns, rollout, testing
+from pgjax import algorithms, batches, envs, estimators, learner, policies, returns, rollout, settings, testing
 from pgjax.advantages import gae, n_step, v_trace
 from pgjax.estimators import adaptive_kl, early_stopping, surrogate
 from pgjax.losses import actor_critic, policy_gradient, ppo_clip
@@ -138,7 +138,7 @@ class TestAdaptiveKL:
         estimator, key = self.estimator(), jax.random.key(0)
         gradient, metrics = estimator.apply(jnp.float32(4.0), key, policy, params, batch)
         expected, _ = surrogate(actor_critic(ppo_clip))(key, policy, params, batch, kl_coef=2.0)
-        assert metrics["kl_coef"] == 2.0
+        assert metrics["penalty"] == 2.0
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), gradient, expected)
 
     def test_the_learner_remembers_it(self, maze):
@@ -147,7 +147,7 @@ class TestAdaptiveKL:
         step, coefficients = jax.jit(built.step), []
         for u in range(3):
             state, metrics = step(jax.random.key(u), state, with_estimator(hypers, target_kl=1e-6))
-            coefficients.append(float(metrics["kl_coef"]))
+            coefficients.append(float(metrics["penalty"]))
         assert coefficients == [0.5, 1.0, 2.0]
 
     def test_an_estimator_without_a_penalty_is_refused(self):
@@ -272,3 +272,33 @@ def test_an_estimator_that_remembers_goes_wherever_a_plain_one_does():
 
 def test_estimators_that_stop_conform():
     testing.check_estimator(estimators.early_stopping(surrogate(actor_critic(ppo_clip))), stop_kl=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "message"),
+    [
+        ("ppo", {"stop_kl": 0.02, "lag": 4}, "stop_kl is of the KL to the policy that acted; use lag=0"),
+        ("ppo", {"stop_kl": [math.inf, 0.02], "epsilon": 0.1}, "stop_kl is of the KL to the policy that acted"),
+        ("ppo_kl", {"lag": 1}, "target_kl is of the KL to the policy that acted"),
+        ("ppo_kl", {"num_epochs": 1, "num_minibatches": 1}, "num_epochs=2 or more"),
+        ("impala", {"importance": True}, "importance=True: v_trace has the ratios in its advantage already"),
+        ("impala", {"reevaluate": True}, "reevaluate=True: v_trace has the ratios in its advantage already"),
+        ("trpo", {"max_kl": -0.01}, "estimator.max_kl must lie in"),
+        ("trpo", {"cg_steps": 0}, "estimator.cg_steps must lie in"),
+        ("ppo", {"anneal_steps": 0}, "optimizer.anneal_steps must lie in"),
+        ("impala", {"clip_rho": -1.0}, "advantage.clip_rho must lie in"),
+    ],
+)
+def test_what_would_do_nothing_or_something_else_is_refused(name, chosen, message):
+    with pytest.raises(ValueError, match=message):
+        settings.plan(name, "CartPole-v1", settings=chosen)
+
+
+def test_what_the_penalty_begins_with_may_be_swept():
+    made = settings.plan("ppo_kl", "CartPole-v1", settings={"kl_coef": [0.5, 1.0], "target_kl": [0.01, 0.02]})
+    assert len(made.groups) == 1 and len(made.groups[0].hypers) == 4
+
+
+def test_estimators_that_remember_are_wrapped_last():
+    with pytest.raises(ValueError, match="early_stopping takes an EstimatorFn, and ppo_clip remembers"):
+        early_stopping(adaptive_kl(surrogate(actor_critic(ppo_clip))))

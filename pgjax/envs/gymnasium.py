@@ -143,6 +143,8 @@ def _space(space: Any, what: str) -> Any:
 
     if isinstance(space, spaces.Discrete):
         return ours.Discrete(int(space.n))
+    if isinstance(space, spaces.Box) and what == "actions" and not np.issubdtype(space.dtype, np.floating):
+        raise ValueError(f"a Box of actions must be of real numbers, got {space.dtype}")
     if isinstance(space, spaces.Box):
         return ours.Box(space.low, space.high, space.shape, _dtype(space))
     raise ValueError(f"{what} must be of a Discrete or a Box, got {type(space).__name__}")

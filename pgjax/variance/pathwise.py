@@ -50,13 +50,14 @@ def pathwise(
         def step(carry, inputs):
             state, obs, memory, alive = carry
             key, weight = inputs
+            # Behind its end an episode begins again: what no world would step on from may have a derivative that is
+            # no number, which a factor of 0 doesn't undo.
+            state, obs = (rollout.where(alive, a, b) for a, b in ((state, stream.env), (obs, stream.obs)))
             keys = jax.random.split(key, 1 + batch)
             dist, memory = policy.act(params, memory, obs)
             moved, seen = jax.vmap(env.step, (0, None, 0, 0))(keys[1:], env.params, state, dist.sample(keys[0]))
-            # Behind its end an episode stands still: stepping on could leave the numbers' range.
-            state, obs = (rollout.where(alive, a, b) for a, b in ((moved, state), (seen.obs, obs)))
             paid = weight * jnp.mean(jnp.where(alive, seen.reward, 0.0))
-            return (state, obs, memory, alive & ~(seen.terminated | seen.truncated)), paid
+            return (moved, seen.obs, memory, alive & ~(seen.terminated | seen.truncated)), paid
 
         # A scan and not `scan_while`, which has no reverse.
         carry = (stream.env, stream.obs, stream.memory, jnp.ones(batch, bool))

@@ -210,11 +210,15 @@ def check(env: Env, algorithm: Algorithm, config: Config) -> None:
     options = hyperparameters(algorithm.estimator)
     if missing := [name for name in OPTIONS if name not in options]:
         raise ValueError(
-            f"estimator {name_of(algorithm.estimator)!r} has no hyperparameter {missing[0]!r}; give replay.replayed(it)"
+            f"estimator {name_of(algorithm.estimator)!r} has no hyperparameter {missing[0]!r}; use buffered.replayed"
         )
     for name in set(OPTIONS) - {"tau", "warmup"}:
         if options[name] < 1:
             raise ValueError(f"{name} must be 1 or more, got {options[name]}")
+    if options["warmup"] < 0:
+        raise ValueError(f"warmup must be 0 or more, got {options['warmup']}")
+    if options.get("normalize_advantage"):
+        raise ValueError("normalize_advantage=True has no meaning with replay: nothing here goes by an advantage")
     rows, size = config.num_envs * config.num_steps, options["buffer_size"]
     if size < max(rows, options["batch_size"]):
         raise ValueError(

@@ -220,7 +220,7 @@ def test_options_that_mean_nothing_here_are_refused():
         dqn.make(TABLE, None, Algorithm(gae, dqn.dqn, adam), CONFIG)
     with pytest.raises(ValueError, match="needs steps in order, replay has rows; use td"):
         dqn.make(TABLE, None, Algorithm(monte_carlo, dqn.dqn, adam), CONFIG)
-    with pytest.raises(ValueError, match="has no hyperparameter 'tau'; give replay.replayed"):
+    with pytest.raises(ValueError, match="has no hyperparameter 'tau'; give buffered.replayed"):
         dqn.make(TABLE, None, Algorithm(td, surrogate(action_value_error), adam), CONFIG)
     with pytest.raises(ValueError, match="finite number of actions"):
         q_learner(env=PENDULUM)
@@ -236,7 +236,7 @@ def test_what_is_a_float_can_be_swept_and_the_rest_is_static():
 @pytest.mark.parametrize("name", ["TabularMDP-pgjax", "Breakout-MinAtar", "CartPole-v1", "Pendulum-v1"])
 def test_critics_fit_every_kind_of_observation(name):
     env = envs.make(name)
-    init, merge = policies._functional(lambda rngs: Critic(env, Config(hidden=(4,)), rngs=rngs), False)
+    init, merge = policies.functional(lambda rngs: Critic(env, Config(hidden=(4,)), rngs=rngs), False)
     _, obs = jax.vmap(env.reset, (0, None))(jax.random.split(jax.random.key(0), 3), env.params)
     action = jnp.zeros((3, 1)) if name == "Pendulum-v1" else None
     q = jax.jit(lambda obs: merge(init(jax.random.key(1)))(obs, action))(obs)
