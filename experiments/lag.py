@@ -22,10 +22,10 @@ RATES = (2e-3, 8e-3)  # the roster's learning rate, and one at which policies mo
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a size for tests")
-    parser.add_argument("--seeds", type=int, default=32)
+    parser.add_argument("--seeds", type=int, default=16)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/lag"))
     options = parser.parse_args(arguments)
-    env, lags, seeds, steps = ("CartPole-v1", LAGS, options.seeds, 200_000)
+    env, lags, seeds, steps = ("CartPole-v1", LAGS, options.seeds, 100_000)
     if options.smoke:
         env, lags, seeds, steps = "Catch-bsuite", (0, 2), 2, 1024
     found = {}

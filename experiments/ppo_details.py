@@ -94,7 +94,7 @@ def worth(rows):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a size for tests")
-    parser.add_argument("--seeds", type=int, default=32)
+    parser.add_argument("--seeds", type=int, default=16)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/ppo_details"))
     options = parser.parse_args(arguments)
     if options.smoke:

@@ -175,6 +175,7 @@ def test_a_failed_update_gives_all_back_but_the_buffer():
     assert int(after.learner.buffer.value.current_index) == 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "lanes"), [(q_learner, None), (q_learner, 2), (sac_learner, 2)])
 def test_no_instruction_copies_the_buffer(make, lanes):
     """In the compiled loop over updates nothing of the buffer's size is computed but its update in place."""
@@ -220,7 +221,7 @@ def test_options_that_mean_nothing_here_are_refused():
         dqn.make(TABLE, None, Algorithm(gae, dqn.dqn, adam), CONFIG)
     with pytest.raises(ValueError, match="needs steps in order, replay has rows; use td"):
         dqn.make(TABLE, None, Algorithm(monte_carlo, dqn.dqn, adam), CONFIG)
-    with pytest.raises(ValueError, match="has no hyperparameter 'tau'; give buffered.replayed"):
+    with pytest.raises(ValueError, match="has no hyperparameter 'tau'; use buffered.replayed"):
         dqn.make(TABLE, None, Algorithm(td, surrogate(action_value_error), adam), CONFIG)
     with pytest.raises(ValueError, match="finite number of actions"):
         q_learner(env=PENDULUM)

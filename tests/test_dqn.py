@@ -141,6 +141,7 @@ def test_what_is_evaluated_is_greedy():
     np.testing.assert_allclose(q.value, jnp.max(q.action_value, -1), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [TABLE, CARTPOLE], ids=["table", "network"])
 def test_it_conforms(env):
     made, hypers = make(env)

@@ -216,6 +216,7 @@ def test_each_evaluation_episode_is_counted_once_and_to_its_end():
     assert len(np.unique(found["stochastic"].episode_length)) > 1
 
 
+@pytest.mark.slow
 def test_a_lane_does_not_depend_on_its_neighbours_nor_on_their_number():
     _, on, keys, hypers, states = lanes("a2c", NAME, [0, 1, 2], num_steps=30)
     [(seeds, _, rows)], after = gathered(on, keys, hypers, states)

@@ -45,6 +45,7 @@ def captions(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("greedy", "limit"), [(False, 500), (True, 15)])
 def test_an_episode_is_what_the_policy_and_the_world_say_step_by_step(greedy, limit):
     env, policy, params = untrained("CartPole-v1", max_steps_in_episode=limit)

@@ -217,6 +217,7 @@ def test_on_a_buffer_of_one_row_learning_is_the_loop_of_the_paper():
     assert kinds == {(True, False), (False, True), (False, False)}, "the stream had not every kind of ending"
 
 
+@pytest.mark.slow
 def test_it_conforms():
     for env in (TABLE, PENDULUM):
         made, hypers = make(env)
@@ -225,6 +226,7 @@ def test_it_conforms():
         testing.check_policy(policy, env, num_steps=6)
 
 
+@pytest.mark.slow
 def test_its_gradient_conforms():
     testing.check_estimator(soft.sac, soft.make_policy(PENDULUM, TINY), PENDULUM)
     testing.check_estimator(soft.sac, soft.make_policy(TABLE), TABLE)

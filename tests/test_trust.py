@@ -220,6 +220,7 @@ def test_its_hyperparameters_are_those_of_the_region_and_of_the_loss():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"line_search": 0}], ids=["trpo", "npg"])
 def test_the_estimator_conforms(options):
     testing.check_estimator(trust_region_step(), **options)
@@ -298,6 +299,7 @@ def maze():
     return envs.from_gymnax(TabularMDP(horizon=4))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("critic", ["value", "action_value"])
 def test_the_learner_conforms(maze, critic):
     config = Config(num_envs=4, num_steps=4, num_epochs=2, num_minibatches=2, critic=critic)
@@ -318,6 +320,7 @@ def test_no_program_over_lanes_holds_a_lapack_call(network):
     assert not [name for name in custom_calls(jax.jit(program).lower(keys, hypers)) if LAPACK.search(name)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line_search", [10, 0], ids=["trpo", "npg"])
 def test_it_learns_the_probe_of_a_policy(line_search):
     env = envs.make("PolicyProbe-pgjax")

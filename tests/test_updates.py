@@ -102,6 +102,7 @@ class TestEarlyStop:
             state, metrics = step(jax.random.key(u), state, with_estimator(hypers, stop_kl=1e-5))
             assert metrics["gradient_steps"] == 1
 
+    @pytest.mark.slow
     def test_in_order_of_time_steps_are_counted_too(self, maze):
         _, built, hypers, state = made(maze, self.algorithm(), update="step", rollout="episodes")
         _, metrics = jax.jit(built.step)(jax.random.key(1), state, hypers)
