@@ -405,3 +405,11 @@ def test_memory_is_told_of_the_compiled_pieces():
     plan = settings.plan("a2c", NAME, seeds=4, settings=SMALL)
     one, four = (programs.compiled(plan.groups[0], width, 1, jax.devices()[:1]).bytes for width in (1, 4))
     assert 0 < one < four < 10 * one and four < memory.spare(None, jax.devices()[:1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["dqn", "sac"])
+def test_learners_with_replay_train_there_too(name):
+    small = {"warmup": 8, "batch_size": 4, "buffer_size": 64, "gradient_steps": 2, "hidden": (4,)}
+    result = pgjax.run(name, "gymnasium:CartPole-v1", seeds=2, updates=3, settings=small, progress=False)
+    np.testing.assert_array_equal(result.metrics.gradient_steps.values, [[2, 2, 2]] * 2)

@@ -3,10 +3,11 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from gymnax.environments import spaces
 
-from pgjax import envs, policies, variance
+from pgjax import envs, policies, train, variance
 from pgjax.distributions import DiagGaussian
 from pgjax.types import Config, Env, Evaluation, Policy, Step
 from pgjax.variance.pathwise import pathwise
@@ -181,3 +182,23 @@ def test_every_continuous_world_of_gymnax_is_accepted():
     assert found == worlds
     for name in worlds:
         pathwise(envs.make(name), policies.make(envs.make(name), Config(hidden=(4,))))
+
+
+def test_a_derivative_that_is_no_number_behind_an_end_does_not_count():
+    """The reward is the root of the state, which has no root behind the end: d sqrt(s) / ds is NaN there."""
+
+    def reset(key, params):
+        return jnp.array([0.5]), jnp.array([0.5])
+
+    def step(key, params, state, action):
+        following = state - 0.2 + 0.01 * action
+        ended = following[0] < 0.05
+        return following, Step(following, jnp.sqrt(state[0]), ended, jnp.bool_(False))
+
+    box = spaces.Box(-1.0, 1.0, (1,))
+    env = Env((), reset, step, box, box, 6)
+    policy = policies.make(env, Config(hidden=(4,)))
+    params = policy.init(jax.random.key(0))
+    found = [pathwise(env, policy, steps, batch=4)(jax.random.key(1), params) for steps in (3, 6)]
+    assert train.all_finite(found) and float(optax.tree.norm(found[0])) > 0
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *found)
