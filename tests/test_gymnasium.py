@@ -200,6 +200,7 @@ def test_whole_episodes_are_what_gymnasium_shows_by_hand():
             assert np.isfinite(one.log_prob).all()
 
 
+@pytest.mark.slow
 def test_each_evaluation_episode_is_counted_once_and_to_its_end():
     group, on, keys, hypers, states = lanes("a2c", NAME, [0, 1], max_episode_steps=60)
     found = jax.tree.map(np.asarray, on.evaluate(keys, states, hypers))

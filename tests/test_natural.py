@@ -285,6 +285,7 @@ def test_what_stands_behind_an_end_may_be_anything(policy):
     np.testing.assert_allclose(got["preference"], expected["preference"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("critic_loss", [None, losses.value_error], ids=["actor", "actor and critic"])
 def test_it_conforms(critic_loss):
     testing.check_estimator(natural(losses.policy_gradient, critic_loss))

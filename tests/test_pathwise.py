@@ -133,6 +133,7 @@ def test_fewer_steps_are_those_of_a_shorter_episode():
     np.testing.assert_allclose(found["gain"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_laboratory_finds_it_unbiased_beside_the_score_function():
     env = linear_quadratic()
     chosen = {

@@ -232,6 +232,7 @@ def test_its_gradient_conforms():
     testing.check_estimator(soft.sac, soft.make_policy(TABLE), TABLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("env", [TABLE, PENDULUM], ids=["finite", "box"])
 def test_a_run_cut_in_two_goes_on_as_if_it_had_not_been(env):
     made, hypers = make(env, warmup=7)

@@ -57,14 +57,16 @@ class TestEarlyStop:
         policy, built, hypers, state = made(maze, algorithm, num_epochs=4)
         key = jax.random.key(1)
         key_rollout, _ = jax.random.split(key)
-        _, trajectory = rollout.unroll(key_rollout, maze, policy, state.params, state.rollout, T)
+        gather = jax.jit(lambda: rollout.unroll(key_rollout, maze, policy, state.params, state.rollout, T)[1])
+        trajectory = gather()
         now = batches.evaluate(policy, state.params, trajectory)
         batch = Batch(trajectory, *gae(trajectory, now), now.value)
         params, kls, seen = state.params, [], [state.params]
         transform = adam(learning_rate=0.05)
         optimizer = transform.init(params)
+        estimate = jax.jit(lambda params: algorithm.estimator(key, policy, params, batch))
         for _ in range(4):
-            gradient, metrics = algorithm.estimator(key, policy, params, batch)
+            gradient, metrics = estimate(params)
             kls.append(float(metrics["kl"]))
             updates, optimizer = transform.update(gradient, optimizer, params)
             params = optax.apply_updates(params, updates)
