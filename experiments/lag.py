@@ -1,9 +1,13 @@
 """What does it cost when those who act are k updates old, and what does V-trace win back?
 
-    python experiments/lag.py            # FULL
+    python experiments/lag.py            # 7 minutes on two cores that other work shared
     python experiments/lag.py --smoke    # a size for tests
 
-FINDINGS
+CartPole, 100,000 steps, 16 seeds, the return after training. At the roster's learning rate .002 an update moves the
+policy little: without a correction a lag of 0, 1, 2, 4, 8, 16 comes to 336, 428, 319, 269, 255, 278, with V-trace to 367,
+402, 371, 333, 409, 273. The intervals, some +-80 wide, overlap almost everywhere; at 8 they just do (154 to 365 against
+331 to 477). At .008 a lag of one update costs 140 (258 to 118, V-trace 349 to 118), and from 2 on both rows mostly fail
+(9 to 97): where the ratios are far from 1, clipping them leaves little to learn from.
 """
 
 import argparse

@@ -1,9 +1,17 @@
-"""What is each well-known implementation detail of PPO worth? One changed at a time, over many seeds.
+"""What is each well-known implementation detail of PPO worth? One changed at a time, over 16 seeds.
 
-    python experiments/ppo_details.py            # FULL
+    python experiments/ppo_details.py            # 25 minutes on two cores that other work shared
     python experiments/ppo_details.py --smoke    # a size for tests
 
-FINDINGS
+65,536 steps of CartPole and of Acrobot, where the row of the roster comes to 423 and -84. What counts on both: two
+towers (a shared one loses 305 and 413: errors of values up to 100 drown the policy's gradient), several epochs and
+minibatches (one epoch loses 67 and 38, one minibatch 75 and 55), clipping (177 and 34), and rewards over the spread of
+their returns, which gain most: 500 of 500, and 29 of the mean return over training on Acrobot. Normalised
+observations lose 112 and 70, worlds of this size having observations of order one. lambda = 0 loses 126 of the mean
+over training on CartPole and gains 25 on Acrobot, where lambda = 1 loses 90. Ten epochs gain 77 on CartPole and nothing
+on Acrobot; relu gains 77 there and loses 66 here. Within their intervals at 16 seeds, after training: advantages not
+normalised (73 of the mean over training on Acrobot), the clip at .1, an early stop, Adam's eps, annealing on CartPole.
+Twenty-one details with intervals of 95 % each: one or two of them would leave 0 out by chance.
 """
 
 import argparse
