@@ -4,10 +4,11 @@
     python experiments/lag.py --smoke    # a size for tests
 
 CartPole, 100,000 steps, 16 seeds, the return after training. At the roster's learning rate .002 an update moves the
-policy little: without a correction a lag of 0, 1, 2, 4, 8, 16 comes to 336, 428, 319, 269, 255, 278, with V-trace to 367,
-402, 371, 333, 409, 273. The intervals, some +-80 wide, overlap almost everywhere; at 8 they just do (154 to 365 against
-331 to 477). At .008 a lag of one update costs 140 (258 to 118, V-trace 349 to 118), and from 2 on both rows mostly fail
-(9 to 97): where the ratios are far from 1, clipping them leaves little to learn from.
+policy little: without a correction a lag of 0, 1, 2, 4, 8, 16 comes to 336, 428, 319, 269, 255, 278, with V-trace to
+367, 402, 371, 333, 409, 273. The intervals, some +-80 wide, overlap everywhere; at 8 they barely do (154 to 365 against
+331 to 477). At .008 a lag of one update costs 140 (258 to 118, with V-trace 349 to 118), and from 2 on both rows mostly
+fail (9 to 97): where the ratios are far from 1, clipping them leaves little to learn from. The rows differ without a
+lag too: V-trace's returns reach to the end of the batch of 16 steps, those of A3C five steps far.
 """
 
 import argparse
