@@ -80,7 +80,7 @@ CHOSEN = (
     "candidates for PPO on CartPole (learning rate, rollout size, lambda; seeds 0 to 11; not all of them finished) and "
     "for A2C (learning rate, n, rollout length), two each for Pendulum (discount), MountainCarContinuous (entropy) and "
     "REINFORCE (learning rate); Breakout had a trial of two seeds at another setting; TRPO and NPG six on 8 seeds "
-    "(rollout, critic's learning rate), SAC and DQN a few on 4 (batch, gradient steps, tau, entropy); the others none."
+    "(rollout, critic's learning rate), A3C and IMPALA three learning rates on seeds 100 to 115, SAC and DQN a few on 4 (batch, gradient steps, tau, entropy); the others none."
 )
 
 

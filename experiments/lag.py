@@ -3,7 +3,7 @@
     python experiments/lag.py            # 7 minutes on two cores that other work shared
     python experiments/lag.py --smoke    # a size for tests
 
-CartPole, 100,000 steps, 16 seeds, the return after training. At the roster's learning rate .002 an update moves the
+CartPole, 100,000 steps, 16 seeds, the return after training. At A2C's learning rate .002 an update moves the
 policy little: without a correction a lag of 0, 1, 2, 4, 8, 16 comes to 336, 428, 319, 269, 255, 278, with V-trace to
 367, 402, 371, 333, 409, 273. The intervals, some +-80 wide, overlap everywhere; at 8 they barely do (154 to 365 against
 331 to 477). At .008 a lag of one update costs 140 (258 to 118, with V-trace 349 to 118), and from 2 on both rows mostly
@@ -21,7 +21,7 @@ from pgjax.statistics import bootstrap
 
 LAGS = (0, 1, 2, 4, 8, 16)
 ROWS = {"a3c": "no correction (A3C)", "impala": "V-trace (IMPALA)"}
-RATES = (2e-3, 8e-3)  # the roster's learning rate, and one at which policies move apart faster
+RATES = (2e-3, 8e-3)  # that of the row `a2c`, and one at which policies move apart faster
 
 
 def main(arguments=None):

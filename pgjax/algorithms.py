@@ -161,7 +161,7 @@ ROSTER: dict[str, Entry] = {
         algorithm=Algorithm(
             advantage=n_step,
             estimator=bind(surrogate(actor_critic(policy_gradient)), entropy_coef=0.01),
-            optimizer=bind(adam, learning_rate=2e-3),
+            optimizer=bind(adam, learning_rate=7e-4),
         ),
         config=Config(num_envs=16, num_steps=16, lag=4),
         paper="Mnih et al. 2016, Asynchronous methods for deep reinforcement learning",
@@ -172,7 +172,7 @@ ROSTER: dict[str, Entry] = {
         algorithm=Algorithm(
             advantage=v_trace,
             estimator=bind(surrogate(actor_critic(policy_gradient)), entropy_coef=0.01),
-            optimizer=bind(adam, learning_rate=2e-3),
+            optimizer=bind(adam, learning_rate=7e-4),
         ),
         config=Config(num_envs=16, num_steps=16, lag=4),
         paper="Espeholt et al. 2018, IMPALA: scalable distributed deep-RL",
