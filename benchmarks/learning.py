@@ -50,6 +50,21 @@ ROWS = (
         "well above random",
     ),
     Row(
+        "ppo-asterix",
+        "ppo Asterix-MinAtar --seeds 16 --steps 200000 --num-envs 16 --num-epochs 2 --set shared=true hidden=64",
+        "well above random",
+    ),
+    Row(
+        "ppo-freeway",
+        "ppo Freeway-MinAtar --seeds 16 --steps 200000 --num-envs 16 --num-epochs 2 --set shared=true hidden=64",
+        "well above random",
+    ),
+    Row(
+        "ppo-spaceinvaders",
+        "ppo SpaceInvaders-MinAtar --seeds 16 --steps 200000 --num-envs 16 --num-epochs 2 --set shared=true hidden=64",
+        "well above random",
+    ),
+    Row(
         "reinforce-cartpole",
         "reinforce CartPole-v1 --seeds 16 --updates 150 --set baseline=value learning_rate=3e-3",
         ">= 475",
@@ -80,7 +95,8 @@ CHOSEN = (
     "candidates for PPO on CartPole (learning rate, rollout size, lambda; seeds 0 to 11; not all of them finished) and "
     "for A2C (learning rate, n, rollout length), two each for Pendulum (discount), MountainCarContinuous (entropy) and "
     "REINFORCE (learning rate); Breakout had a trial of two seeds at another setting; TRPO and NPG six on 8 seeds "
-    "(rollout, critic's learning rate), A3C and IMPALA three learning rates on seeds 100 to 115, SAC and DQN a few on 4 (batch, gradient steps, tau, entropy); the others none."
+    "(rollout, critic's learning rate), SAC and DQN a few on 4 (batch, gradient steps, tau, entropy), A3C and IMPALA "
+    "three learning rates, two of them on seeds 100 to 115; the other rows had none."
 )
 
 
