@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import worlds
 
-from pgjax import algorithms, batches, envs, estimators, learner, policies, returns, rollout, settings, testing
+from pgjax import algorithms, batches, estimators, learner, policies, returns, rollout, settings, testing
 from pgjax.advantages import gae, n_step, v_trace
 from pgjax.estimators import adaptive_kl, early_stopping, surrogate
 from pgjax.losses import actor_critic, policy_gradient, ppo_clip
@@ -23,15 +24,7 @@ T, B = 8, 4
 
 @pytest.fixture(scope="module")
 def maze():
-    g = np.random.default_rng(0)
-    return envs.make(
-        "TabularMDP-pgjax",
-        transition=g.dirichlet(np.ones(4), size=(4, 2)),
-        reward=g.normal(size=(4, 2)),
-        start=np.array([0.5, 0.5, 0.0, 0.0]),
-        terminal=np.array([False, False, False, True]),
-        horizon=4,
-    )
+    return worlds.maze()
 
 
 def made(maze, algorithm, **options):

@@ -37,6 +37,19 @@ ROWS = {
 }
 
 
+def maze():
+    """A small tabular world with ends of both kinds: its programs compile quickly."""
+    g = np.random.default_rng(0)
+    return make(
+        "TabularMDP-pgjax",
+        transition=g.dirichlet(np.ones(4), size=(4, 2)),
+        reward=g.normal(size=(4, 2)),
+        start=np.array([0.5, 0.5, 0.0, 0.0]),
+        terminal=np.array([False, False, False, True]),
+        horizon=4,
+    )
+
+
 def softmax(theta):
     weights = np.exp(theta - theta.max(-1, keepdims=True))
     return weights / weights.sum(-1, keepdims=True)
