@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax import average, moments, returns
+from pgjax.groups import group_relative, leave_one_out, mean_of_others
 from pgjax.types import AdvantageFn, Array, Evaluation, RunningAdvantage, Trajectory
 
 
@@ -201,11 +202,6 @@ def exact_value(expected_reward: Array) -> AdvantageFn:
     return exact_value
 
 
-def mean_of_others(x: Array) -> Array:
-    """For each column of [T, B], the mean of the other columns in the same row."""
-    return (jnp.sum(x, axis=1, keepdims=True) - x) / (x.shape[1] - 1)
-
-
 def normalized(advantage: Array, mask: Array) -> Array:
     """Mean 0 and standard deviation 1 over the steps that count."""
     count = jnp.maximum(jnp.sum(mask), 1.0)
@@ -229,6 +225,8 @@ ADVANTAGES = {
     "td": td,
     "n_step": n_step,
     "monte_carlo": monte_carlo,
+    "leave_one_out": leave_one_out,
+    "group_relative": group_relative,
     "differential": average.differential,
     "relative": average.relative,
     "relative_return": average.relative_return,

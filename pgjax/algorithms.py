@@ -8,10 +8,12 @@ from pgjax import dqn, soft
 from pgjax.advantages import gae, monte_carlo, n_step, td, v_trace
 from pgjax.average import differential, relative
 from pgjax.estimators import adaptive_kl, early_stopping, surrogate
+from pgjax.groups import group_relative, leave_one_out
 from pgjax.learner import policy_gradient as make_learner
 from pgjax.losses import action_value_error, actor_critic, policy_gradient, ppo_clip
 from pgjax.optimizers import adam
 from pgjax.plugs import bind, hyperparameters, name_of, unknown
+from pgjax.sequences import anchored, penalised
 from pgjax.trust import make as make_trust_region
 from pgjax.trust import trust_region_step
 from pgjax.types import Algorithm, Config, LossFn
@@ -104,6 +106,30 @@ ROSTER: dict[str, Entry] = {
         paper="Schulman et al. 2017, Proximal policy optimization algorithms, sec. 4",
         summary="no clipping: a penalty on the KL, whose coefficient adapts",
         lift=lambda loss: adaptive_kl(surrogate(actor_critic(loss))),
+    ),
+    "rloo": Entry(
+        algorithm=Algorithm(
+            advantage=penalised(leave_one_out),
+            estimator=surrogate(policy_gradient, reduce="episode"),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=128, num_steps=0, rollout="episodes"),
+        paper="Kool et al. 2019, Buy 4 REINFORCE samples; Ahmadian et al. 2024, Back to basics",
+        summary="several episodes from each start, the others' mean the baseline; KL to a reference in the reward",
+        steps=2_000_000,
+        lift=lambda loss: surrogate(loss, reduce="episode"),
+    ),
+    "grpo": Entry(
+        algorithm=Algorithm(
+            advantage=group_relative,
+            estimator=surrogate(anchored(ppo_clip), reduce="episode_mean"),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=128, num_steps=0, rollout="episodes", num_epochs=2, num_minibatches=2),
+        paper="Shao et al. 2024, DeepSeekMath; Liu et al. 2025, Understanding R1-zero-like training",
+        summary="several episodes from each start, over the spread of their returns; KL to a reference in the loss",
+        steps=2_000_000,
+        lift=lambda loss: surrogate(anchored(loss), reduce="episode_mean"),
     ),
     "npg": Entry(
         algorithm=Algorithm(

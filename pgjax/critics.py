@@ -23,9 +23,7 @@ class Trunk(nnx.Module):
     """Observations [..., *obs], and `beside` more numbers [..., beside], to features [..., width]."""
 
     def __init__(self, env: Env, config: Config, beside: int = 0, *, rngs: nnx.Rngs):
-        kind = config.network
-        if kind == "auto":
-            kind = {"": "table", "HWC": "cnn"}.get(networks.layout(env.observation_space), "mlp")
+        kind = networks.chosen(env, config)
         eyes = {"mlp": _Flat, "cnn": _Image, "table": _OneHot}
         if kind not in eyes:
             raise ValueError(f"network must be one of auto, {', '.join(eyes)} for a learner with replay; got {kind!r}")

@@ -11,15 +11,17 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from pgjax import batches
 from pgjax.advantages import normalized
 from pgjax.average import relative_values
 from pgjax.loops import remaining, scan_while
 from pgjax.losses import checked, is_by_step, policy_gradient
 from pgjax.plugs import declare, hyperparameters, name_of
 from pgjax.policies import by_observation
+from pgjax.transformers import needs_whole_episodes
 from pgjax.types import Array, Batch, EstimatorFn, LossFn, PyTree, RunningEstimator
 
-REDUCTIONS = ("step", "episode")
+REDUCTIONS = ("step", "episode", "episode_mean")
 
 
 def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
@@ -28,9 +30,10 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
     Args:
       loss: a LossFn; its hyperparameters become the estimator's.
       reduce: "step", the mean over steps, as actor-critic methods have it; "episode", the sum over
-        time averaged over episodes, the unbiased REINFORCE. The first divides by the number of steps,
+        time averaged over episodes, the unbiased REINFORCE; "episode_mean", the mean over each episode's steps
+        averaged over episodes, as GRPO has it. The first divides by the number of steps,
         which the actions decide: over many episodes it tends to J's gradient over the mean length,
-        over few it is biased.
+        over few it is biased. The last weighs an episode by one over its length, which is biased too.
 
     The estimator has one hyperparameter of its own: `normalize_advantage`, which gives the advantages
     of each batch (with minibatches: of each minibatch) mean 0 and standard deviation 1.
@@ -45,9 +48,9 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
     def estimator(key, policy, params, batch, *, normalize_advantage: bool = False, **hypers):
         del key
         mask = batch.trajectory.mask
-        if reduce == "episode" and mask.ndim != 2:
+        if reduce != "step" and mask.ndim != 2:
             raise ValueError(
-                f"surrogate(reduce='episode') needs whole episodes [T, B], got rows {mask.shape}; "
+                f"surrogate(reduce={reduce!r}) needs whole episodes [T, B], got rows {mask.shape}; "
                 "use rollout='episodes' or num_minibatches=1"
             )
         # What stands behind an episode's end may be anything, NaN too; a gradient would spread it.
@@ -57,17 +60,24 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
             batch = batch._replace(advantage=normalized(batch.advantage, mask))
         total = jnp.maximum(jnp.sum(mask), 1.0)
         scale = total if reduce == "step" else mask.shape[1]
-        pieces = _pieces(mask.shape) if is_by_step(loss) and by_observation(policy) else 1
+        alone = is_by_step(loss) and by_observation(policy) and reduce != "episode_mean"
+        pieces = _pieces(mask.shape) if alone else 1
+        columns = _columns(batch) if is_by_step(loss) and needs_whole_episodes(policy) else 1
 
         def objective(params, batch):
             mask = batch.trajectory.mask
             output = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
             per_step, metrics = checked(loss, output, mask.shape)
+            if reduce == "episode_mean":
+                per_step = per_step / jnp.maximum(jnp.sum(mask, axis=0), 1.0)
             value = jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / scale
             means = {name: _mean(x, mask, total) for name, x in metrics.items()}
             return value, {"loss": value, **means}
 
         gradient = functools.partial(jax.grad(objective, has_aux=True), params)
+        if columns > 1:
+            index = jnp.arange(mask.shape[1]).reshape(columns, -1)
+            return _sum(lambda n: gradient(batches.take(batch, n, by_column=True)), index, lambda *_: jnp.bool_(True))
         if pieces == 1:
             return gradient(batch)
         return _packed(gradient, batch) if reduce == "episode" else _summed(gradient, batch, pieces)
@@ -174,6 +184,14 @@ def _pieces(shape: tuple[int, ...]) -> int:
     wanted = -(-shape[0] // max(1, steps // math.prod(shape[1:])))
     found = next(n for n in range(wanted, shape[0] + 1) if shape[0] % n == 0)
     return found if found <= 2 * wanted else 1
+
+
+def _columns(batch: Batch) -> int:
+    """Into how many pieces of its columns a batch of token sequences is best cut: on a CPU, some 512 tokens each."""
+    if jax.default_backend() != "cpu":
+        return 1
+    envs, most = batch.trajectory.mask.shape[1], max(1, 512 // batch.trajectory.obs.shape[-1])
+    return next(n for n in range(1, envs + 1) if envs % n == 0 and envs // n <= most)
 
 
 def _packed(function: Callable, batch: Batch) -> PyTree:

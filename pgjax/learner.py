@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax import batches, configs, moments, policies, returns, rollout, scaling, updates
+from pgjax import batches, configs, moments, policies, returns, rollout, scaling, supervised, updates
 from pgjax.envs.adapter import with_params
 from pgjax.plugs import hyperparameters, name_of, unknown
+from pgjax.transformers import needs_whole_episodes
 from pgjax.types import (
     Algorithm,
     Array,
@@ -31,6 +32,7 @@ class LearnerState(NamedTuple):
     rollout: PyTree  # RolloutState, or () where every update starts fresh episodes
     obs_moments: PyTree  # Moments, or ()
     reward_scale: PyTree  # scaling.RewardScale, or ()
+    reference: PyTree = ()  # the first parameters, where plugs ask how far the policy went from them
     past: PyTree = ()  # [lag, ...] parameters of the updates before, the oldest first, or ()
 
 
@@ -90,6 +92,16 @@ def policy_gradient(
     if config.scale_rewards and "discount" not in hyperparameters(algorithm.advantage):
         raise ValueError(f"scale_rewards needs an advantage with a discount; {name_of(algorithm.advantage)} has none")
 
+    samples = hyperparameters(algorithm.advantage).get("samples", 1)
+    if samples > 1 and not whole:
+        raise ValueError(f"samples={samples} begin alike, in whole episodes; use rollout='episodes'")
+    if samples < 1 or config.num_envs % samples:
+        raise ValueError(f"samples={samples} doesn't divide num_envs={config.num_envs}; choose a divisor")
+    if needs_whole_episodes(policy) and not whole:
+        raise ValueError("the transformer learns from whole episodes; use rollout='episodes' with num_steps=0")
+    anchored = "reference_penalty" in hyperparameters(algorithm.advantage)
+    anchored = anchored or "reference_coef" in hyperparameters(algorithm.estimator)
+    first = supervised.pretrained(env, policy, config.pretrain, config.examples)
     updater = update(algorithm, config, by_column)
 
     def seen_through(state: LearnerState) -> Policy:
@@ -99,13 +111,14 @@ def policy_gradient(
 
     def init(key: Array, hypers: Hypers) -> LearnerState:
         key_params, key_envs = jax.random.split(key)
-        params = policy.init(key_params)
         env_params = with_params(env, hypers.env)
+        params = first(key_params, env_params)
         _, obs = jax.eval_shape(env.reset, key, env_params)
         return LearnerState(
             params=params,
             optimizer=updater.init(params, hypers),
             advantage=advantage.init(),
+            reference=jax.tree.map(jnp.copy, params) if anchored else (),  # a donated array may be given only once
             past=jax.tree.map(lambda x: jnp.stack([x] * config.lag), params) if config.lag else (),
             rollout=() if whole else rollout.start(key_envs, env, policy, config.num_envs, env_params),
             obs_moments=moments.empty(obs) if config.normalize_obs else (),
@@ -123,7 +136,9 @@ def policy_gradient(
         acting, params = behaviour(state)
         if whole:
             stream = ()
-            trajectory, _ = rollout.episodes(key_rollout, env, acting, params, config.num_envs, steps, env_params)
+            trajectory, _ = rollout.episodes(
+                key_rollout, env, acting, params, config.num_envs, steps, env_params, samples
+            )
         else:
             stream, trajectory = rollout.unroll(key_rollout, env, acting, params, state.rollout, steps, env_params)
         return learn(key_update, state, stream, trajectory, hypers)
@@ -138,6 +153,10 @@ def policy_gradient(
         if config.scale_rewards:
             reward_scale, trajectory = scaling.scale(reward_scale, trajectory, hypers.advantage["discount"])
 
+        if anchored:
+            trajectory = trajectory._replace(reference=target.evaluate(state.reference, trajectory).log_prob)
+            away = jnp.where(trajectory.mask > 0, trajectory.log_prob - trajectory.reference, 0.0)
+            metrics["reference_kl"] = jnp.mean(jnp.sum(away, axis=0))
         now = batches.evaluate(target, state.params, trajectory)
         memory, (weight, goal) = advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
         configs.check_advantage(algorithm.advantage, weight, goal, trajectory.mask)
@@ -150,7 +169,7 @@ def policy_gradient(
         past = state.past
         if config.lag:
             past = jax.tree.map(lambda old, new: jnp.concatenate([old[1:], new[None]]), past, state.params)
-        following = LearnerState(params, optimizer, memory, stream, obs_moments, reward_scale, past)
+        following = LearnerState(params, optimizer, memory, stream, obs_moments, reward_scale, state.reference, past)
         of_actions = not isinstance(now.action_value, tuple)
         foretold = returns.taken(now.action_value, trajectory.action) if of_actions else now.value
         explained = _explained_variance(foretold, goal, trajectory.mask)

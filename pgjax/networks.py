@@ -20,10 +20,19 @@ _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
 def layout(space) -> str:
-    """ "" for discrete observations, "HWC" for images, "D" for the rest."""
+    """ "" for discrete observations, "L" for tokens, "HWC" for images, "D" for the rest."""
+    if hasattr(space, "vocabulary"):
+        return "L"
     if not hasattr(space, "low"):
         return ""
     return "HWC" if len(space.shape) == 3 else "D"
+
+
+def chosen(env: Env, config: Config) -> str:
+    """The kind of network that `config.network` means: "auto" goes by the layout of the observations."""
+    if config.network != "auto":
+        return config.network
+    return {"": "table", "L": "transformer", "HWC": "cnn"}.get(layout(env.observation_space), "mlp")
 
 
 def _require(condition: bool, kind: str, env: Env, wanted: str) -> None:

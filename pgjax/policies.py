@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pgjax import networks
+from pgjax import networks, transformers
 from pgjax.distributions import Categorical
 from pgjax.moments import Moments, normalize
 from pgjax.types import Config, Env, Evaluation, Policy, Trajectory
@@ -21,12 +21,10 @@ from pgjax.types import Config, Env, Evaluation, Policy, Trajectory
 def make(env: Env, config: Config = Config()) -> Policy:
     """The policy that `config.network` names, sized for the environment's spaces.
 
-    "auto" is a table for discrete observations, a convolutional network for images [H, W, C], and a
-    multi-layer perceptron on the flattened observation for everything else.
+    "auto" is a table for discrete observations, a transformer for tokens, a convolutional network for images
+    [H, W, C], and a multi-layer perceptron on the flattened observation for everything else.
     """
-    kind = config.network
-    if kind == "auto":
-        kind = {"": "table", "HWC": "cnn"}.get(networks.layout(env.observation_space), "mlp")
+    kind = networks.chosen(env, config)
     if config.temperature != 1 and kind not in ("table", "sigmoid"):
         raise ValueError(f"temperature={config.temperature:g} is of network='table' or 'sigmoid', this is {kind!r}")
     if kind == "gru":
@@ -34,9 +32,13 @@ def make(env: Env, config: Config = Config()) -> Policy:
             raise ValueError("network='gru' needs hidden widths, got hidden=()")
         build = lambda rngs: networks.Recurrent(env, config, rngs=rngs)  # noqa: E731
         return recurrent(build, config.hidden[-1], constants=False)
+    if kind == "transformer":
+        shape = transformers.shape_of(env, config)
+        build = lambda rngs: transformers.Transformer(shape, rngs=rngs)  # noqa: E731
+        return transformers.policy(*functional(build, constants=False), shape, env.observation_space.prompt)
     kinds = {"mlp": networks.MLP, "cnn": networks.CNN, "table": networks.Table, "sigmoid": networks.Sigmoid}
     if kind not in kinds:
-        raise ValueError(f"network must be one of auto, gru, {', '.join(kinds)}; got {kind!r}")
+        raise ValueError(f"network must be one of auto, gru, transformer, {', '.join(kinds)}; got {kind!r}")
     return from_nnx(lambda rngs: kinds[kind](env, config, rngs=rngs), constants=False)
 
 

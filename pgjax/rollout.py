@@ -33,10 +33,13 @@ class Episodes(NamedTuple):
     episode_length: Array
 
 
-def start(key: Array, env: Env, policy: Policy, num_envs: int, env_params: PyTree = None) -> RolloutState:
-    """B = `num_envs` environments at the beginning of an episode."""
+def start(
+    key: Array, env: Env, policy: Policy, num_envs: int, env_params: PyTree = None, samples: int = 1
+) -> RolloutState:
+    """B = `num_envs` environments at the beginning of an episode, each `samples` neighbours at the same one."""
     params = env.params if env_params is None else env_params
-    state, obs = jax.vmap(env.reset, (0, None))(jax.random.split(key, num_envs), params)
+    keys = jnp.repeat(jax.random.split(key, num_envs // samples), samples, axis=0)
+    state, obs = jax.vmap(env.reset, (0, None))(keys, params)
     nothing = jnp.full(num_envs, jnp.nan, jnp.float32)
     return RolloutState(
         env=state,
@@ -126,8 +129,9 @@ def episodes(
     num_episodes: int,
     max_steps: int | None = None,
     env_params: PyTree = None,
+    samples: int = 1,
 ) -> tuple[Trajectory, Episodes]:
-    """B = `num_episodes` whole episodes from fresh starts, T = `max_steps` rows.
+    """B = `num_episodes` whole episodes from fresh starts, each `samples` from the same one; T = `max_steps` rows.
 
     `mask` is 1 up to and including the step that ends an episode; what stands behind it repeats the
     last state, and behind the end of all episodes the first step, with reward 0. An episode still
@@ -136,7 +140,7 @@ def episodes(
     env_params = env.params if env_params is None else env_params
     limit = env.max_steps if max_steps is None else max_steps
     key_start, key_steps = jax.random.split(key)
-    state = start(key_start, env, policy, num_episodes, env_params)
+    state = start(key_start, env, policy, num_episodes, env_params, samples)
 
     def step(carry, inputs):
         state, alive = carry

@@ -53,6 +53,8 @@ def evaluate(
     def one(key, state, hypers):
         policy, params = learner.policy(state.learner)
         env_params = with_params(env, hypers.env)
+        if env.held_out:
+            env_params = env.held_out(env_params)
 
         def run(inputs):
             key, greedy = inputs

@@ -33,6 +33,8 @@ class Env(NamedTuple):
     action_space: Any  # a gymnax space
     max_steps: int  # the time limit of one episode
     host: Callable | None = None  # (N) -> `outside.Simulators`, stepped on the host; reset and step only show shapes
+    expert: Callable | None = None  # (params, state) -> action that a learner by supervision is shown
+    held_out: Callable | None = None  # (params) -> those of the problems kept from training, for final returns
 
 
 class Policy(NamedTuple):
@@ -57,6 +59,7 @@ class Trajectory(NamedTuple):
     mask: Array  # 1. where the step counts, 0. after an episode's end
     time: Array  # int: steps since the episode began
     memory: PyTree  # [B, ...] the policy's memory at the first step
+    reference: PyTree = ()  # log_prob of the action under the reference policy, where the learner keeps one
 
 
 class Evaluation(NamedTuple):
@@ -159,10 +162,14 @@ class Config:
     epsilon: float = 0.0  # share of uniform actions in the policy that acts; see `importance` of the plugs
     lag: int = 0  # updates by which the parameters that act are older than those that learn
     update: Literal["batch", "step"] = "batch"  # one gradient step for the batch, or for each step in order of time
-    network: Literal["auto", "mlp", "cnn", "gru", "table", "sigmoid"] = "auto"
+    network: Literal["auto", "mlp", "cnn", "gru", "table", "sigmoid", "transformer"] = "auto"
     temperature: float = 1.0  # by which a table's preferences are divided, or a sigmoid's
     critic: Literal["value", "action_value"] = "value"  # one number for each state, or one for each action
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
+    heads: int = 4  # of a transformer, whose layers are as many as `hidden` has numbers, all the same
+    positions: Literal["learned", "rotary"] = "learned"  # of a transformer
+    pretrain: int = 0  # gradient steps of supervision by the world's expert, before anything else
+    examples: int = 512  # episodes of the expert, of which it is shown some at each
     activation: Literal["tanh", "relu"] = "tanh"
     shared: bool = False  # one torso for actor and critic
     kernel: Literal["xla", "fused"] = "xla"  # fused: a tower is one GPU kernel forward, one backward (float32)

@@ -13,8 +13,9 @@ PACKAGE = pathlib.Path(pgjax.__file__).parent
 
 # A room imports only rooms above it.
 ROOMS = (
-    "types plugs loops moments distributions envs kernels initializers networks policies critics rollout returns "
-    "scaling average advantages losses optimizers estimators natural batches configs updates learner trust buffered "
+    "types plugs loops moments distributions envs kernels initializers networks transformers policies critics rollout "
+    "returns scaling average groups advantages losses sequences optimizers batches estimators natural configs updates "
+    "supervised learner trust buffered "
     "soft dqn algorithms train sweep halves outside oracle enumeration variance parsing search naming settings "
     "memory hosts chunks checkpoints results store guards halving recipe runs playing frames video statistics "
     "report pages progress loggers outcome programs engine driver resuming showing commands subjects laboratory "

@@ -101,6 +101,8 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
         observation_space=world.observation_space(params),
         action_space=action_space,
         max_steps=int(params.max_steps_in_episode),
+        expert=getattr(world, "expert", None),
+        held_out=getattr(world, "held_out", None),
     )
 
 
@@ -161,5 +163,6 @@ def _registry():
     import pgjax.envs.classic  # noqa: F401  (registers this package's own worlds)
     import pgjax.envs.probes  # noqa: F401
     import pgjax.envs.tabular  # noqa: F401
+    import pgjax.envs.tokens  # noqa: F401
 
     return gymnax.registration

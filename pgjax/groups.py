@@ -1,0 +1,56 @@
+"""Whole episodes that began alike in; each weighed against the others of its group.
+
+B environments are B / K groups of K neighbours that began from the same key: K samples for each prompt. The learner
+begins them so where the advantage has the hyperparameter `samples`, which is K. Critics have nothing to learn here.
+"""
+
+import jax.numpy as jnp
+
+from pgjax.types import Array, Evaluation, Trajectory
+
+
+def leave_one_out(
+    trajectory: Trajectory, now: Evaluation, *, samples: int = 8, discount: float = 1.0
+) -> tuple[Array, Array]:
+    """RLOO: the return minus the mean of the K - 1 others (Kool et al. 2019; Ahmadian et al. 2024, eq. 8).
+
+    The baseline knows nothing of the episode that it is taken from, so the gradient stays unbiased.
+    """
+    total = _grouped(trajectory, samples, discount, "leave_one_out")
+    return _spread(total - mean_of_others(total), trajectory), now.value
+
+
+def group_relative(
+    trajectory: Trajectory, now: Evaluation, *, samples: int = 8, discount: float = 1.0, divide: bool = True
+) -> tuple[Array, Array]:
+    """GRPO: the return minus the mean of its group, over its standard deviation (Shao et al. 2024, sec. 4.1.2).
+
+    Args:
+      divide: whether by the standard deviation (of the population, plus 1e-6). Without it this is (K - 1) / K times
+        `leave_one_out`, as in Liu et al. 2025 (Dr. GRPO); with it, prompts that mostly fail or mostly succeed count
+        more. Where a return is 1 with probability p, else 0, the gradient is that of p times
+        E[sqrt(q (1 - q))] / (p (1 - p)), K q ~ Binomial(K, p).
+    """
+    total = _grouped(trajectory, samples, discount, "group_relative")
+    advantage = total - jnp.mean(total, axis=1, keepdims=True)
+    if divide:
+        advantage = advantage / (jnp.std(total, axis=1, keepdims=True) + 1e-6)
+    return _spread(advantage, trajectory), now.value
+
+
+def mean_of_others(x: Array) -> Array:
+    """For each column of [T, B], the mean of the other columns in the same row."""
+    return (jnp.sum(x, axis=1, keepdims=True) - x) / (x.shape[1] - 1)
+
+
+def _grouped(trajectory: Trajectory, samples: int, discount: float, name: str) -> Array:
+    """[B / K, K] returns of whole episodes."""
+    envs = trajectory.mask.shape[1]
+    if samples < 2 or envs % samples:
+        raise ValueError(f"{name}: samples must be 2 or more and divide num_envs={envs}, got {samples}")
+    weight = trajectory.mask * discount ** trajectory.time.astype(jnp.float32)
+    return jnp.sum(weight * trajectory.reward, axis=0).reshape(-1, samples)
+
+
+def _spread(x: Array, trajectory: Trajectory) -> Array:
+    return jnp.broadcast_to(x.reshape(-1), trajectory.mask.shape)
