@@ -6,6 +6,7 @@ the other rows are kept from learning.json.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Callable
 from typing import Any
 
 from common import RESULTS, cpu, write_json
@@ -30,6 +32,8 @@ class Row:
 
 ROWS = (
     Row("ppo-cartpole", "ppo CartPole-v1 --seeds 32", ">= 475"),
+    Row("ppo-cartpole-short", "ppo CartPole-v1 --seeds 64 --steps 65536", "that of the next row"),
+    Row("ppo-gymnasium-cartpole", "ppo gymnasium:CartPole-v1 --seeds 64 --steps 65536", "that of the row before"),
     Row("ppo-acrobot", "ppo Acrobot-v1 --seeds 16 --steps 150000", ">= -100"),
     Row("ppo-catch", "ppo Catch-bsuite --seeds 16 --steps 60000", ">= 0.95"),
     Row(
@@ -69,23 +73,59 @@ ROWS = (
         "reinforce CartPole-v1 --seeds 16 --updates 150 --set baseline=value learning_rate=3e-3",
         ">= 475",
     ),
+    Row(
+        "reinforce-acrobot",
+        "reinforce Acrobot-v1 --seeds 16 --updates 150"
+        " --set baseline=leave_one_out normalize=true learning_rate=3e-3 entropy_coef=.01",
+        ">= -100",
+    ),
     Row("a2c-cartpole", "a2c CartPole-v1 --seeds 16", ">= 475"),
     Row("vpg-cartpole", "vpg CartPole-v1 --seeds 16 --steps 400000 --set learning_rate=2e-3", "none set"),
     Row("actor-critic-cartpole", "actor_critic CartPole-v1 --seeds 16 --steps 400000", "none set"),
     Row("trpo-cartpole", "trpo CartPole-v1 --seeds 16", ">= 475"),
     Row("npg-cartpole", "npg CartPole-v1 --seeds 16", "none set"),
     Row("ppo-kl-cartpole", "ppo_kl CartPole-v1 --seeds 16", "none set"),
-    Row("dqn-cartpole", "dqn CartPole-v1 --seeds 16", ">= 475"),
+    Row(
+        "dqn-cartpole",
+        "dqn CartPole-v1 --seeds 16 --steps 150000 --set learning_rate=5e-4 anneal_steps=75000 buffer_size=150000",
+        ">= 475",
+    ),
     Row("a3c-cartpole", "a3c CartPole-v1 --seeds 16", "none set"),
     Row("impala-cartpole", "impala CartPole-v1 --seeds 16", "none set"),
     Row("vpg-acrobot", "vpg Acrobot-v1 --seeds 16 --steps 400000", ">= -100"),
     Row("a2c-acrobot", "a2c Acrobot-v1 --seeds 16", ">= -100"),
     Row("trpo-acrobot", "trpo Acrobot-v1 --seeds 16", ">= -100"),
     Row("dqn-acrobot", "dqn Acrobot-v1 --seeds 16", ">= -100"),
+    Row(
+        "sac-cartpole",
+        "sac CartPole-v1 --seeds 16 --steps 20000 --set learning_rate=3e-4 estimator.tau=.02",
+        "none set",
+    ),
     Row("sac-pendulum", "sac Pendulum-v1 --seeds 16", ">= -200"),
     Row("ppo-memory", "ppo MemoryChain-bsuite --seeds 16 --set network=gru", ">= 0.95"),
     Row("ppo-memoryless", "ppo MemoryChain-bsuite --seeds 16", "0: no more than chance"),
+    Row(
+        "ppo-hopper",
+        "ppo brax:hopper --seeds 4 --num-envs 32 --num-steps 256 --num-minibatches 16 --steps 3e6"
+        " --set normalize_obs=true scale_rewards=true learning_rate=1e-3 entropy_coef=0",
+        "none set",
+    ),
+    Row(
+        "reinforce-lunarlander",
+        "reinforce gymnasium:LunarLander-v3 --seeds 5 --updates 120"
+        " --set baseline=value normalize=true learning_rate=1e-2",
+        "none set",
+    ),
+    Row(
+        "ppo-lunarlander",
+        "ppo gymnasium:LunarLander-v3 --seeds 5 --num-envs 16 --num-steps 1024 --num-epochs 4 --num-minibatches 256"
+        " --steps 1e6 --set discount=.999 gae_lambda=.98 learning_rate=3e-4",
+        ">= 200",
+    ),
 )
+
+# The same algorithm on the same world, stepped by Gymnasium and as arrays: they should learn alike.
+PAIRS = (("ppo-gymnasium-cartpole", "ppo-cartpole-short"),)
 
 RANDOM_EPISODES = 512
 
@@ -95,8 +135,12 @@ CHOSEN = (
     "candidates for PPO on CartPole (learning rate, rollout size, lambda; seeds 0 to 11; not all of them finished) and "
     "for A2C (learning rate, n, rollout length), two each for Pendulum (discount), MountainCarContinuous (entropy) and "
     "REINFORCE (learning rate); Breakout had a trial of two seeds at another setting; TRPO and NPG six on 8 seeds "
-    "(rollout, critic's learning rate), SAC and DQN a few on 4 (batch, gradient steps, tau, entropy), A3C and IMPALA "
-    "three learning rates, two of them on seeds 100 to 115; the other rows had none."
+    "(rollout, critic's learning rate), SAC on Pendulum and DQN on Acrobot a few on 4 (batch, gradient steps, tau, "
+    "entropy). On seeds that are none of the table's: DQN on CartPole four candidates (seeds 100 to 107), REINFORCE "
+    "on Acrobot ten (baseline, normalisation, learning rate, entropy, updates; 100 to 107) and on LunarLander two "
+    "(learning rate; 100 and 101), SAC on CartPole five (learning rate, tau, target entropy; 100 to 107 and 100 to "
+    "103), PPO on hopper two (learning rate; 100 and 101), A3C and IMPALA three learning rates, two of them on 100 to "
+    "115. The other rows had none."
 )
 
 
@@ -135,7 +179,7 @@ def main() -> int:
             print(f"{row.name}: {error}", file=sys.stderr)
             failed.append(row.name)
         rows = [done[name] for name in names if name in done]
-        write_json(before, {"rows": rows})
+        write_json(before, {"rows": rows, "pairs": compared(rows)})
         (options.results / "learning.md").write_text(markdown(rows))
     print(markdown([done[name] for name in names if name in done]))
     return 1 if failed else 0
@@ -187,12 +231,13 @@ def random_return(name: str) -> dict[str, Any]:
     from pgjax.types import Policy
 
     env = envs.make(name)
+    draw = jax.jit(lambda key: jax.vmap(env.action_space.sample)(jax.random.split(key, RANDOM_EPISODES)))
 
     class Uniform:
         """Every action of the space alike, whatever is observed."""
 
         def sample(self, key):
-            return jax.vmap(env.action_space.sample)(jax.random.split(key, RANDOM_EPISODES))
+            return draw(key)
 
         def mode(self):
             return self.sample(jax.random.key(0))  # not asked for: nothing is greedy here
@@ -200,10 +245,56 @@ def random_return(name: str) -> dict[str, Any]:
     policy = Policy(
         init=lambda key: (), memory=lambda batch: (), act=lambda params, memory, obs: (Uniform(), ()), evaluate=None
     )
-    episodes = jax.jit(lambda key: rollout.evaluate(key, env, policy, (), RANDOM_EPISODES))(jax.random.key(0))
-    returns = np.asarray(episodes.episode_return, float)
+    if env.host is None:
+        episodes = jax.jit(lambda key: rollout.evaluate(key, env, policy, (), RANDOM_EPISODES))(jax.random.key(0))
+        returns = np.asarray(episodes.episode_return, float)
+    else:
+        returns = on_host(env, lambda t: np.asarray(draw(jax.random.key(t))))
     error = returns.std(ddof=1) / len(returns) ** 0.5
     return {"mean": float(returns.mean()), "standard_error": float(error), "episodes": RANDOM_EPISODES}
+
+
+def on_host(env: Any, draw: Callable) -> Any:
+    """Returns [RANDOM_EPISODES] of worlds that are stepped on the host: the first episode of each of as many worlds.
+
+    Args:
+      draw: (t) -> actions of all of them.
+    """
+    import numpy as np
+
+    returns, alive = np.zeros(RANDOM_EPISODES), np.ones(RANDOM_EPISODES, bool)
+    with contextlib.closing(env.host(RANDOM_EPISODES)) as worlds:
+        worlds.reset(np.arange(RANDOM_EPISODES, dtype=np.uint32))
+        for t in range(env.max_steps):
+            seen = worlds.step(draw(t))[1]
+            returns += np.where(alive, seen.reward, 0.0)
+            alive &= ~(seen.terminated | seen.truncated)
+            if not alive.any():
+                break
+    return returns
+
+
+def less(x: Any, y: Any) -> dict[str, Any]:
+    """By how much the seeds of x return more than those of y; each resampled by itself, for they share nothing."""
+    import numpy as np
+
+    from pgjax.statistics import iqm
+
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    draws = np.random.default_rng(0)
+    picked = [z[draws.integers(0, len(z), (2000, len(z)))] for z in (x, y)]
+    found = {}
+    for name, statistic in (("iqm", iqm), ("mean", np.mean)):
+        both = [statistic(z, axis=1) for z in picked]
+        found[name] = float(statistic(x, axis=0) - statistic(y, axis=0))
+        found[f"{name}_95"] = np.percentile(both[0] - both[1], [2.5, 97.5]).tolist()
+    return found
+
+
+def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What PAIRS comes to, of those that both ran."""
+    seeds = {row["name"]: row["stochastic"]["seeds"] for row in rows if row["stochastic"] and not row["failed_seeds"]}
+    return [{"pair": [a, b], **less(seeds[a], seeds[b])} for a, b in PAIRS if a in seeds and b in seeds]
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -238,6 +329,13 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         "|" + "|".join([" --- "] * 2 + [" ---: "] * (len(columns) - 2)) + "|",
     ]
     lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
+    commands = {row["name"]: row["command"] for row in rows}
+    for found in compared(rows):
+        a, b = (commands[name] for name in found["pair"])
+        iqm, mean = (
+            f"{number(found[name])} ({' to '.join(map(number, found[name + '_95']))})" for name in ("iqm", "mean")
+        )
+        lines += ["", f"`{a}` less `{b}`: IQM {iqm}, mean {mean}; 95 % bootstrap intervals, each side resampled."]
     return "\n".join(lines) + "\n"
 
 

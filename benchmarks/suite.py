@@ -24,6 +24,7 @@ SCRIPTS = {
     "peers": (["--returns", "200000"], ["--repeats", "1", "--scale", ".25"]),
     "lanes": ([], ["--most", "64", "--repeats", "1"]),
     "gradients": ([], ["--smoke"]),
+    "decoding": ([], ["--smoke"]),
     "compiling": ([], ["--repeats", "1"]),
     "kernels": ([], ["--repeats", "3"]),
 }

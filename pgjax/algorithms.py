@@ -34,6 +34,11 @@ class Entry:
     own_policy: bool = False  # whether the learner makes its own networks
 
 
+# Of those that take several episodes from each start; a language model is taught by examples before.
+GROUPS = Config(num_envs=512, num_steps=0, num_minibatches=16, rollout="episodes", pretrain=-1)
+# Adam's first steps are long, whatever the gradient, and could undo what the examples taught.
+TAUGHT = bind(adam, learning_rate=5e-4, warmup_steps=160.0, max_grad_norm=math.inf)
+
 ROSTER: dict[str, Entry] = {
     "reinforce": Entry(
         algorithm=Algorithm(
@@ -110,25 +115,25 @@ ROSTER: dict[str, Entry] = {
     "rloo": Entry(
         algorithm=Algorithm(
             advantage=penalised(leave_one_out),
-            estimator=surrogate(policy_gradient, reduce="episode"),
-            optimizer=bind(adam, learning_rate=1e-3),
+            estimator=surrogate(ppo_clip, reduce="episode"),
+            optimizer=TAUGHT,
         ),
-        config=Config(num_envs=128, num_steps=0, rollout="episodes"),
+        config=GROUPS,
         paper="Kool et al. 2019, Buy 4 REINFORCE samples; Ahmadian et al. 2024, Back to basics",
         summary="several episodes from each start, the others' mean the baseline; KL to a reference in the reward",
-        steps=2_000_000,
+        steps=500_000,
         lift=lambda loss: surrogate(loss, reduce="episode"),
     ),
     "grpo": Entry(
         algorithm=Algorithm(
             advantage=group_relative,
             estimator=surrogate(anchored(ppo_clip), reduce="episode_mean"),
-            optimizer=bind(adam, learning_rate=1e-3),
+            optimizer=TAUGHT,
         ),
-        config=Config(num_envs=128, num_steps=0, rollout="episodes", num_epochs=2, num_minibatches=2),
+        config=GROUPS,
         paper="Shao et al. 2024, DeepSeekMath; Liu et al. 2025, Understanding R1-zero-like training",
         summary="several episodes from each start, over the spread of their returns; KL to a reference in the loss",
-        steps=2_000_000,
+        steps=500_000,
         lift=lambda loss: surrogate(anchored(loss), reduce="episode_mean"),
     ),
     "npg": Entry(

@@ -241,4 +241,5 @@ INAPPLICABLE = {
     "critic": "use critic='value': the learner makes its own critics",
     "shared": "use shared=False",
     "kernel": "use kernel='xla'",
+    "pretrain": "it learns from replay alone; use pretrain=0",
 }

@@ -69,7 +69,7 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
             output = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
             per_step, metrics = checked(loss, output, mask.shape)
             if reduce == "episode_mean":
-                per_step = per_step / jnp.maximum(jnp.sum(mask, axis=0), 1.0)
+                per_step = per_step / jnp.maximum(jnp.sum(mask, axis=0, keepdims=True), 1.0)
             value = jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / scale
             means = {name: _mean(x, mask, total) for name, x in metrics.items()}
             return value, {"loss": value, **means}

@@ -32,6 +32,7 @@ def group_relative(
         E[sqrt(q (1 - q))] / (p (1 - p)), K q ~ Binomial(K, p).
     """
     total = _grouped(trajectory, samples, discount, "group_relative")
+    total = total - total[:, :1]  # so that equal returns are 0 to the bit, not rounding over rounding
     advantage = total - jnp.mean(total, axis=1, keepdims=True)
     if divide:
         advantage = advantage / (jnp.std(total, axis=1, keepdims=True) + 1e-6)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from pgjax import batches, configs, moments, policies, returns, rollout, scaling, supervised, updates
 from pgjax.envs.adapter import with_params
+from pgjax.networks import layout
 from pgjax.plugs import hyperparameters, name_of, unknown
 from pgjax.transformers import needs_whole_episodes
 from pgjax.types import (
@@ -87,7 +88,7 @@ def policy_gradient(
     configs.check_options(hyperparameters(algorithm.advantage), hyperparameters(algorithm.estimator), config)
     if config.update == "step" and policies.has_memory(policy):
         raise ValueError("update='step' needs a policy without a memory; use update='batch'")
-    if config.normalize_obs and not hasattr(env.observation_space, "low"):
+    if config.normalize_obs and layout(env.observation_space) in ("", "L"):
         raise ValueError(f"normalize_obs needs a Box of observations, got {env.observation_space!r}")
     if config.scale_rewards and "discount" not in hyperparameters(algorithm.advantage):
         raise ValueError(f"scale_rewards needs an advantage with a discount; {name_of(algorithm.advantage)} has none")
@@ -95,6 +96,8 @@ def policy_gradient(
     samples = hyperparameters(algorithm.advantage).get("samples", 1)
     if samples > 1 and not whole:
         raise ValueError(f"samples={samples} begin alike, in whole episodes; use rollout='episodes'")
+    if samples > 1 and env.host:
+        raise ValueError(f"samples={samples}: worlds stepped on the host can't begin alike; choose another algorithm")
     if samples < 1 or config.num_envs % samples:
         raise ValueError(f"samples={samples} doesn't divide num_envs={config.num_envs}; choose a divisor")
     if needs_whole_episodes(policy) and not whole:
@@ -173,7 +176,14 @@ def policy_gradient(
         of_actions = not isinstance(now.action_value, tuple)
         foretold = returns.taken(now.action_value, trajectory.action) if of_actions else now.value
         explained = _explained_variance(foretold, goal, trajectory.mask)
-        metrics = {**metrics, **learned, "explained_variance": explained, "env_steps": jnp.sum(trajectory.mask)}
+        entropy = jnp.sum(now.entropy * trajectory.mask) / jnp.maximum(jnp.sum(trajectory.mask), 1.0)
+        metrics = {
+            "entropy": entropy,
+            **metrics,
+            **learned,
+            "explained_variance": explained,
+            "env_steps": jnp.sum(trajectory.mask),
+        }
         return following, metrics
 
     policy_of = lambda state: (seen_through(state), state.params)  # noqa: E731

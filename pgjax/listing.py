@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, plugs, variance
+from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, plugs, sequences, variance
 from pgjax.envs import adapter
 
 
@@ -16,7 +16,7 @@ def show(console: Any) -> None:
     console.print(table)
     for title, roster in (
         ("advantages", advantages.ADVANTAGES),
-        ("losses", losses.LOSSES),
+        ("losses", losses.LOSSES | sequences.LOSSES),
         ("estimators", {"surrogate(loss, reduce)": estimators.surrogate(losses.policy_gradient)}),
         ("optimizers", optimizers.OPTIMIZERS),
     ):

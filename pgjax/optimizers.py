@@ -9,14 +9,20 @@ def adam(
     learning_rate: float = 3e-4,
     max_grad_norm: float = 0.5,
     eps: float = 1e-5,
+    warmup_steps: float = 0.0,
     anneal_steps: float = float("inf"),
 ) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015) on gradients clipped to a global norm; inf turns clipping off.
 
     Args:
+      warmup_steps: gradient steps over which the learning rate rises linearly from 0, for its moments to settle.
       anneal_steps: gradient steps over which the learning rate falls linearly to 0; inf keeps it as it is.
     """
-    rate = lambda count: learning_rate * jnp.maximum(0.0, 1 - count / anneal_steps)  # noqa: E731
+
+    def rate(count):
+        warm = jnp.minimum(1.0, (count + 1) / jnp.maximum(warmup_steps, 1.0))
+        return learning_rate * warm * jnp.maximum(0.0, 1 - count / anneal_steps)
+
     return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(rate, eps=eps))
 
 

@@ -83,6 +83,9 @@ def sequence_clip(
     return -jnp.minimum(ratio * batch.advantage, clipped * batch.advantage), {"clip_fraction": outside}
 
 
+LOSSES = {"sequence_clip": sequence_clip}
+
+
 def _reference(trajectory, plug) -> Array:
     if isinstance(trajectory.reference, tuple):
         raise ValueError(f"{name_of(plug)}: the trajectory has no log-probabilities of a reference; fill `reference`")

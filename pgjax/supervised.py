@@ -61,7 +61,7 @@ def fit(
     Args:
       rows: a tree of arrays [N, ...], of which `batch_size` are drawn for each step.
     """
-    optimizer = optax.adam(learning_rate)
+    optimizer, rows = optax.adam(learning_rate), jax.tree.map(jnp.asarray, rows)
     count = len(jax.tree.leaves(rows)[0])
 
     def step(carry, key):
@@ -89,9 +89,14 @@ def imitate(key: Array, policy: Policy, params: PyTree, episodes: Trajectory, st
 
 
 def pretrained(env: Env, policy: Policy, steps: int, examples: int) -> Callable:
-    """(key, env_params) -> the policy's parameters after `steps` of supervision on `examples` episodes."""
-    if steps < 0 or examples < 1:
-        raise ValueError(f"pretrain must be 0 or more and examples 1 or more, got {steps} and {examples}")
+    """(key, env_params) -> the policy's parameters after `steps` of supervision on `examples` episodes.
+
+    -1 steps are 150 where the world has an expert, and none where it has not.
+    """
+    if steps < -1 or examples < 1:
+        raise ValueError(f"pretrain must be -1 or more and examples 1 or more, got {steps} and {examples}")
+    if steps == -1:
+        steps = 150 if env.expert else 0
 
     def init(key: Array, env_params: PyTree) -> PyTree:
         if not steps:

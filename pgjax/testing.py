@@ -12,6 +12,7 @@ import numpy as np
 
 from pgjax import envs, policies, rollout, train
 from pgjax.plugs import bind, name_of
+from pgjax.transformers import needs_whole_episodes
 from pgjax.types import Batch, Config, Env, Hypers, Learner, Policy, RunningAdvantage
 from pgjax.variance.conformance import check_unbiased as check_unbiased  # part of the kit
 
@@ -57,6 +58,9 @@ def check_policy(policy: Policy, env: Env, num_envs: int = 3, num_steps: int = 1
     params = jax.jit(policy.init)(key)
     stream = jax.jit(lambda: rollout.start(key, env, policy, num_envs))()
     following, trajectory = jax.jit(lambda p, s: rollout.unroll(key, env, policy, p, s, num_steps))(params, stream)
+    if needs_whole_episodes(policy):
+        num_steps = env.max_steps
+        trajectory, _ = jax.jit(lambda p: rollout.episodes(key, env, policy, p, num_envs))(params)
     now = jax.jit(policy.evaluate)(params, trajectory)
     for field in ("log_prob", "entropy", "value", "next_value"):
         got = jnp.shape(getattr(now, field))
@@ -65,7 +69,7 @@ def check_policy(policy: Policy, env: Env, num_envs: int = 3, num_steps: int = 1
             f"evaluate gave {field} of shape {got}, expected [T, B] = {(num_steps, num_envs)}",
         )
     _require(
-        _close(now.log_prob, trajectory.log_prob, 1e-4),
+        _close(now.log_prob * trajectory.mask, trajectory.log_prob * trajectory.mask, 1e-4),
         "evaluate and act give other log-probabilities for the same step",
     )
     _require(_same_kinds(stream.memory, following.memory), "act changes the memory's shapes or types")

@@ -40,7 +40,7 @@ def checked(shape: Shape) -> Shape:
     """The same; ValueError where the numbers don't fit together."""
     if shape.positions not in ("learned", "rotary"):
         raise ValueError(f"positions must be one of learned, rotary; got {shape.positions!r}")
-    if shape.width % shape.heads or (shape.positions == "rotary" and shape.width // shape.heads % 2):
+    if shape.heads < 1 or shape.width % shape.heads or (shape.positions == "rotary" and shape.width // shape.heads % 2):
         even = " into an even number" if shape.positions == "rotary" else ""
         raise ValueError(f"heads={shape.heads} don't divide the width {shape.width}{even}; choose another number")
     return shape
@@ -53,7 +53,11 @@ def shape_of(env: Env, config: Config) -> Shape:
         raise ValueError(f"network='transformer' needs tokens to look at, got {space!r}; use network='auto'")
     if len(set(config.hidden)) != 1:
         raise ValueError(f"a transformer's layers are all of one width, got hidden={config.hidden}; repeat one number")
-    wrong = {"critic": config.critic != "value", "kernel": config.kernel != "xla"}
+    wrong = {
+        "critic": config.critic != "value",
+        "kernel": config.kernel != "xla",
+        "activation": config.activation != "tanh",
+    }
     if any(wrong.values()):
         name = next(name for name in wrong if wrong[name])
         raise ValueError(f"{name}={getattr(config, name)!r} is not of network='transformer'; leave it out")
@@ -86,8 +90,8 @@ class Block(nnx.Module):
     def __call__(self, x: Array, places: Array, past: tuple[Array, Array] | None = None) -> tuple[Array, tuple]:
         """x [B, t, D] at `places` [B, t] or [1, t] in; the same further on, and keys and values, out.
 
-        `past` are keys and values [B, L, heads, D / heads] into which those of x are written first; without it x is
-        the whole sequence, from its first place on.
+        `past` are keys and values [B, L, heads, D / heads] into which those of x, one token, are written first;
+        without it x is the whole sequence, from its first place on.
         """
         heads = (*x.shape[:2], self.shape.heads, -1)
         q, k, v = (y.reshape(heads) for y in jnp.split(self.qkv(self.norm_attention(x)), 3, axis=-1))
@@ -95,7 +99,7 @@ class Block(nnx.Module):
             q, k = rotated(q, places), rotated(k, places)
         if past is not None:
             k, v = _write(past[0], k, places), _write(past[1], v, places)
-        seen = jnp.arange(k.shape[1]) <= places[..., None]  # [B or 1, t, s]
+        seen = jnp.arange(k.shape[1])[None, None] <= places[..., None]  # [B or 1, t, s]
         logits = jnp.einsum("bthd,bshd->bhts", q, k) / q.shape[-1] ** 0.5
         attention = jax.nn.softmax(jnp.where(seen[:, None], logits, -jnp.inf))
         read = jnp.einsum("bhts,bshd->bthd", attention, v)
@@ -106,17 +110,15 @@ class Block(nnx.Module):
 def rotated(x: Array, places: Array) -> Array:
     """x [B, t, heads, d] turned by angles that grow with the place: products then depend on distances alone."""
     half = x.shape[-1] // 2
-    angle = places[..., None] / 10_000 ** (jnp.arange(half) / half)
+    angle = places[..., None] / 10_000 ** (jnp.arange(half) / half)[None, None]
     cos, sin = jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
     a, b = x[..., :half], x[..., half:]
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 
 
 def _write(past: Array, new: Array, places: Array) -> Array:
-    """past [B, L, ...] with new [B, t, ...] at its places: t is 1, or the sequence's first t places."""
-    if new.shape[1] > 1:
-        return past.at[:, : new.shape[1]].set(new)
-    here = jnp.arange(past.shape[1]) == places  # [B, L]
+    """past [B, L, ...] with new [B, 1, ...] at its places [B, 1]."""
+    here = jnp.arange(past.shape[1])[None] == places  # [B, L]
     return jnp.where(here[..., None, None], new, past)
 
 
@@ -175,14 +177,12 @@ def policy(init: Callable, merge: Callable, shape: Shape, prompt: int) -> Policy
 
     def act(params: PyTree, memory: Cache, obs: Array) -> tuple[Categorical, Cache]:
         module, fresh = merge(params), memory.length == 0
-
-        def take_in(past):
-            written = module(obs[:, :prompt], past=past)[1]
-            keep = lambda new, old: jnp.where(fresh[:, None, None, None], new, old)  # noqa: E731
-            return jax.tree.map(keep, written, past)
-
         past = list(zip(memory.keys, memory.values, strict=True))
-        past = jax.lax.cond(any_lane(fresh), take_in, lambda past: past, past)
+        # The prompt's places alone: a branch copies all that passes through it.
+        first = jax.tree.map(lambda x: x[:, :prompt], past)
+        begun = jax.lax.cond(any_lane(fresh), lambda _: module(obs[:, :prompt])[1], lambda first: first, first)
+        keep = lambda past, new, old: past.at[:, :prompt].set(jnp.where(fresh[:, None, None, None], new, old))  # noqa: E731
+        past = jax.tree.map(keep, past, begun, first)
         count = jnp.sum(obs != 0, axis=-1)
         last = _at(obs[..., None], count[None] - 1)[0, :, 0]
         features, past = module(last[:, None], count[:, None] - 1, past)
@@ -191,11 +191,8 @@ def policy(init: Callable, merge: Callable, shape: Shape, prompt: int) -> Policy
 
     def evaluate(params: PyTree, trajectory: Trajectory) -> Evaluation:
         module = merge(params)
-        obs, next_obs, counts = trajectory.obs, trajectory.next_obs, trajectory.mask > 0
-        # What was ever written; behind an end there may be more, which nobody answers for.
-        tokens = jnp.max(jnp.where(counts[..., None], jnp.maximum(obs, next_obs), obs), axis=0)
-        features, _ = module(tokens)
-        here, ahead = (jnp.sum(x != 0, axis=-1) - 1 for x in (obs, next_obs))
+        features, _ = module(written(trajectory))
+        here, ahead = (jnp.sum(x != 0, axis=-1) - 1 for x in (trajectory.obs, trajectory.next_obs))
         value = module.value(features)[..., None]
         dist = Categorical(module.logits(_at(features, here)))
         return Evaluation(
@@ -208,6 +205,28 @@ def policy(init: Callable, merge: Callable, shape: Shape, prompt: int) -> Policy
 
     evaluate.whole_episodes = True
     return Policy(init=init, memory=memory, act=act, evaluate=evaluate)
+
+
+def written(trajectory: Trajectory) -> Array:
+    """[B, L] the tokens of whole episodes [T, B], prompts and answers."""
+    seen = jnp.maximum(trajectory.obs, trajectory.next_obs)
+    # Behind an end more may seem to be written, which nobody answers for.
+    return jnp.max(jnp.where(trajectory.mask[..., None] > 0, seen, 0), axis=0)
+
+
+def reward_model(init: Callable, merge: Callable) -> tuple[Callable, Callable]:
+    """init(key) -> params; score(params, tokens [B, L]) -> [B]: a transformer's value at the last token.
+
+    Args:
+      init, merge: as in `policy`.
+    """
+
+    def score(params: PyTree, tokens: Array) -> Array:
+        module = merge(params)
+        value = module.value(module(tokens)[0])[..., None]
+        return _at(value, jnp.sum(tokens != 0, axis=-1)[None] - 1)[0, :, 0]
+
+    return init, score
 
 
 def needs_whole_episodes(policy: Policy) -> bool:

@@ -261,7 +261,8 @@ def test_a_bootstrapping_advantage_is_that_of_returns(name, bootstrapping, world
 
 def test_every_shipped_advantage_is_listed_under_its_name():
     average = {"differential", "relative", "relative_return"}
-    assert set(advantages.ADVANTAGES) == {"gae", "v_trace", "td", "n_step", "monte_carlo", *average}
+    groups = {"leave_one_out", "group_relative"}
+    assert set(advantages.ADVANTAGES) == {"gae", "v_trace", "td", "n_step", "monte_carlo", *average, *groups}
     assert advantages.BASELINES == BASELINES
 
 

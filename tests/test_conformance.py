@@ -9,7 +9,7 @@ import pytest
 from pgjax import advantages, algorithms, envs, estimators, learner, losses, optimizers, policies, testing
 from pgjax.envs.tabular import TabularMDP
 from pgjax.losses import actor_critic
-from pgjax.plugs import bind
+from pgjax.plugs import bind, hyperparameters
 from pgjax.types import Config, Env
 
 ENVIRONMENTS = [
@@ -76,7 +76,8 @@ def test_losses_conform_with_every_option_on():
 
 @pytest.mark.parametrize("name", [name for name in advantages.ADVANTAGES if name != "monte_carlo"])
 def test_advantages_conform(name):
-    testing.check_advantage(advantages.ADVANTAGES[name], **({"length": 3} if name == "relative_return" else {}))
+    small = {"relative_return": {"length": 3}, "leave_one_out": {"samples": 2}, "group_relative": {"samples": 2}}
+    testing.check_advantage(advantages.ADVANTAGES[name], **small.get(name, {}))
 
 
 MONTE_CARLO += [{"importance": True, "baseline": "value", "gamma_t": True}, {"importance": True, "bootstrap": True}]
@@ -118,6 +119,8 @@ def test_learners_conform(name):
     if row.own_policy:
         small = bind(algorithm.estimator, batch_size=16, buffer_size=64, warmup=0, gradient_steps=2)
         algorithm = algorithm._replace(estimator=small)
+    if "samples" in hyperparameters(algorithm.advantage):
+        algorithm = algorithm._replace(advantage=bind(algorithm.advantage, samples=2))
     made = row.learner(env, policies.make(env, config), algorithm, config)
     testing.check_learner(made, learner.default_hypers(algorithm))
 

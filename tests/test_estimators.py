@@ -202,7 +202,7 @@ class TestMistakes:
         return jax.eval_shape(lambda params, batch: estimator(KEY, policy, params, batch), _params(0), batch)
 
     def test_unknown_reduction(self):
-        with pytest.raises(ValueError, match="reduce must be one of step, episode; got 'mean'"):
+        with pytest.raises(ValueError, match="reduce must be one of step, episode, episode_mean; got 'mean'"):
             surrogate(losses.policy_gradient, "mean")
 
     def test_a_hyperparameter_without_default(self):

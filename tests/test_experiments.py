@@ -106,3 +106,18 @@ def test_pathwise(tmp_path):
     for horizon in (3, 10):
         own, score = (found["Reacher-misc", horizon, row]["trace"]["value"] for row in ("pathwise", "time"))
         assert score > 100 * own
+
+
+@pytest.mark.slow
+def test_grpo_bias(tmp_path):
+    found = _smoke("grpo_bias", tmp_path, ["grpo_bias"])
+    for point in found.values():
+        for samples, rows in point["rows"].items():
+            for row in rows.values():
+                factor, se = row["factors"].T
+                assert np.abs(row["z"]).max() < 5 and np.abs((factor - row["expected factors"]) / se).max() < 5
+            np.testing.assert_allclose(rows["RLOO"]["expected factors"], 1, rtol=1e-9)
+            np.testing.assert_allclose(rows["Dr. GRPO"]["expected factors"], 1 - 1 / samples, rtol=1e-9)
+            # Of two unlike answers both have advantages of 1 and -1.
+            assert (samples > 2) == (rows["GRPO, summed"]["expected factors"].min() > 1.01)
+            assert np.abs(rows["RLOO"]["z of truth"]).max() < 5 < np.abs(rows["GRPO"]["z of truth"][1])

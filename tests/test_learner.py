@@ -17,7 +17,7 @@ from pgjax.distributions import Categorical
 from pgjax.estimators import surrogate
 from pgjax.losses import actor_critic, policy_gradient, ppo_clip
 from pgjax.optimizers import adam, sgd
-from pgjax.plugs import bind
+from pgjax.plugs import bind, hyperparameters
 from pgjax.types import Algorithm, Config, Env, Evaluation, Policy, Step, Trajectory
 
 T, B = 8, 4
@@ -48,6 +48,8 @@ def made(request, maze):
         algorithm = algorithm._replace(estimator=small)
     else:
         config = dataclasses.replace(config, num_epochs=2, num_minibatches=2)
+    if "samples" in hyperparameters(algorithm.advantage):
+        algorithm = algorithm._replace(advantage=bind(algorithm.advantage, samples=2))
     policy = policies.make(maze, config)
     built = row.learner(maze, policy, algorithm, config)
     hypers = learner.default_hypers(algorithm)

@@ -57,6 +57,8 @@ class TokenWorld(environment.Environment):
         super().__init__()
         if len(problems) < 2 or len({prompt for prompt, _ in problems}) < len(problems):
             raise ValueError(f"{name}: needs two problems or more, their prompts all different; got {len(problems)}")
+        if not all(prompt for prompt, _ in problems) or not any(answer for _, answer in problems):
+            raise ValueError(f"{name}: every prompt needs a token or more, and so does some answer")
         self.vocabulary, self._name = vocabulary, name
         self.most_prompt, self.most_answer = (max(len(p[i]) for p in problems) for i in (0, 1))
         order = np.random.default_rng(0).permutation(len(problems))
@@ -197,7 +199,7 @@ class Brackets(TokenWorld):
 
 
 class Countdown(TokenWorld):
-    """Three numbers and a target between 1 and 99: "258=21" asks for "8*2+5".
+    """Three numbers and a target between 1 and 99: "258=21:" asks for "8*2+5".
 
     An expression is worked from left to right, whatever its signs, and uses each number once; each that comes to the
     target is right.
@@ -212,15 +214,15 @@ class Countdown(TokenWorld):
                 for first, second in itertools.product(self.SIGNS, repeat=2):
                     value = self.SIGNS[second](self.SIGNS[first](a, b), c)
                     if 1 <= value <= 99:
-                        prompt = "".join(map(str, numbers)) + f"={value}"
+                        prompt = "".join(map(str, numbers)) + f"={value}:"
                         problems.setdefault(prompt, f"{a}{first}{b}{second}{c}")
-        super().__init__(list(problems.items()), END + "0123456789=+-*", "countdown")
+        super().__init__(list(problems.items()), END + "0123456789=:+-*", "countdown")
 
     def score(self, problem, answer):
         digit = lambda token: token - 1  # noqa: E731
         prompt = jnp.asarray(self.prompts)[problem]
         given, rest = jnp.sort(digit(prompt[:3])), prompt[4:]
-        target = jnp.where(rest[1] > 0, 10 * digit(rest[0]) + digit(rest[1]), digit(rest[0]))
+        target = jnp.where(digit(rest[1]) < 10, 10 * digit(rest[0]) + digit(rest[1]), digit(rest[0]))
         numbers, signs = digit(answer[0::2]), answer[1::2] - self.vocabulary.index("+")
         value = numbers[0]
         for sign, number in zip(signs, numbers[1:], strict=True):
@@ -231,14 +233,14 @@ class Countdown(TokenWorld):
 
 
 class Copying(TokenWorld):
-    """One or two letters of `letters`, to be said again: small enough for every answer to be enumerated."""
+    """One or two of `letters` letters, to be said again: "ab=" asks for "ab". Every answer can be enumerated."""
 
     def __init__(self, letters: int = 2):
         if not 2 <= letters <= 4:
             raise ValueError(f"copying: letters must lie between 2 and 4, got {letters}")
         alphabet = "abcd"[:letters]
         words = ["".join(word) for n in (1, 2) for word in itertools.product(alphabet, repeat=n)]
-        super().__init__([(word, word) for word in words], END + alphabet, "copying")
+        super().__init__([(word + "=", word) for word in words], END + alphabet + "=", "copying")
 
 
 WORLDS = {"addition": Addition, "sorting": Sorting, "brackets": Brackets, "countdown": Countdown, "copying": Copying}

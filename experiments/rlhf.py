@@ -1,0 +1,233 @@
+"""RLHF whole, on a laptop: when does a learned reward stop being worth following, and what does the KL penalty do?
+
+python experiments/rlhf.py            # minutes on two cores
+python experiments/rlhf.py --smoke    # a size for tests
+"""
+
+import argparse
+import concurrent.futures
+import itertools
+import pathlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pgjax import algorithms, envs, learner, policies, preferences, rollout, statistics, supervised, train, transformers
+from pgjax.envs.tokens import END, TokenWorld
+from pgjax.plugs import bind
+from pgjax.types import Config
+
+LETTERS, PROMPT, ANSWER = "abcdefgh", 3, 8
+
+
+class Size(NamedTuple):
+    seeds: int = 8
+    penalties: tuple = (0.0, 0.1, 0.3, 1.0)  # times the KL in the reward of RLOO
+    betas: tuple = (0.03, 0.1, 0.3, 1.0)  # of DPO
+    best: tuple = (1, 2, 4, 8, 16, 32, 64)  # of n answers
+    pairs: int = 512
+    updates: int = 400
+    every: int = 20  # updates between two looks
+    looked: int = 512  # episodes of a look
+    taught: int = 300  # gradient steps of the first policy
+    fitted: int = 300  # of the reward model, and of DPO
+
+
+SMOKE = Size(2, (0.0, 1.0), (0.1,), (1, 4), pairs=64, updates=4, every=2, looked=32, taught=10, fitted=10)
+
+
+class Letters(TokenWorld):
+    """Three letters to be gone on with by eight, as a random text would; the gold reward is a network nobody sees.
+
+    Its weights are random, its mean 0 and its standard deviation 1.5 over random texts.
+    """
+
+    def __init__(self):
+        g = np.random.default_rng(0)
+        follows = g.dirichlet(np.full(len(LETTERS), 0.7), size=len(LETTERS))
+        problems = []
+        for prompt in itertools.product(range(len(LETTERS)), repeat=PROMPT):
+            text = list(prompt)
+            for _ in range(ANSWER):
+                text.append(g.choice(len(LETTERS), p=follows[text[-1]]))
+            words = "".join(LETTERS[c] for c in text)
+            problems.append((words[:PROMPT], words[PROMPT:]))
+        super().__init__(problems, END + LETTERS, "letters")
+        size = ANSWER * (len(LETTERS) + 1)
+        self.inner, self.outer = g.normal(size=(size, 64)) * 0.6, g.normal(size=64)
+        texts = g.integers(1, len(LETTERS) + 1, size=(4096, ANSWER))
+        found = np.asarray(jax.vmap(self.liked)(jnp.asarray(texts)))
+        self.mean, self.std = found.mean(), found.std()
+
+    def liked(self, answer):
+        seen = jax.nn.one_hot(answer, len(LETTERS) + 1).reshape(-1)
+        return jnp.tanh(seen @ jnp.asarray(self.inner, jnp.float32)) @ jnp.asarray(self.outer, jnp.float32)
+
+    def score(self, problem, answer):
+        return 1.5 * (self.liked(answer) - self.mean) / self.std
+
+
+WORLD = envs.from_gymnax(Letters())
+CONFIG = Config(num_envs=64, num_steps=0, rollout="episodes", hidden=(32, 32))
+POLICY = policies.make(WORLD, CONFIG)
+SHAPE = transformers.shape_of(WORLD, Config(hidden=(32,)))
+START, SCORE = transformers.reward_model(
+    *policies.functional(lambda rngs: transformers.Transformer(SHAPE, rngs=rngs), constants=False)
+)
+
+
+def look(key, params, reference, model, size):
+    """Gold and proxy reward and KL to the reference, of sampled answers to the prompts that training had not."""
+    held_out = WORLD.held_out(WORLD.params)
+    episodes, found = rollout.episodes(key, WORLD, POLICY, params, size.looked, env_params=held_out)
+    away = episodes.log_prob - POLICY.evaluate(reference, episodes).log_prob
+    kl = jnp.sum(jnp.where(episodes.mask > 0, away, 0.0), axis=0)
+    return {
+        "gold": jnp.mean(found.episode_return),
+        "proxy": jnp.mean(SCORE(model, transformers.written(episodes))),
+        "kl": jnp.mean(kl),
+    }
+
+
+def prepare(key, size):
+    """The first policy, taught by supervision; a reward model of labelled pairs of its answers; the pairs."""
+    key_policy, key_pairs, key_model, key_fit = jax.random.split(key, 4)
+    reference = supervised.pretrained(WORLD, POLICY, size.taught, 400)(key_policy, WORLD.params)
+    pairs = preferences.collect(key_pairs, WORLD, POLICY, reference, size.pairs)
+    texts = tuple(transformers.written(x) for x in pairs)
+    model, losses = supervised.fit(
+        key_fit, START(key_model), preferences.bradley_terry(SCORE), texts, size.fitted, batch_size=64
+    )
+    return reference, model, pairs, losses
+
+
+def reinforce(key, penalty, reference, model, size):
+    """RLOO against the reward model with a KL penalty in the reward; a look before it and every so many updates."""
+    world = preferences.rescored(WORLD, SCORE, model)
+    row = algorithms.entry("rloo").algorithm
+    row = row._replace(optimizer=bind(row.optimizer, learning_rate=5e-4))
+    policy = POLICY._replace(init=lambda key: reference)
+    made = learner.policy_gradient(world, policy, row, CONFIG)
+    hypers = learner.default_hypers(row, advantage={"reference_penalty": penalty})
+    key_train, key_look = jax.random.split(key)
+
+    def on(state, key):
+        state, _ = train.train(key_train, made, state, hypers, size.every)
+        return state, look(key, state.learner.params, reference, model, size)
+
+    first = look(key_look, reference, reference, model, size)
+    keys = jax.random.split(jax.random.fold_in(key_look, 1), size.updates // size.every)
+    rest = jax.lax.scan(on, train.init(key_train, made, hypers), keys)[1]
+    return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
+
+
+def prefer(key, beta, reference, model, pairs, size):
+    """Direct preference optimisation on the same pairs, and a look at its end."""
+    key_fit, key_look = jax.random.split(key)
+    rows = preferences.Pairs(*map(preferences.by_time, pairs))
+    loss = preferences.dpo(POLICY, reference, beta)
+    params, _ = supervised.fit(key_fit, reference, loss, rows, size.fitted, batch_size=64, learning_rate=3e-4)
+    return look(key_look, params, reference, model, size)
+
+
+def choose(key, reference, model, size):
+    """The best of n answers by the reward model: gold and proxy reward, and KL = log n - (n - 1) / n."""
+    count = size.best[-1] * (size.looked // 8)
+    held_out = WORLD.held_out(WORLD.params)
+    episodes, found = rollout.episodes(key, WORLD, POLICY, reference, count, env_params=held_out, samples=size.best[-1])
+    proxy = SCORE(model, transformers.written(episodes)).reshape(-1, size.best[-1])
+    gold = found.episode_return.reshape(proxy.shape)
+    best = lambda worth: jnp.stack([preferences.best_of_n(proxy, worth, n) for n in size.best])  # noqa: E731
+    n = jnp.array(size.best, jnp.float32)
+    return {"gold": best(gold), "proxy": best(proxy), "kl": jnp.log(n) - (n - 1) / n}
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smoke", action="store_true", help="a size for tests")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/rlhf"))
+    options = parser.parse_args(arguments)
+    size = SMOKE if options.smoke else Size()
+
+    @jax.jit
+    def whole(key):
+        key_prepare, key_rl, key_dpo, key_best = jax.random.split(key, 4)
+        reference, model, pairs, losses = prepare(key_prepare, size)
+        penalties, betas = jnp.array(size.penalties), jnp.array(size.betas)
+        return {
+            "rlhf": jax.vmap(lambda x: reinforce(key_rl, x, reference, model, size))(penalties),
+            "dpo": jax.vmap(lambda x: prefer(key_dpo, x, reference, model, pairs, size))(betas),
+            "best": choose(key_best, reference, model, size),
+            "losses": losses,
+        }
+
+    # A seed at a time on each core: so the program's arrays stay in the caches.
+    whole_of = lambda seed: jax.tree.map(np.asarray, whole(jax.random.key(seed)))  # noqa: E731
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(whole_of, range(size.seeds)))
+    found = jax.tree.map(lambda *x: np.stack(x), *found)
+    report(found, size)
+    draw(options.out, found, size)
+    return found
+
+
+def interval(x):
+    """'mean (low to high)': 95 %, by bootstrap over seeds."""
+    low, high = statistics.bootstrap(x, np.mean)
+    return f"{x.mean():.2f} ({low:.2f} to {high:.2f})"
+
+
+def peaks(curves, i):
+    """Of each seed, at penalty i: the KL at the highest gold reward, that gold, and the last gold and proxy."""
+    at = curves["gold"][:, i].argmax(axis=1)
+    pick = lambda x: np.take_along_axis(x[:, i], at[:, None], axis=1)[:, 0]  # noqa: E731
+    last = curves["gold"][:, i, -1], curves["proxy"][:, i, -1]
+    return pick(curves["kl"]), pick(curves["gold"]), *last
+
+
+def report(found, size):
+    print(f"{size.seeds} seeds, 95 % intervals; the highest gold reward of a run is picked by itself: biased upwards")
+    print(
+        f"{'penalty':>8s} {'KL at the highest gold':>26s} {'highest gold':>22s} {'last gold':>22s} {'last proxy':>22s}"
+    )
+    for i, penalty in enumerate(size.penalties):
+        cells = [interval(x) for x in peaks(found["rlhf"], i)]
+        print(f"{penalty:8g} {cells[0]:>26s} {cells[1]:>22s} {cells[2]:>22s} {cells[3]:>22s}")
+    for i, beta in enumerate(size.betas):
+        x = {name: interval(values[:, i]) for name, values in found["dpo"].items()}
+        print(f"DPO, beta {beta:g}: KL {x['kl']}, gold {x['gold']}, proxy {x['proxy']}")
+    for i, n in enumerate(size.best):
+        x = {name: interval(values[:, i]) for name, values in found["best"].items() if name != "kl"}
+        print(f"best of {n}: KL {found['best']['kl'][0, i]:.2f}, gold {x['gold']}, proxy {x['proxy']}")
+
+
+def draw(out, found, size):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for i, penalty in enumerate(size.penalties):
+        mean = {name: x[:, i].mean(axis=0) for name, x in found["rlhf"].items()}
+        left.plot(mean["kl"], mean["gold"], "o-", ms=3, color=f"C{i}", label=f"RLOO, penalty {penalty:g}: gold")
+        left.plot(mean["kl"], mean["proxy"], "--", color=f"C{i}", lw=1, label="its proxy" if i == 0 else None)
+        updates = size.every * np.arange(len(mean["gold"]))
+        gold = found["rlhf"]["gold"][:, i]
+        low, high = statistics.bootstrap(gold, np.mean)
+        right.plot(updates, mean["gold"], color=f"C{i}", label=f"penalty {penalty:g}")
+        right.fill_between(updates, low, high, color=f"C{i}", alpha=0.15, lw=0)
+    for name, style, label in (("dpo", "ks", "DPO: gold"), ("best", "k^", "best of n: gold")):
+        mean = {key: x.mean(axis=0) for key, x in found[name].items()}
+        left.plot(mean["kl"], mean["gold"], style + ":", ms=4, lw=0.8, label=label)
+    left.set(xlabel="KL(policy || reference), nats per answer", ylabel="reward", title="gold and proxy against KL")
+    right.set(xlabel="updates", ylabel="gold reward", title="gold reward over training, 95 % intervals")
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
+    out.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out / "rlhf.png", dpi=150)
+
+
+if __name__ == "__main__":
+    main()
