@@ -18,7 +18,7 @@ from pgjax import preferences, rollout, runs, statistics
 from pgjax.losses import ppo_clip
 
 # The same for all: supervision, episodes, gradient steps, learning rate. What differs is how an episode is weighed.
-UPDATES = 450
+UPDATES = 600
 COMMON = {
     "pretrain": -1,
     "rollout": "episodes",
@@ -70,7 +70,7 @@ def before(run, prompts):
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a size for tests")
-    parser.add_argument("--only", default=",".join(ROWS), help=f"some of {','.join(ROWS)}")
+    parser.add_argument("--only", default="grpo,rloo", help=f"some of {','.join(ROWS)}")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/verifiable_math"))
     options = parser.parse_args(arguments)

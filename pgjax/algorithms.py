@@ -121,7 +121,7 @@ ROSTER: dict[str, Entry] = {
         config=GROUPS,
         paper="Kool et al. 2019, Buy 4 REINFORCE samples; Ahmadian et al. 2024, Back to basics",
         summary="several episodes from each start, the others' mean the baseline; KL to a reference in the reward",
-        steps=500_000,
+        steps=920_000,
         lift=lambda loss: surrogate(loss, reduce="episode"),
     ),
     "grpo": Entry(
@@ -133,7 +133,7 @@ ROSTER: dict[str, Entry] = {
         config=GROUPS,
         paper="Shao et al. 2024, DeepSeekMath; Liu et al. 2025, Understanding R1-zero-like training",
         summary="several episodes from each start, over the spread of their returns; KL to a reference in the loss",
-        steps=500_000,
+        steps=920_000,
         lift=lambda loss: surrogate(anchored(loss), reduce="episode_mean"),
     ),
     "npg": Entry(

@@ -2,7 +2,7 @@
 
 Classic control is drawn by Gymnasium's own renderer, from the gymnax state. Every other world is drawn by what the
 policy sees: images by channel (for MinAtar the picture that gymnax's visualiser paints too), vectors as bars,
-discrete observations as cells. A world that is stepped on the host makes its pictures itself.
+tokens as text, discrete observations as cells. A world that is stepped on the host makes its pictures itself.
 """
 
 import contextlib
@@ -130,6 +130,8 @@ def _observation(env: Env, obs: PyTree) -> Callable:
     shape = np.shape(obs)[1:] if isinstance(obs, np.ndarray) else None
     if hasattr(env.observation_space, "n") and shape == ():
         return lambda state, now: _cells(int(now), int(env.observation_space.n))
+    if vocabulary := getattr(env.observation_space, "vocabulary", ""):
+        return lambda state, now: _text("".join(vocabulary[token] for token in now if token), len(now))
     if shape is not None and len(shape) in (2, 3) and min(shape[:2]) > 1:
         low, high = float(obs.min()), float(obs.max())
         return lambda state, now: _image(now, low, high)
@@ -163,6 +165,15 @@ def _image(now: np.ndarray, low: float, high: float) -> np.ndarray:
         picture = np.asarray(255 * value, np.uint8)
     scale = max(1, SIZE // max(picture.shape[:2]))
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _text(words: str, length: int) -> np.ndarray:
+    """A line of tokens, in room for `length` of them."""
+    side = max(12, SIZE // length)
+    picture, draw = _canvas(side * length, 2 * side)
+    for i, token in enumerate(words):
+        draw.text(((i + 0.5) * side, side), token, fill=INK, anchor="mm", font_size=0.8 * side)
+    return np.asarray(picture)
 
 
 def _bars(now: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -112,4 +112,4 @@ def best_of_n(score: Array, worth: Array, n: int) -> Array:
     chance = chance - (log(jnp.array(total)) - log(size) - log(jnp.array(total) - size))
     chance = jnp.where(rank >= n, jnp.exp(chance), 0.0)
     order = jnp.argsort(score, axis=1)
-    return jnp.mean(jnp.sum(chance * jnp.take_along_axis(worth, order, axis=1), axis=1))
+    return jnp.mean(jnp.sum(chance[None] * jnp.take_along_axis(worth, order, axis=1), axis=1))

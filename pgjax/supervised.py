@@ -91,12 +91,12 @@ def imitate(key: Array, policy: Policy, params: PyTree, episodes: Trajectory, st
 def pretrained(env: Env, policy: Policy, steps: int, examples: int) -> Callable:
     """(key, env_params) -> the policy's parameters after `steps` of supervision on `examples` episodes.
 
-    -1 steps are 175 where the world has an expert, and none where it has not.
+    -1 steps are 225 where the world has an expert, and none where it has not.
     """
     if steps < -1 or examples < 1:
         raise ValueError(f"pretrain must be -1 or more and examples 1 or more, got {steps} and {examples}")
     if steps == -1:
-        steps = 175 if env.expert else 0
+        steps = 225 if env.expert else 0
 
     def init(key: Array, env_params: PyTree) -> PyTree:
         if not steps:

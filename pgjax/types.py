@@ -168,7 +168,7 @@ class Config:
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
     heads: int = 4  # of a transformer, whose layers are as many as `hidden` has numbers, all the same
     positions: Literal["learned", "rotary"] = "learned"  # of a transformer
-    pretrain: int = 0  # gradient steps of supervision before anything else; -1: 175 where the world has an expert
+    pretrain: int = 0  # gradient steps of supervision before anything else; -1: 225 where the world has an expert
     examples: int = 1000  # episodes of the expert, some of which are shown at each of these
     activation: Literal["tanh", "relu"] = "tanh"
     shared: bool = False  # one torso for actor and critic

@@ -121,3 +121,22 @@ def test_grpo_bias(tmp_path):
             # Of two unlike answers both have advantages of 1 and -1.
             assert (samples > 2) == (rows["GRPO, summed"]["expected factors"].min() > 1.01)
             assert np.abs(rows["RLOO"]["z of truth"]).max() < 5 < np.abs(rows["GRPO"]["z of truth"][1])
+
+
+@pytest.mark.slow
+def test_verifiable_math(tmp_path):
+    run = runpy.run_path(str(EXPERIMENTS / "verifiable_math.py"))["main"]
+    found = run(["--smoke", "--seeds", "2", "--only", "grpo,ppo", "--out", str(tmp_path)])
+    assert list(found) == ["GRPO", "PPO, value head"]
+    assert (tmp_path / "verifiable_math.png").stat().st_size > 10_000
+    for row in found.values():
+        assert row["best"].shape == (2, 6) and np.all(np.diff(row["best"], axis=1) >= -1e-6)
+        assert row["curve"].shape == (2, 3)
+
+
+@pytest.mark.slow
+def test_rlhf(tmp_path):
+    found = _smoke("rlhf", tmp_path, ["rlhf"])
+    assert found["rlhf"]["gold"].shape == (2, 2, 3)
+    assert np.allclose(found["rlhf"]["kl"][:, :, 0], 0, atol=1e-5) and np.all(found["rlhf"]["kl"][:, :, -1] != 0)
+    assert np.all(np.diff(found["best"]["proxy"], axis=1) >= 0)

@@ -59,7 +59,7 @@ def solves(prompt, answer):
     if not found or sorted(found.group(1, 3, 5)) != sorted(numbers):
         return False
     a, first, b, second, c = found.groups()
-    return eval(f"({a}{first}{b}){second}{c}") == int(target)
+    return eval(f"({a}{first}{b}){second}{c}") == int(target[:-1])
 
 
 CHECKERS = {
@@ -67,7 +67,7 @@ CHECKERS = {
     "sorting": lambda prompt, answer: "".join(sorted(prompt[:-1])) == answer,
     "brackets": lambda prompt, answer: balanced(prompt + answer),
     "countdown": solves,
-    "copying": lambda prompt, answer: prompt == answer,
+    "copying": lambda prompt, answer: prompt[:-1] == answer,
 }
 
 
@@ -143,9 +143,9 @@ def test_the_worlds_ask_what_they_say():
     assert ("3142=", "1234") in texts(made("sorting")[0])
     assert ("([", "])") in texts(made("brackets", length=2)[0])
     world, _, play = small("countdown")
-    problem = [prompt for prompt, _ in texts(world)].index("258=21")
+    problem = [prompt for prompt, _ in texts(world)].index("258=21:")
     assert earned("countdown", [(problem, "8*2+5"), (problem, "5+8*2"), (problem, "2*8+5")]).tolist() == [1, 0, 1]
-    assert sorted(prompt for prompt, _ in texts(small("copying")[0])) == ["a", "aa", "ab", "b", "ba", "bb"]
+    assert sorted(prompt for prompt, _ in texts(small("copying")[0])) == ["a=", "aa=", "ab=", "b=", "ba=", "bb="]
     assert len(made("addition")[0].prompts) == 90**2 and len(made("sorting")[0].prompts) == 10**4
 
 
@@ -223,3 +223,16 @@ class TestMistakes:
     def test_problems_of_ones_own(self, problems, message):
         with pytest.raises(ValueError, match=re.escape(message)):
             TokenWorld(problems, END + "ab", "mine")
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_no_prompt_begins_as_another_does_with_its_answer(name):
+    # What is seen are the tokens alone: else one text would stand for two states.
+    known = texts(small(name)[0])
+    begun = {prompt + answer[:n] for prompt, answer in known for n in range(1, len(answer) + 1)}
+    assert not begun & {prompt for prompt, _ in known}
+
+
+def test_a_problem_without_a_prompt_is_refused():
+    with pytest.raises(ValueError, match="every prompt needs a token"):
+        TokenWorld([("", "a"), ("b", "a")], ".ab", "mine")
