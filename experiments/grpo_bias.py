@@ -25,7 +25,7 @@ import scipy.stats
 from jax.flatten_util import ravel_pytree
 
 from pgjax import enumeration, envs, groups, oracle, policies, rollout, supervised
-from pgjax.envs.tokens import Copying
+from pgjax.envs.puzzles import Copying
 from pgjax.estimators import surrogate
 from pgjax.losses import policy_gradient
 from pgjax.plugs import bind

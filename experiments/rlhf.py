@@ -96,7 +96,7 @@ def prepare(key, size):
     key_policy, key_pairs, key_model, key_fit = jax.random.split(key, 4)
     reference = supervised.pretrained(WORLD, POLICY, size.taught, 400)(key_policy, WORLD.params)
     pairs = preferences.collect(key_pairs, WORLD, POLICY, reference, size.pairs)
-    texts = tuple(transformers.written(x) for x in pairs)
+    texts = tuple(transformers.written(supervised.swapped(x)) for x in pairs)
     model, losses = supervised.fit(
         key_fit, START(key_model), preferences.bradley_terry(SCORE), texts, size.fitted, batch_size=64
     )
@@ -111,14 +111,14 @@ def reinforce(key, penalty, reference, model, size):
     policy = POLICY._replace(init=lambda key: reference)
     made = learner.policy_gradient(world, policy, row, CONFIG)
     hypers = learner.default_hypers(row, advantage={"reference_penalty": penalty})
-    key_train, key_look = jax.random.split(key)
+    key_train, key_first, key_rest = jax.random.split(key, 3)
 
     def on(state, key):
         state, _ = train.train(key_train, made, state, hypers, size.every)
         return state, look(key, state.learner.params, reference, model, size)
 
-    first = look(key_look, reference, reference, model, size)
-    keys = jax.random.split(jax.random.fold_in(key_look, 1), size.updates // size.every)
+    first = look(key_first, reference, reference, model, size)
+    keys = jax.random.split(key_rest, size.updates // size.every)
     rest = jax.lax.scan(on, train.init(key_train, made, hypers), keys)[1]
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
 
@@ -126,14 +126,13 @@ def reinforce(key, penalty, reference, model, size):
 def prefer(key, beta, reference, model, pairs, size):
     """Direct preference optimisation on the same pairs, and a look at its end."""
     key_fit, key_look = jax.random.split(key)
-    rows = preferences.Pairs(*map(preferences.by_time, pairs))
     loss = preferences.dpo(POLICY, reference, beta)
-    params, _ = supervised.fit(key_fit, reference, loss, rows, size.fitted, batch_size=64, learning_rate=3e-4)
+    params, _ = supervised.fit(key_fit, reference, loss, pairs, size.fitted, batch_size=64, learning_rate=3e-4)
     return look(key_look, params, reference, model, size)
 
 
 def choose(key, reference, model, size):
-    """The best of n answers by the reward model: gold and proxy reward, and KL = log n - (n - 1) / n."""
+    """The best of n answers by the reward model: both rewards, and log n - (n - 1) / n, which the KL is at most."""
     count = size.best[-1] * (size.looked // 8)
     held_out = WORLD.held_out(WORLD.params)
     episodes, found = rollout.episodes(key, WORLD, POLICY, reference, count, env_params=held_out, samples=size.best[-1])

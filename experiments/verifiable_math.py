@@ -26,9 +26,9 @@ COMMON = {
     "num_envs": 512,
     "num_epochs": 1,
     "num_minibatches": 16,
-    "learning_rate": 5e-4,
+    "learning_rate": 3e-4,
     "warmup_steps": 160.0,
-    "max_grad_norm": float("inf"),
+    "max_grad_norm": 0.5,
     "anneal_steps": 16.0 * UPDATES,
     "discount": 1.0,
     "eval_episodes": 1024,
@@ -54,8 +54,8 @@ def before(run, prompts):
     held_out = env.held_out(env.params)
 
     @jax.jit
-    def measure(params):
-        key_greedy, key_best = jax.random.split(jax.random.key(0))
+    def measure(key, params):
+        key_greedy, key_best = jax.random.split(key)
         greedy = rollout.evaluate(key_greedy, env, policy, params, prompts, greedy=True, env_params=held_out)
         many = prompts * BEST[-1] // 4
         _, found = rollout.episodes(key_best, env, policy, params, many, env_params=held_out, samples=BEST[-1])
@@ -63,7 +63,8 @@ def before(run, prompts):
         best = jnp.stack([preferences.best_of_n(right, right, n) for n in BEST])
         return jnp.mean(greedy.episode_return), best
 
-    found = [jax.device_get(measure(run.lane(seed=int(s), update=0)[2])) for s in run.metrics.seed]
+    of = lambda seed: measure(jax.random.key(seed), run.lane(seed=seed, update=0)[2])  # noqa: E731
+    found = [jax.device_get(of(int(seed))) for seed in run.metrics.seed]
     return tuple(np.stack(x) for x in zip(*found, strict=True))
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 
-from pgjax import dqn, soft
+from pgjax import dqn, soft, trust
 from pgjax.advantages import gae, monte_carlo, n_step, td, v_trace
 from pgjax.average import differential, relative
 from pgjax.estimators import adaptive_kl, early_stopping, surrogate
@@ -14,8 +14,6 @@ from pgjax.losses import action_value_error, actor_critic, policy_gradient, ppo_
 from pgjax.optimizers import adam
 from pgjax.plugs import bind, hyperparameters, name_of, unknown
 from pgjax.sequences import anchored, penalised
-from pgjax.trust import make as make_trust_region
-from pgjax.trust import trust_region_step
 from pgjax.types import Algorithm, Config, LossFn
 
 
@@ -37,7 +35,7 @@ class Entry:
 # Of those that take several episodes from each start; a language model is taught by examples before.
 GROUPS = Config(num_envs=512, num_steps=0, num_minibatches=16, rollout="episodes", pretrain=-1)
 # Adam's first steps are long, whatever the gradient, and could undo what the examples taught.
-TAUGHT = bind(adam, learning_rate=5e-4, warmup_steps=160.0, max_grad_norm=math.inf)
+TAUGHT = bind(adam, learning_rate=3e-4, warmup_steps=160.0)
 
 ROSTER: dict[str, Entry] = {
     "reinforce": Entry(
@@ -139,26 +137,26 @@ ROSTER: dict[str, Entry] = {
     "npg": Entry(
         algorithm=Algorithm(
             advantage=bind(gae, gae_lambda=0.97),
-            estimator=bind(trust_region_step(), line_search=0, normalize_advantage=True),
+            estimator=bind(trust.trust_region_step(), line_search=0, normalize_advantage=True),
             optimizer=bind(adam, learning_rate=3e-3),
         ),
         config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
         paper="Kakade 2001, A natural policy gradient",
         summary="natural gradient, its step's length normalised (Rajeswaran et al. 2017); the critic fitted apart",
-        learner=make_trust_region,
-        lift=trust_region_step,
+        learner=trust.make,
+        lift=trust.trust_region_step,
     ),
     "trpo": Entry(
         algorithm=Algorithm(
             advantage=bind(gae, gae_lambda=0.97),
-            estimator=bind(trust_region_step(), normalize_advantage=True),
+            estimator=bind(trust.trust_region_step(), normalize_advantage=True),
             optimizer=bind(adam, learning_rate=3e-3),
         ),
         config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
         paper="Schulman et al. 2015, Trust region policy optimization",
         summary="natural gradient with a bound on the KL and a line search; the critic fitted apart",
-        learner=make_trust_region,
-        lift=trust_region_step,
+        learner=trust.make,
+        lift=trust.trust_region_step,
     ),
     "sac": Entry(
         algorithm=Algorithm(

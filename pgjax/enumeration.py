@@ -1,7 +1,4 @@
-"""An enumerable world and a policy in; exact moments of what follows a linear recursion, and every trajectory, out.
-
-Token worlds become enumerable here.
-"""
+"""An enumerable world and a policy in; exact moments of what follows a linear recursion, and every trajectory, out."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

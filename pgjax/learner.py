@@ -98,8 +98,8 @@ def policy_gradient(
         raise ValueError(f"samples={samples} begin alike, in whole episodes; use rollout='episodes'")
     if samples > 1 and env.host:
         raise ValueError(f"samples={samples}: worlds stepped on the host can't begin alike; choose another algorithm")
-    if samples < 1 or config.num_envs % samples:
-        raise ValueError(f"samples={samples} doesn't divide num_envs={config.num_envs}; choose a divisor")
+    if not isinstance(samples, int) or samples < 1 or config.num_envs % samples:
+        raise ValueError(f"samples must be a whole number that divides num_envs={config.num_envs}, got {samples!r}")
     if needs_whole_episodes(policy) and not whole:
         raise ValueError("the transformer learns from whole episodes; use rollout='episodes' with num_steps=0")
     anchored = "reference_penalty" in hyperparameters(algorithm.advantage)
@@ -159,7 +159,7 @@ def policy_gradient(
         if anchored:
             trajectory = trajectory._replace(reference=target.evaluate(state.reference, trajectory).log_prob)
             away = jnp.where(trajectory.mask > 0, trajectory.log_prob - trajectory.reference, 0.0)
-            metrics["reference_kl"] = jnp.mean(jnp.sum(away, axis=0))
+            metrics["kl_to_reference"] = jnp.mean(jnp.sum(away, axis=0))
         now = batches.evaluate(target, state.params, trajectory)
         memory, (weight, goal) = advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
         configs.check_advantage(algorithm.advantage, weight, goal, trajectory.mask)
@@ -176,7 +176,7 @@ def policy_gradient(
         of_actions = not isinstance(now.action_value, tuple)
         foretold = returns.taken(now.action_value, trajectory.action) if of_actions else now.value
         explained = _explained_variance(foretold, goal, trajectory.mask)
-        entropy = jnp.sum(now.entropy * trajectory.mask) / jnp.maximum(jnp.sum(trajectory.mask), 1.0)
+        entropy = jnp.sum(jnp.where(trajectory.mask > 0, now.entropy, 0.0)) / jnp.maximum(jnp.sum(trajectory.mask), 1.0)
         metrics = {
             "entropy": entropy,
             **metrics,

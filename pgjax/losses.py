@@ -125,7 +125,7 @@ def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> Loss
 
 # Names that the pipeline gives its own metrics, and the axes of the dataset.
 RESERVED = ("loss", "grad_norm", "explained_variance", "episode_return", "episode_length", "env_steps", "finite")
-RESERVED += ("seed", "update", "episode", "setting", "stopped", "stop", "gradient_steps", "penalty", "reference_kl")
+RESERVED += ("seed", "update", "episode", "setting", "stopped", "stop", "gradient_steps", "penalty", "kl_to_reference")
 
 
 def checked(loss: LossFn, output: Any, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:

@@ -21,11 +21,9 @@ _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 def layout(space) -> str:
     """ "" for discrete observations, "L" for tokens, "HWC" for images, "D" for the rest."""
-    if hasattr(space, "vocabulary"):
-        return "L"
     if not hasattr(space, "low"):
         return ""
-    return "HWC" if len(space.shape) == 3 else "D"
+    return "L" if hasattr(space, "vocabulary") else "HWC" if len(space.shape) == 3 else "D"
 
 
 def chosen(env: Env, config: Config) -> str:

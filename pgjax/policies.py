@@ -166,6 +166,7 @@ def with_observation_moments(policy: Policy, moments: Moments) -> Policy:
         return policy.evaluate(params, seen)
 
     evaluate.by_observation = by_observation(policy)
+    evaluate.whole_episodes = transformers.needs_whole_episodes(policy)
     return policy._replace(act=act, evaluate=evaluate)
 
 

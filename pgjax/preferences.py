@@ -4,18 +4,19 @@ Christiano et al. 2017; Stiennon et al. 2020; the person who prefers one answer 
 and a coin.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from pgjax import rollout
+from pgjax import rollout, supervised
 from pgjax.types import Array, Env, Policy, PyTree, Step, Trajectory
 
 
 class Pairs(NamedTuple):
-    """N pairs of answers to the same prompts: whole episodes [T, N], and their rewards in `Trajectory.reward`."""
+    """N pairs of answers to the same prompts: whole episodes [N, T, ...], rows first, as `fit` has them."""
 
     chosen: Trajectory
     rejected: Trajectory
@@ -28,12 +29,11 @@ def collect(key: Array, env: Env, policy: Policy, params: PyTree, count: int) ->
     """
     key_answers, key_coin = jax.random.split(key)
     both, found = rollout.episodes(key_answers, env, policy, params, 2 * count, samples=2)
-    both = both._replace(memory=())
-    a, b = (jax.tree.map(lambda x, i=i: x[:, i::2], both) for i in (0, 1))
+    both = supervised.swapped(both._replace(memory=()))
+    a, b = (jax.tree.map(lambda x, i=i: x[i::2], both) for i in (0, 1))
     margin = found.episode_return[0::2] - found.episode_return[1::2]
     first = jax.random.bernoulli(key_coin, jax.nn.sigmoid(margin))
-    pick = lambda x, y: jnp.where(first.reshape(1, -1, *(1,) * (x.ndim - 2)), x, y)  # noqa: E731
-    return Pairs(chosen=jax.tree.map(pick, a, b), rejected=jax.tree.map(pick, b, a))
+    return Pairs(chosen=rollout.where(first, a, b), rejected=rollout.where(first, b, a))
 
 
 def bradley_terry(score: Callable) -> Callable:
@@ -57,15 +57,10 @@ def dpo(policy: Policy, reference: PyTree, beta: float | Array) -> Callable:
     """
 
     def loss(params: PyTree, pairs: Pairs) -> Array:
-        away = [_log_ratio(policy, params, reference, by_time(x)) for x in pairs]
+        away = [_log_ratio(policy, params, reference, supervised.swapped(x)) for x in pairs]
         return -jnp.mean(jax.nn.log_sigmoid(beta * (away[0] - away[1])))
 
     return loss
-
-
-def by_time(episodes: Trajectory) -> Trajectory:
-    """[N, T, ...] as [T, N, ...], and the other way round: `supervised.fit` draws rows of the leading axis."""
-    return jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), episodes)
 
 
 def _log_ratio(policy: Policy, params: PyTree, reference: PyTree, episodes: Trajectory) -> Array:
@@ -77,7 +72,8 @@ def _log_ratio(policy: Policy, params: PyTree, reference: PyTree, episodes: Traj
 def rescored(env: Env, score: Callable, params: PyTree) -> Env:
     """The same world, its reward that of a model at the end of each episode: score(params, obs [1, L]) -> [1].
 
-    The model's parameters are the world's, so each lane may have its own.
+    The model's parameters are the world's, so each lane may have its own. An episode that a rollout cuts short of the
+    world's own time limit isn't paid.
     """
 
     def reset(key, both):
@@ -99,17 +95,14 @@ def best_of_n(score: Array, worth: Array, n: int) -> Array:
     """[] the mean worth of the best of n answers by `score`, over all subsets of the K in [N, K].
 
     The answer of rank r among K is the best of a random n with probability C(r - 1, n - 1) / C(K, n), as in the
-    unbiased pass@k of Chen et al. 2021. Equal scores share their ranks' probabilities in the order they come in.
+    unbiased pass@k of Chen et al. 2021. Of equal scores the later ranks higher.
+
+    Raises:
+      ValueError: where n is no whole number from 1 to K.
     """
     total = score.shape[1]
-    if not 1 <= n <= total:
+    if not (isinstance(n, int) and 1 <= n <= total):
         raise ValueError(f"best_of_n: n must lie between 1 and the {total} samples, got {n}")
-    rank = jnp.arange(1, total + 1)
-    # log C(r - 1, n - 1) - log C(K, n); below rank n no answer can be the best of n.
-    log = lambda x: jax.scipy.special.gammaln(x.astype(jnp.float32) + 1)  # noqa: E731
-    size = jnp.array(n)
-    chance = log(rank - 1) - log(size - 1) - log(jnp.maximum(rank - size, 0))
-    chance = chance - (log(jnp.array(total)) - log(size) - log(jnp.array(total) - size))
-    chance = jnp.where(rank >= n, jnp.exp(chance), 0.0)
+    chance = jnp.asarray([math.comb(rank, n - 1) / math.comb(total, n) for rank in range(total)], jnp.float32)
     order = jnp.argsort(score, axis=1)
     return jnp.mean(jnp.sum(chance[None] * jnp.take_along_axis(worth, order, axis=1), axis=1))

@@ -7,7 +7,6 @@ In pgjax token 0 ends a sequence and pads it; in GPT-2 id 0 is an ordinary token
 another id, config.json's eos_token_id. So these two change places, in the rows of the embedding and in the tokenizer
 alike, and all others keep their ids. What can't be said then: a sequence that has the end of a text before or between
 other tokens. GPT-2 may be started from that token alone; here a sequence starts with a prompt of ordinary ones.
-There is no dropout.
 """
 
 import json
@@ -22,8 +21,7 @@ from pgjax import policies, transformers
 from pgjax.transformers import Shape, Transformer
 from pgjax.types import Array, Policy, PyTree
 
-# What a Transformer can't be told, so that a checkpoint made otherwise would be another function: config.json's
-# field -> (what it must be, one of these; the value where the field is left out).
+# What a Transformer can't be told: config.json's field -> (one of these; the value where the field is left out).
 FIXED = {
     "model_type": (("gpt2",), "gpt2"),
     "activation_function": (("gelu_new", "gelu_pytorch_tanh"), "gelu_new"),
@@ -66,15 +64,8 @@ def load(
     """
     file, config = _files(path, config)
     fields = _fields(config)
-    whole = transformers.checked(
-        Shape(
-            vocabulary=_count(fields, "vocab_size", config),
-            length=_count(fields, "n_positions", config),
-            width=_count(fields, "n_embd", config),
-            layers=_count(fields, "n_layer", config),
-            heads=_count(fields, "n_head", config),
-        )
-    )
+    names = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")  # in the order of a Shape
+    whole = transformers.checked(Shape(*(_count(fields, name, config) for name in names)))
     if fields.get("n_inner") not in (None, 4 * whole.width):
         raise ValueError(_refused(config, "n_inner", fields["n_inner"], (None, 4 * whole.width)))
     length = whole.length if length is None else length
@@ -192,7 +183,7 @@ def _files(path: str | pathlib.Path, config: str | pathlib.Path | None) -> tuple
             raise ValueError(
                 f"{sharded}: a model in shards; save it with save_pretrained(folder, max_shard_size='1TB')"
             )
-        raise ValueError(f"{file}: no such file; save the model there with its save_pretrained")
+        raise ValueError(f"{file}: no such file; path is a folder here, where save_pretrained put the model")
     return file, config
 
 
@@ -202,6 +193,7 @@ def _fields(config: pathlib.Path) -> dict[str, Any]:
         fields = json.loads(config.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"{config}: can't be read ({error}); put the model's config.json there") from error
+    fields = fields if isinstance(fields, dict) else {}
     for name, (allowed, default) in FIXED.items():
         if (value := fields.get(name, default)) not in allowed:
             raise ValueError(_refused(config, name, value, allowed))
@@ -215,7 +207,7 @@ def _refused(config: pathlib.Path, name: str, value: Any, allowed: tuple) -> str
 
 def _count(fields: dict[str, Any], name: str, config: pathlib.Path) -> int:
     value = fields.get(name)
-    if not isinstance(value, int) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{config}: {name} must be a whole number of 1 or more, got {value!r}; give the model's own")
     return value
 

@@ -71,9 +71,8 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
         mine = devices[0].platform == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
         return pool.submit(lowered.compile, effort if mine else None)
 
-    init = build(
-        lambda k, h: sweep.init(k, group.learner, h), (keys, hypers), where, OFTEN if group.config.pretrain else SMALL
-    )
+    effort = OFTEN if group.config.pretrain else SMALL  # supervision is a training of its own
+    init = build(lambda k, h: sweep.init(k, group.learner, h), (keys, hypers), where, effort)
     if group.env.host:
         step, evaluate, parts = _outside(group, length, (keys, states, hypers), build, lanes, where)
         pool.shutdown(wait=False)

@@ -38,6 +38,8 @@ def start(
 ) -> RolloutState:
     """B = `num_envs` environments at the beginning of an episode, each `samples` neighbours at the same one."""
     params = env.params if env_params is None else env_params
+    if samples < 1 or num_envs % samples:
+        raise ValueError(f"samples must be 1 or more and divide the {num_envs} environments, got {samples}")
     keys = jnp.repeat(jax.random.split(key, num_envs // samples), samples, axis=0)
     state, obs = jax.vmap(env.reset, (0, None))(keys, params)
     nothing = jnp.full(num_envs, jnp.nan, jnp.float32)

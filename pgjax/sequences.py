@@ -18,18 +18,22 @@ def kl_estimate(log_prob: Array, reference: Array, kind: str) -> Array:
     """Estimates of KL(pi || reference) at actions of pi (Schulman 2020, Approximating KL divergence).
 
     With x = log reference - log pi: k1 = -x, k2 = x^2 / 2, k3 = e^x - 1 - x; the means of k1 and k3 are the KL.
+    Above x = 20 k3 stays at what it is there, so that an action that pi gave up can't overflow.
+
+    Args:
+      log_prob, reference: of the same actions, any shape, which is that of the result.
     """
     if kind not in KL:
         raise ValueError(f"reference_kl must be one of {', '.join(KL)}; got {kind!r}")
     x = reference - log_prob
-    return {"k1": -x, "k2": 0.5 * x**2, "k3": jnp.expm1(x) - x}[kind]
+    return {"k1": -x, "k2": 0.5 * x**2, "k3": jnp.expm1(jnp.minimum(x, 20.0)) - jnp.minimum(x, 20.0)}[kind]
 
 
 def penalised(advantage: AdvantageFn | RunningAdvantage) -> AdvantageFn | RunningAdvantage:
     """The same of the reward r_t - reference_penalty KL_t, an estimate of the KL from what acted to the reference.
 
     With k1 its sum over an episode has the mean KL(pi || reference) of whole sequences, and its gradient is exact
-    (Stiennon et al. 2020, eq. 2).
+    (Ziegler et al. 2019, eq. 2).
     """
     inner = advantage.apply if isinstance(advantage, RunningAdvantage) else advantage
 
@@ -47,13 +51,16 @@ def penalised(advantage: AdvantageFn | RunningAdvantage) -> AdvantageFn | Runnin
 def anchored(policy_loss: LossFn) -> LossFn:
     """The same plus reference_coef times an estimate of the KL to the reference (Shao et al. 2024, eq. 4).
 
-    Only k2's gradient has the mean of the KL's own, and that per token, not through the tokens that follow: k1's mean
-    is zero, k3's is that of the KL the other way round.
+    On policy, only k2's gradient has the mean of the KL's own, and that per token, not through the tokens that follow:
+    k1's mean is zero, k3's is that of the KL the other way round.
     """
 
     def loss(now, batch, *, reference_coef: float = 0.0, reference_kl: str = "k3", **hypers):
         per_step, metrics = checked(policy_loss, policy_loss(now, batch, **hypers), now.log_prob.shape)
-        kl = kl_estimate(now.log_prob, _reference(batch.trajectory, loss), reference_kl)
+        reference = _reference(batch.trajectory, loss)
+        # Behind an end the reference may be anything, and a gradient would spread it.
+        reference = jnp.where(batch.trajectory.mask > 0, reference, jax.lax.stop_gradient(now.log_prob))
+        kl = kl_estimate(now.log_prob, reference, reference_kl)
         return per_step + reference_coef * kl, metrics
 
     loss.__name__ = name_of(policy_loss)

@@ -17,7 +17,7 @@ def demonstrations(key: Array, env: Env, count: int, env_params: PyTree = None) 
     """
     if env.expert is None:
         raise ValueError(
-            f"pretrain needs a world with an expert, and {type(env.params).__name__}'s has none; use pretrain=0"
+            "the world has no expert to be shown, which pretrain needs; use pretrain=0, or give the Env an `expert`"
         )
     params = env.params if env_params is None else env_params
     key_start, key_steps = jax.random.split(key)
@@ -75,12 +75,17 @@ def fit(
     return params, losses
 
 
+def swapped(episodes: Trajectory) -> Trajectory:
+    """[T, N, ...] as [N, T, ...], and the other way round."""
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), episodes)
+
+
 def imitate(key: Array, policy: Policy, params: PyTree, episodes: Trajectory, steps: int, **options) -> PyTree:
     """The policy after `steps` gradient steps of cross-entropy on the actions of `episodes` [T, B]; see `fit`."""
-    columns = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), episodes._replace(memory=()))
+    columns = swapped(episodes._replace(memory=()))
 
     def loss(params, rows):
-        shown = jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), rows)
+        shown = swapped(rows)
         shown = shown._replace(memory=policy.memory(shown.mask.shape[1]))
         log_prob = jnp.where(shown.mask > 0, policy.evaluate(params, shown).log_prob, 0.0)
         return -jnp.sum(log_prob) / jnp.sum(shown.mask)

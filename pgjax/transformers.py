@@ -56,7 +56,6 @@ def shape_of(env: Env, config: Config) -> Shape:
     wrong = {
         "critic": config.critic != "value",
         "kernel": config.kernel != "xla",
-        "activation": config.activation != "tanh",
     }
     if any(wrong.values()):
         name = next(name for name in wrong if wrong[name])
@@ -184,8 +183,9 @@ def policy(init: Callable, merge: Callable, shape: Shape, prompt: int) -> Policy
         keep = lambda past, new, old: past.at[:, :prompt].set(jnp.where(fresh[:, None, None, None], new, old))  # noqa: E731
         past = jax.tree.map(keep, past, begun, first)
         count = jnp.sum(obs != 0, axis=-1)
-        last = _at(obs[..., None], count[None] - 1)[0, :, 0]
-        features, past = module(last[:, None], count[:, None] - 1, past)
+        last = jnp.maximum(count - 1, 0)
+        token = _at(obs[..., None], last[None])[0, :, 0]
+        features, past = module(token[:, None], last[:, None], past)
         keys, values = zip(*past, strict=True)
         return Categorical(module.logits(features[:, 0])), Cache(keys, values, count)
 

@@ -170,7 +170,7 @@ class Config:
     positions: Literal["learned", "rotary"] = "learned"  # of a transformer
     pretrain: int = 0  # gradient steps of supervision before anything else; -1: 225 where the world has an expert
     examples: int = 1000  # episodes of the expert, some of which are shown at each of these
-    activation: Literal["tanh", "relu"] = "tanh"
+    activation: Literal["tanh", "relu"] = "tanh"  # a transformer's is GELU
     shared: bool = False  # one torso for actor and critic
     kernel: Literal["xla", "fused"] = "xla"  # fused: a tower is one GPU kernel forward, one backward (float32)
     precision: Literal["default", "float32", "tensorfloat32", "bfloat16"] = "default"  # of products, where it matters

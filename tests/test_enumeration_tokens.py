@@ -10,7 +10,8 @@ import scipy.stats
 from jax.flatten_util import ravel_pytree
 
 from pgjax import enumeration, envs, groups, oracle, policies, rollout
-from pgjax.envs.tokens import Copying, TokenWorld
+from pgjax.envs.puzzles import Copying
+from pgjax.envs.tokens import TokenWorld
 from pgjax.estimators import surrogate
 from pgjax.losses import policy_gradient
 from pgjax.types import Batch, Config, Evaluation, Trajectory

@@ -50,13 +50,13 @@ def pairs(count=64):
 
 
 def reward_of(episodes):
-    return np.asarray(jnp.sum(episodes.reward * episodes.mask, axis=0))
+    return np.asarray(jnp.sum(episodes.reward * episodes.mask, axis=1))
 
 
 def test_both_of_a_pair_answer_the_same_prompt():
     chosen, rejected = pairs()
-    np.testing.assert_array_equal(chosen.obs[0], rejected.obs[0])
-    assert len(np.unique(chosen.obs[0], axis=0)) > 2
+    np.testing.assert_array_equal(chosen.obs[:, 0], rejected.obs[:, 0])
+    assert len(np.unique(chosen.obs[:, 0], axis=0)) > 2
     assert not np.array_equal(chosen.action, rejected.action)
 
 
@@ -81,29 +81,27 @@ def test_bradley_terry_against_a_loop():
 def test_dpo_against_a_loop():
     _, policy = world()
     other, beta = moved(params(), jax.random.key(5)), 0.3
-    rows = preferences.Pairs(*map(preferences.by_time, pairs()))
 
     def log_prob(params, episodes):
         found = np.asarray(policy.evaluate(params, episodes).log_prob, np.float64)
         return [sum(found[t, n] for t in range(len(found)) if episodes.mask[t, n]) for n in range(found.shape[1])]
 
-    away = [np.subtract(log_prob(other, x), log_prob(params(), x)) for x in pairs()]
+    away = [np.subtract(log_prob(other, x), log_prob(params(), x)) for x in map(supervised.swapped, pairs())]
     expected = np.mean(np.log1p(np.exp(-beta * (away[0] - away[1]))))
-    found = jax.jit(preferences.dpo(policy, params(), beta))(other, rows)
+    found = jax.jit(preferences.dpo(policy, params(), beta))(other, pairs())
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    np.testing.assert_allclose(preferences.dpo(policy, params(), beta)(params(), rows), np.log(2), rtol=1e-5)
+    np.testing.assert_allclose(preferences.dpo(policy, params(), beta)(params(), pairs()), np.log(2), rtol=1e-5)
 
 
 def test_dpo_moves_probability_to_what_was_chosen():
     _, policy = world()
-    rows = preferences.Pairs(*map(preferences.by_time, pairs()))
     loss = preferences.dpo(policy, params(), 0.5)
-    fit = jax.jit(lambda key: supervised.fit(key, params(), loss, rows, 60, batch_size=32))
+    fit = jax.jit(lambda key: supervised.fit(key, params(), loss, pairs(), 60, batch_size=32))
     after, losses = fit(jax.random.key(6))
     assert np.mean(losses[-10:]) < np.mean(losses[:10]) - 0.02
 
     def margin(params):
-        a, b = (jnp.sum(policy.evaluate(params, x).log_prob * x.mask, axis=0) for x in pairs())
+        a, b = (jnp.sum(policy.evaluate(params, x).log_prob * x.mask, axis=0) for x in map(supervised.swapped, pairs()))
         return float(jnp.mean(a - b))
 
     assert margin(after) > margin(params()) + 0.2

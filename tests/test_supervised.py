@@ -13,7 +13,7 @@ import xarray
 
 import pgjax
 from pgjax import algorithms, cli, envs, learner, policies, progress, results, runs, supervised, sweep
-from pgjax.envs.tokens import WORLDS
+from pgjax.envs.puzzles import WORLDS
 from pgjax.plugs import bind
 from pgjax.types import Config
 
@@ -141,7 +141,7 @@ def test_the_reference_is_what_the_learner_began_with_whatever_it_learned_since(
     for state in (first, last):
         jax.tree.map(np.testing.assert_array_equal, state.reference, first.params)
     assert not np.array_equal(first.params["embedding"], last.params["embedding"])
-    assert np.isfinite(metrics["reference_kl"]) and metrics["reference_kl"] != 0
+    assert np.isfinite(metrics["kl_to_reference"]) and metrics["kl_to_reference"] != 0
 
 
 def test_pretrain_begins_with_a_policy_that_was_taught():
@@ -247,4 +247,4 @@ def test_it_trains_on_the_command_line(tmp_path, monkeypatch, capsys):
     summary = json.loads((tmp_path / "here" / "summary.json").read_text())
     assert len(summary["settings"]) == 2
     metrics = runs.load(tmp_path / "here").metrics
-    assert np.isfinite(metrics.reference_kl).all() and set(np.unique(metrics.final_return_greedy)) <= {0.0, 1.0}
+    assert np.isfinite(metrics.kl_to_reference).all() and set(np.unique(metrics.final_return_greedy)) <= {0.0, 1.0}

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from pgjax import envs, testing
-from pgjax.envs.tokens import END, WORLDS, TokenWorld
+from pgjax.envs.puzzles import WORLDS
+from pgjax.envs.tokens import END, TokenWorld
 
 SMALL = {"addition": {"digits": 1}, "sorting": {"count": 2}, "brackets": {"length": 4}, "countdown": {}, "copying": {}}
 DEFAULTS = {name: {} for name in ("addition", "sorting", "brackets")}

@@ -152,7 +152,8 @@ def param_names(params: PyTree) -> dict[str, Any]:
     if hasattr(params, "_fields"):
         return params._asdict()
     if dataclasses.is_dataclass(params):
-        return {field.name: getattr(params, field.name) for field in dataclasses.fields(params)}
+        fields = [field.name for field in dataclasses.fields(params)]
+        return {name: getattr(params, name) for name in fields if not name.startswith("_")}
     return {}
 
 
@@ -162,7 +163,7 @@ def _registry():
 
     import pgjax.envs.classic  # noqa: F401  (registers this package's own worlds)
     import pgjax.envs.probes  # noqa: F401
+    import pgjax.envs.puzzles  # noqa: F401
     import pgjax.envs.tabular  # noqa: F401
-    import pgjax.envs.tokens  # noqa: F401
 
     return gymnax.registration

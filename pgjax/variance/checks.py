@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pgjax import oracle
+from pgjax.plugs import hyperparameters, name_of
 from pgjax.policies import has_memory
 from pgjax.types import Env, Policy
 from pgjax.variance.grid import ScoreFunction, named
@@ -31,6 +32,11 @@ def named_estimators(given: Any) -> dict[str, Estimator]:
             raise TypeError(
                 f"estimator {name!r} must be a name, a ScoreFunction, Plugs(advantage, estimator), or a function "
                 f"gradient(key, params); got {one!r}"
+            )
+        if isinstance(one, Plugs) and hyperparameters(one.advantage).get("samples", 1) != 1:
+            raise ValueError(
+                f"estimator {name!r}: {name_of(one.advantage)} needs episodes that begin alike; make a Sampler of "
+                "rollout.episodes(samples=...), as experiments/grpo_bias.py does"
             )
         if one.batch < 1:
             raise ValueError(f"estimator {name!r}: batch must be 1 or more, got {one.batch}")

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from pgjax import returns
-from pgjax.advantages import mean_of_others, normalized
+from pgjax.advantages import normalized
+from pgjax.groups import mean_of_others
 from pgjax.types import Array, Evaluation, Trajectory
 from pgjax.variance.grid import ScoreFunction
 
