@@ -1,7 +1,15 @@
 """Two-digit addition by reinforcement: what does a verifier add to a thousand examples, and by which estimator?
 
-python experiments/verifiable_math.py            # minutes on two cores
-python experiments/verifiable_math.py --smoke    # a size for tests
+    python experiments/verifiable_math.py                # ten minutes for each estimator on two cores
+    python experiments/verifiable_math.py --only grpo
+    python experiments/verifiable_math.py --smoke        # a size for tests
+
+A transformer of two layers of 64, taught by 225 gradient steps on 1,000 sums, then 600 updates of 512 answers whose
+only reward is whether they are right. Exact match on prompts kept from both, a + b together with b + a, in 8 seeds
+(0 to 7), with 95 % intervals: GRPO lifts sampled answers from .276 (.195 to .350) to .974 (.964 to .983) and greedy
+ones from .505 (.361 to .639) to .993 (.988 to .996), in 619 s, compiling included. The best of 32 answers, picked by
+the verifier itself, is right in .917 (.856 to .963) before. The learning rate, its warm-up and the supervision were
+chosen on seeds 100 to 107 and on runs of these seeds in which prompts were kept back one by one.
 """
 
 import argparse

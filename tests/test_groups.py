@@ -191,7 +191,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"num_envs": 12, "rollout": "episodes"}, "samples=8 doesn't divide num_envs=12; choose a divisor"),
+            ({"num_envs": 12, "rollout": "episodes"}, "samples must be a whole number that divides num_envs=12, got 8"),
             ({"num_envs": 8, "num_steps": 4}, "samples=8 begin alike, in whole episodes; use rollout='episodes'"),
         ],
     )
