@@ -27,7 +27,7 @@ class Size(NamedTuple):
     penalties: tuple = (0.0, 0.1, 0.3, 1.0)  # times the KL in the reward of RLOO
     betas: tuple = (0.03, 0.1, 0.3, 1.0)  # of DPO
     best: tuple = (1, 2, 4, 8, 16, 32, 64)  # of n answers
-    pairs: int = 512
+    pairs: int = 128
     updates: int = 400
     every: int = 20  # updates between two looks
     looked: int = 512  # episodes of a look
@@ -223,7 +223,8 @@ def draw(out, found, size):
     right.set(xlabel="updates", ylabel="gold reward", title="gold reward over training, 95 % intervals")
     for axes in (left, right):
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=7, loc="best" if axes is right else "upper left", ncols=1)
+    left.set_ylim(top=1.6 * left.get_ylim()[1])  # room for the legend
     out.mkdir(parents=True, exist_ok=True)
     figure.savefig(out / "rlhf.png", dpi=150)
 

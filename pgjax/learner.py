@@ -181,9 +181,10 @@ def policy_gradient(
             "entropy": entropy,
             **metrics,
             **learned,
-            "explained_variance": explained,
             "env_steps": jnp.sum(trajectory.mask),
         }
+        if samples == 1:  # the others are the baseline, and a critic has nothing to explain
+            metrics["explained_variance"] = explained
         return following, metrics
 
     policy_of = lambda state: (seen_through(state), state.params)  # noqa: E731

@@ -1,7 +1,7 @@
 """What language models add to losses and rewards: ratios of whole sequences, and the distance to a reference policy.
 
 A learner whose plugs have `reference_penalty` or `reference_coef` keeps the parameters that it began with, and gives
-their log-probabilities along in `Trajectory.reference`.
+their log-probabilities along in `Trajectory.reference`, which takes one more evaluation of each batch.
 """
 
 import jax
