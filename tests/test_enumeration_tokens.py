@@ -101,9 +101,9 @@ def test_the_table_steps_as_the_world_does(name, held_out):
 
 
 def test_a_world_too_large_is_refused():
-    with pytest.raises(ValueError, match="more than most=15 states"):
-        enumeration.tabulate(Copying(), most=15)
-    assert len(enumeration.tabulate(Copying(), most=16)[1]) == 16
+    with pytest.raises(ValueError, match="more than most=20 states"):
+        enumeration.tabulate(Copying(), most=20)
+    assert len(enumeration.tabulate(Copying(), most=21)[1]) == 21
 
 
 @pytest.mark.parametrize("name", WORLDS)
@@ -229,7 +229,7 @@ def _directions(exact, expected):
 @pytest.mark.parametrize("name", GROUPS)
 def test_a_group_s_gradient_has_the_mean_that_its_docstring_states(sampled, name):
     estimates, expected, exact, p = sampled
-    assert p.min() < 0.05 and p.max() > 0.2  # prompts differ, so that their factors do
+    assert p.max() > 2 * p.min()  # prompts differ, so that their factors do
     assert np.abs(_z(estimates[name], expected[name], _directions(exact, expected))).max() < 5
 
 

@@ -122,7 +122,10 @@ def test_a_grid_and_an_estimator_of_ones_own(tmp_path, capsys, monkeypatch):
         ("CartPole-v1 --discount 2", "discount must lie in [0, 1], got 2.0"),
         ("CartPole-v1 --set gravit=3", "--set: nothing is called 'gravit'; did you mean 'gravity'"),
         ("CartPole-v1 --set gravity", "--set takes name=value, got 'gravity'"),
-        ("CartPole-v1 --set network=mpl", "network must be one of auto, gru, mlp, cnn, table, sigmoid; got 'mpl'"),
+        (
+            "CartPole-v1 --set network=mpl",
+            "network must be one of auto, gru, transformer, mlp, cnn, table, sigmoid; got 'mpl'",
+        ),
         ("CartPole-v1 --at all", "give --params RUN with them"),
         ("--params nowhere", "nowhere"),
         ("--params @RUN@ --init", "either --params RUN or --init"),
