@@ -4,11 +4,12 @@
     python experiments/rlhf.py --smoke    # a size for tests
 
 The gold reward is a random network; a reward model learns it from 128 labelled pairs, and RLOO follows the model for
-400 updates, 8 seeds, 95 % intervals. With penalties 0, .1, .3 and 1 the model's reward rises to 3.8, 3.5, 2.7 and 1.1, the
-gold one from -.27 to 1.19 (.34 to 1.96), 1.07 (.78 to 1.32), .62 (.25 to .91) and .02 (-.16 to .18), at a KL of 26, 14,
-8 and 3.5: most of what the model sees isn't there. At equal KL the best of n gains more than RLOO, and RLOO more than
-DPO. In the mean over seeds the gold reward flattens but does not turn down: it does in single seeds (the highest of a
-run is .1 to .3 above its last, picked by itself). This gold reward is too kind for over-optimisation to be seen.
+400 updates, 8 seeds, 95 % intervals. With penalties 0, .1, .3 and 1 the model's reward rises to 3.8, 3.5, 2.7 and
+1.1, the gold one from -.27 to 1.19 (.34 to 1.96), 1.07 (.78 to 1.32), .62 (.25 to .91) and .02 (-.16 to .18), at a KL
+of 26, 14, 8 and 3.5: most of what the model sees isn't there. At equal KL the best of n gains more than RLOO, and
+RLOO more than DPO. In the mean over seeds the gold reward flattens but does not turn down: it does in single seeds
+(the highest of a run is .1 to .3 above its last, picked by itself). This gold reward is too kind for over-
+optimisation to be seen.
 """
 
 import argparse
