@@ -9,7 +9,8 @@ The gold reward is a random network; a reward model learns it from 128 labelled 
 of 26, 14, 8 and 3.5: most of what the model sees isn't there. At equal KL the best of n gains more than RLOO, and
 RLOO more than DPO. In the mean over seeds the gold reward flattens but does not turn down: it does in single seeds
 (the highest of a run is .1 to .3 above its last, picked by itself). This gold reward is too kind for over-
-optimisation to be seen.
+optimisation to be seen. Two settings before this one (512 pairs; learning rates 5e-4 and 1e-3), on the same seeds,
+did not show it clearly either.
 """
 
 import argparse
