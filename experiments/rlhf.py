@@ -1,16 +1,20 @@
 """RLHF whole, on a laptop: when does a learned reward stop being worth following, and what does the KL penalty do?
 
-    python experiments/rlhf.py            # nine minutes on two busy cores
+    python experiments/rlhf.py            # 4 minutes on two cores
     python experiments/rlhf.py --smoke    # a size for tests
 
-The gold reward is a random network; a reward model learns it from 128 labelled pairs, and RLOO follows the model for
-400 updates, 8 seeds, 95 % intervals. With penalties 0, .1, .3 and 1 the model's reward rises to 3.8, 3.5, 2.7 and
-1.1, the gold one from -.27 to 1.19 (.34 to 1.96), 1.07 (.78 to 1.32), .62 (.25 to .91) and .02 (-.16 to .18), at a KL
-of 26, 14, 8 and 3.5: most of what the model sees isn't there. At equal KL the best of n gains more than RLOO, and
-RLOO more than DPO. In the mean over seeds the gold reward flattens but does not turn down: it does in single seeds
-(the highest of a run is .1 to .3 above its last, picked by itself). This gold reward is too kind for over-
-optimisation to be seen. Two settings before this one (512 pairs; learning rates 5e-4 and 1e-3), on the same seeds,
-did not show it clearly either.
+The gold reward likes the letter a, and dislikes any letter that comes more than three times in eight. Hardly a text
+that the policy was taught by has one so often (a never), so a reward model of 256 labelled pairs can't know. RLOO
+follows the model for 400 updates; 8 seeds, 95 % intervals; the turning points are those of the other seeds' mean.
+
+Without a penalty gold rises from -.15 to 2.26 (2.02 to 2.48), at a KL of 7 nats, and falls from there by 2.23 (.68 to
+3.94), while the model's reward goes on to 4.61; later it comes back in some seeds, to 1.34 (-.28 to 2.77). With a
+penalty of .01 it turns at 8 nats; with .03 it dips after 10 and comes back to 2.55 (2.09 to 3.09); with .1 it doesn't
+turn and ends highest, at 2.96 (2.49 to 3.37) and 12 nats; with .3 it ends at 1.97 (1.67 to 2.27) and 7 nats. DPO on
+the same pairs turns as well: 1.05 at 4.5 nats (beta 1), -.31 at 16 (beta .03). The best of n is RLOO's equal up to 2
+nats; the best of 64 has 1.16 (.91 to 1.51) at 3.2, which is the most that its KL can be.
+
+The world was made to show this, on seeds 100 to 103; where a random network was the gold reward it flattened instead.
 """
 
 import argparse
@@ -29,14 +33,15 @@ from pgjax.plugs import bind
 from pgjax.types import Config
 
 LETTERS, PROMPT, ANSWER = "abcdefgh", 3, 8
+WORTH, ENOUGH, COST = (1.2, 0, 0, 0, 0, 0, 0, -1.2), 3, 3.0
 
 
 class Size(NamedTuple):
     seeds: int = 8
-    penalties: tuple = (0.0, 0.1, 0.3, 1.0)  # times the KL in the reward of RLOO
+    penalties: tuple = (0.0, 0.01, 0.03, 0.1, 0.3)  # times the KL in the reward of RLOO
     betas: tuple = (0.03, 0.1, 0.3, 1.0)  # of DPO
     best: tuple = (1, 2, 4, 8, 16, 32, 64)  # of n answers
-    pairs: int = 128
+    pairs: int = 256
     updates: int = 400
     every: int = 20  # updates between two looks
     looked: int = 512  # episodes of a look
@@ -48,14 +53,17 @@ SMOKE = Size(2, (0.0, 1.0), (0.1,), (1, 4), pairs=64, updates=4, every=2, looked
 
 
 class Letters(TokenWorld):
-    """Three letters to be gone on with by eight, as a random text would; the gold reward is a network nobody sees.
+    """Three letters to be gone on with by eight, as texts in which no letter stands twice in a row.
 
-    Its weights are random, its mean 0 and its standard deviation 1.5 over random texts.
+    The gold reward is what the letters are WORTH, each up to ENOUGH times, less the COST of each that comes more
+    often; less the mean of that over the texts.
     """
 
     def __init__(self):
         g = np.random.default_rng(0)
         follows = g.dirichlet(np.full(len(LETTERS), 0.7), size=len(LETTERS))
+        np.fill_diagonal(follows, 0.0)
+        follows /= follows.sum(axis=1, keepdims=True)
         problems = []
         for prompt in itertools.product(range(len(LETTERS)), repeat=PROMPT):
             text = list(prompt)
@@ -64,18 +72,15 @@ class Letters(TokenWorld):
             words = "".join(LETTERS[c] for c in text)
             problems.append((words[:PROMPT], words[PROMPT:]))
         super().__init__(problems, END + LETTERS, "letters")
-        size = ANSWER * (len(LETTERS) + 1)
-        self.inner, self.outer = g.normal(size=(size, 64)) * 0.6, g.normal(size=64)
-        texts = g.integers(1, len(LETTERS) + 1, size=(4096, ANSWER))
-        found = np.asarray(jax.vmap(self.liked)(jnp.asarray(texts)))
-        self.mean, self.std = found.mean(), found.std()
+        self.usual = jax.vmap(self.liked)(jnp.asarray(self.answers)).mean()
 
     def liked(self, answer):
-        seen = jax.nn.one_hot(answer, len(LETTERS) + 1).reshape(-1)
-        return jnp.tanh(seen @ jnp.asarray(self.inner, jnp.float32)) @ jnp.asarray(self.outer, jnp.float32)
+        counts = (answer[:, None] == jnp.arange(1, len(LETTERS) + 1)).sum(axis=0)
+        worth = jnp.array(WORTH) * jnp.minimum(counts, ENOUGH)
+        return worth.sum() - COST * jnp.maximum(counts - ENOUGH, 0).sum()
 
     def score(self, problem, answer):
-        return 1.5 * (self.liked(answer) - self.mean) / self.std
+        return self.liked(answer) - self.usual
 
 
 WORLD = envs.from_gymnax(Letters())
@@ -187,22 +192,25 @@ def interval(x):
     return f"{x.mean():.2f} ({low:.2f} to {high:.2f})"
 
 
-def peaks(curves, i):
-    """Of each seed, at penalty i: the KL at the highest gold reward, that gold, and the last gold and proxy."""
-    at = curves["gold"][:, i].argmax(axis=1)
-    pick = lambda x: np.take_along_axis(x[:, i], at[:, None], axis=1)[:, 0]  # noqa: E731
-    last = curves["gold"][:, i, -1], curves["proxy"][:, i, -1]
-    return pick(curves["kl"]), pick(curves["gold"]), *last
+def turning(gold):
+    """[S] looks, at which the mean of the other seeds is highest and, from there on, lowest: no seed picks its own."""
+    others = (gold.sum(axis=0) - gold) / (len(gold) - 1)
+    high = others.argmax(axis=1)
+    low = np.where(np.arange(gold.shape[1]) >= high[:, None], others, np.inf).argmin(axis=1)
+    return high, low
 
 
 def report(found, size):
-    print(f"{size.seeds} seeds, 95 % intervals; the highest gold reward of a run is picked by itself: biased upwards")
-    print(
-        f"{'penalty':>8s} {'KL at the highest gold':>26s} {'highest gold':>22s} {'last gold':>22s} {'last proxy':>22s}"
-    )
+    print(f"{size.seeds} seeds, 95 % intervals; highest and lowest after it: where the mean of the other seeds is so")
+    columns = ("KL at the highest gold", "gold there", "lowest gold after it", "by how much less", "last gold")
+    print(f"{'penalty':>8s}" + "".join(f"{name:>25s}" for name in (*columns, "last proxy")))
     for i, penalty in enumerate(size.penalties):
-        cells = [interval(x) for x in peaks(found["rlhf"], i)]
-        print(f"{penalty:8g} {cells[0]:>26s} {cells[1]:>22s} {cells[2]:>22s} {cells[3]:>22s}")
+        gold, kl, proxy = (found["rlhf"][name][:, i] for name in ("gold", "kl", "proxy"))
+        at = lambda x, where: np.take_along_axis(x, where[:, None], axis=1)[:, 0]  # noqa: E731
+        high, low = turning(gold)
+        drop = at(gold, high) - at(gold, low)
+        cells = (at(kl, high), at(gold, high), at(gold, low), drop, gold[:, -1], proxy[:, -1])
+        print(f"{penalty:8g}" + "".join(f"{interval(x):>25s}" for x in cells))
     for i, beta in enumerate(size.betas):
         x = {name: interval(values[:, i]) for name, values in found["dpo"].items()}
         print(f"DPO, beta {beta:g}: KL {x['kl']}, gold {x['gold']}, proxy {x['proxy']}")

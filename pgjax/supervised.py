@@ -1,12 +1,26 @@
 """A world that knows an expert in; episodes of it, and a policy that was taught by them, out."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from pgjax import rollout
 from pgjax.types import Array, Env, Policy, PyTree, Trajectory
+
+
+class _Certain(NamedTuple):
+    """No chance about it: `action`, [B, ...], as a distribution."""
+
+    action: Array
+
+    def sample(self, key: Array) -> Array:
+        return self.action
+
+    def log_prob(self, action: Array) -> Array:
+        return jnp.zeros(len(action))
 
 
 def demonstrations(key: Array, env: Env, count: int, env_params: PyTree = None) -> Trajectory:
@@ -19,31 +33,27 @@ def demonstrations(key: Array, env: Env, count: int, env_params: PyTree = None) 
         raise ValueError(
             "the world has no expert to be shown, which pretrain needs; use pretrain=0, or give the Env an `expert`"
         )
-    params = env.params if env_params is None else env_params
-    key_start, key_steps = jax.random.split(key)
-    state, obs = jax.vmap(env.reset, (0, None))(jax.random.split(key_start, count), params)
 
-    def step(carry, inputs):
-        state, obs, alive = carry
-        t, key = inputs
-        action = jax.vmap(env.expert, (None, 0))(params, state)
-        state, seen = jax.vmap(env.step, (0, None, 0, 0))(jax.random.split(key, count), params, state, action)
-        row = Trajectory(
-            obs=obs,
-            action=action,
-            log_prob=jnp.zeros(count),
-            reward=jnp.where(alive, seen.reward, 0.0),
-            terminated=seen.terminated & alive,
-            truncated=seen.truncated & alive,
-            next_obs=seen.obs,
-            mask=alive.astype(jnp.float32),
-            time=jnp.full(count, t),
-            memory=(),
-        )
-        return (state, seen.obs, alive & ~(seen.terminated | seen.truncated)), row
+    def beside(params, state, obs):
+        return obs, env.expert(params, state)
 
-    inputs = (jnp.arange(env.max_steps), jax.random.split(key_steps, env.max_steps))
-    return jax.lax.scan(step, (state, obs, jnp.ones(count, bool)), inputs)[1]
+    def reset(key, params):
+        state, obs = env.reset(key, params)
+        return state, beside(params, state, obs)
+
+    def step(key, params, state, action):
+        state, seen = env.step(key, params, state, action)
+        return state, seen._replace(obs=beside(params, state, seen.obs))
+
+    told = Policy(
+        init=lambda key: (),
+        memory=lambda batch: (),
+        act=lambda params, memory, obs: (_Certain(obs[1]), memory),
+        evaluate=None,
+    )
+    shown = env._replace(reset=reset, step=step)
+    rows, _ = rollout.episodes(key, shown, told, (), count, env_params=env_params)
+    return rows._replace(obs=rows.obs[0], next_obs=rows.next_obs[0])
 
 
 def fit(
