@@ -75,7 +75,7 @@ class Letters(TokenWorld):
         self.usual = jax.vmap(self.liked)(jnp.asarray(self.answers)).mean()
 
     def liked(self, answer):
-        counts = (answer[:, None] == jnp.arange(1, len(LETTERS) + 1)).sum(axis=0)
+        counts = jax.nn.one_hot(answer - 1, len(LETTERS)).sum(axis=0)
         worth = jnp.array(WORTH) * jnp.minimum(counts, ENOUGH)
         return worth.sum() - COST * jnp.maximum(counts - ENOUGH, 0).sum()
 
