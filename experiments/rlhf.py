@@ -37,7 +37,7 @@ WORTH, ENOUGH, COST = (1.2, 0, 0, 0, 0, 0, 0, -1.2), 3, 3.0
 
 
 class Size(NamedTuple):
-    seeds: int = 8
+    seeds: int = 16
     penalties: tuple = (0.0, 0.01, 0.03, 0.1, 0.3)  # times the KL in the reward of RLOO
     betas: tuple = (0.03, 0.1, 0.3, 1.0)  # of DPO
     best: tuple = (1, 2, 4, 8, 16, 32, 64)  # of n answers
@@ -45,15 +45,16 @@ class Size(NamedTuple):
     updates: int = 400
     every: int = 20  # updates between two looks
     looked: int = 512  # episodes of a look
+    told: tuple = (80, 200)  # updates that the report tells of
     taught: int = 300  # gradient steps of the first policy
     fitted: int = 300  # of the reward model, and of DPO
 
 
-SMOKE = Size(2, (0.0, 1.0), (0.1,), (1, 4), pairs=64, updates=4, every=2, looked=32, taught=10, fitted=10)
+SMOKE = Size(2, (0.0, 1.0), (0.1,), (1, 4), pairs=64, updates=4, every=2, looked=32, told=(2, 4), taught=10, fitted=10)
 
 
 class Letters(TokenWorld):
-    """Three letters to be gone on with by eight, as texts in which no letter stands twice in a row.
+    """Three letters to be gone on with by eight, as texts in which no letter repeats the one before.
 
     The gold reward is what the letters are WORTH, each up to ENOUGH times, less the COST of each that comes more
     often; less the mean of that over the texts.
@@ -146,7 +147,10 @@ def prefer(key, beta, reference, model, pairs, size):
 
 
 def choose(key, reference, model, size):
-    """The best of n answers by the reward model: both rewards, and log n - (n - 1) / n, which the KL is at most."""
+    """The best of n answers by the reward model: both rewards, and log n - (n - 1) / n, which the KL is at most.
+
+    And how often the model and the gold reward agree which of two answers is better.
+    """
     count = size.best[-1] * (size.looked // 8)
     held_out = WORLD.held_out(WORLD.params)
     episodes, found = rollout.episodes(key, WORLD, POLICY, reference, count, env_params=held_out, samples=size.best[-1])
@@ -154,7 +158,8 @@ def choose(key, reference, model, size):
     gold = found.episode_return.reshape(proxy.shape)
     best = lambda worth: jnp.stack([preferences.best_of_n(proxy, worth, n) for n in size.best])  # noqa: E731
     n = jnp.array(size.best, jnp.float32)
-    return {"gold": best(gold), "proxy": best(proxy), "kl": jnp.log(n) - (n - 1) / n}
+    agreement = jnp.mean((proxy[:, 0] > proxy[:, 1]) == (gold[:, 0] > gold[:, 1]))
+    return {"gold": best(gold), "proxy": best(proxy), "kl": jnp.log(n) - (n - 1) / n}, agreement
 
 
 def main(arguments=None):
@@ -169,11 +174,13 @@ def main(arguments=None):
         key_prepare, key_rl, key_dpo, key_best = jax.random.split(key, 4)
         reference, model, pairs, losses = prepare(key_prepare, size)
         penalties, betas = jnp.array(size.penalties), jnp.array(size.betas)
+        best, agreement = choose(key_best, reference, model, size)
         return {
             "rlhf": jax.vmap(lambda x: reinforce(key_rl, x, reference, model, size))(penalties),
             "dpo": jax.vmap(lambda x: prefer(key_dpo, x, reference, model, pairs, size))(betas),
-            "best": choose(key_best, reference, model, size),
+            "best": best,
             "losses": losses,
+            "agreement": agreement,
         }
 
     # A seed at a time on each core: so the program's arrays stay in the caches.
@@ -192,25 +199,21 @@ def interval(x):
     return f"{x.mean():.2f} ({low:.2f} to {high:.2f})"
 
 
-def turning(gold):
-    """[S] looks, at which the mean of the other seeds is highest and, from there on, lowest: no seed picks its own."""
-    others = (gold.sum(axis=0) - gold) / (len(gold) - 1)
-    high = others.argmax(axis=1)
-    low = np.where(np.arange(gold.shape[1]) >= high[:, None], others, np.inf).argmin(axis=1)
-    return high, low
-
-
 def report(found, size):
-    print(f"{size.seeds} seeds, 95 % intervals; highest and lowest after it: where the mean of the other seeds is so")
-    columns = ("KL at the highest gold", "gold there", "lowest gold after it", "by how much less", "last gold")
-    print(f"{'penalty':>8s}" + "".join(f"{name:>25s}" for name in (*columns, "last proxy")))
+    print(f"{size.seeds} seeds, 95 % intervals")
+    updates = (*size.told, size.updates)
+    looks = np.array(updates) // size.every
     for i, penalty in enumerate(size.penalties):
-        gold, kl, proxy = (found["rlhf"][name][:, i] for name in ("gold", "kl", "proxy"))
-        at = lambda x, where: np.take_along_axis(x, where[:, None], axis=1)[:, 0]  # noqa: E731
-        high, low = turning(gold)
-        drop = at(gold, high) - at(gold, low)
-        cells = (at(kl, high), at(gold, high), at(gold, low), drop, gold[:, -1], proxy[:, -1])
-        print(f"{penalty:8g}" + "".join(f"{interval(x):>25s}" for x in cells))
+        print(f"RLOO, penalty {penalty:g}")
+        for n, look in zip(updates, looks, strict=True):
+            x = {name: interval(values[:, i, look]) for name, values in found["rlhf"].items()}
+            print(f"  after {n} updates: KL {x['kl']}, gold {x['gold']}, proxy {x['proxy']}")
+        gold = found["rlhf"]["gold"][:, i, looks]
+        print(f"  gold less by {interval(gold[:, 0] - gold[:, 1])} after {updates[1]} than after {updates[0]}")
+    print(f"gold of each seed without a penalty, after {updates}:")
+    print(np.round(found["rlhf"]["gold"][:, 0, looks].T, 1))
+    print(f"reward model: loss {interval(found['losses'][:, -10:].mean(axis=1))}", end=", ")
+    print(f"which of two answers is better as the gold reward has it: {interval(found['agreement'])}")
     for i, beta in enumerate(size.betas):
         x = {name: interval(values[:, i]) for name, values in found["dpo"].items()}
         print(f"DPO, beta {beta:g}: KL {x['kl']}, gold {x['gold']}, proxy {x['proxy']}")

@@ -100,7 +100,7 @@ class MLP(nnx.Module):
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
         space = env.observation_space
-        _require(layout(space) not in ("", "L"), "mlp", env, "an array of numbers")
+        _require(layout(space) != "", "mlp", env, "an array observation")
         self.axes = len(space.shape)
         self._build(math.prod(space.shape), env, config, rngs)
 
@@ -227,7 +227,7 @@ class Recurrent(nnx.Module):
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
         space = env.observation_space
         _require_xla("gru", config)
-        _require(layout(space) not in ("", "L"), "gru", env, "an array of numbers")
+        _require(layout(space) != "", "gru", env, "an array observation")
         self.axes = len(space.shape)
         width = config.hidden[-1]
         self.torso = Torso(math.prod(space.shape), config, rngs=rngs)

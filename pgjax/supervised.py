@@ -24,7 +24,7 @@ class _Certain(NamedTuple):
 
 
 def demonstrations(key: Array, env: Env, count: int, env_params: PyTree = None) -> Trajectory:
-    """`count` whole episodes [T, B] of the world's expert, masked after their end; log_prob is 0.
+    """`count` whole episodes [T, B] of the world's expert, as `rollout.episodes` has them; log_prob is 0.
 
     Raises:
       ValueError: for a world without one.

@@ -62,6 +62,12 @@ def test_what_stands_behind_the_end_of_a_demonstration_does_not_count():
     np.testing.assert_array_equal(np.asarray(seen.terminated).sum(axis=0), 1)
 
 
+def test_a_demonstration_that_the_time_limit_ends_is_truncated():
+    short = copying()[0]._replace(max_steps=1)
+    seen = jax.jit(lambda key: supervised.demonstrations(key, short, 4))(jax.random.key(0))
+    assert seen.truncated.shape == (1, 4) and seen.truncated.all() and not seen.terminated.any() and seen.mask.all()
+
+
 def test_demonstrations_are_of_the_prompts_that_the_parameters_allow():
     env, _ = copying()
     found = jax.jit(lambda key, params: supervised.demonstrations(key, env, 64, params))
