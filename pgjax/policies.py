@@ -27,6 +27,9 @@ def make(env: Env, config: Config = Config()) -> Policy:
     kind = networks.chosen(env, config)
     if config.temperature != 1 and kind not in ("table", "sigmoid"):
         raise ValueError(f"temperature={config.temperature:g} is of network='table' or 'sigmoid', this is {kind!r}")
+    for name in ("heads", "positions"):
+        if kind != "transformer" and getattr(config, name) != getattr(Config(), name):
+            raise ValueError(f"{name}={getattr(config, name)} is of network='transformer', this is {kind!r}")
     if kind == "gru":
         if not config.hidden:
             raise ValueError("network='gru' needs hidden widths, got hidden=()")
