@@ -9,17 +9,14 @@ tell a reward model little of it; it also learns their coins by heart (it knows 
 RLOO follows it for 400 updates, 16 seeds, 95 % intervals; the looks at 80 and 200 updates were fixed before.
 
 Without a penalty the KL goes from 14 to 28 nats between them, the model's reward from 3.49 to 4.52, and gold falls by
-1.80 (.47 to 3.22), to -.53 (-1.88 to .85): in 10 of the 16 seeds, 7 of which end below 0. With a penalty of .01 it
-falls by 1.40 (.24 to 2.74), by .03 .29 (-.75 to 1.32), by .1 it rises by .24 (.08 to .40) and by .3 by .25 (.03 to
-.46). In the figure's means gold turns at 8 nats without a penalty and with .01 and .03, later comes back in part, and
-never turns with .1. At the end, at 32, 23, 18, 12 and 7 nats, it is .38 (-.93 to 1.68), 1.93 (.83 to 2.87), 2.75
-(2.43 to 3.07), 2.72 (2.36 to 3.05) and 1.95 (1.67 to 2.24). DPO on the same pairs turns too: 1.06 (.95 to 1.17) at 4.5
-nats, -.10 (-.46 to .26) at 17. The best of 64 by the model, at 3.2 nats at most, already has all that the model can
-give, 4.72, and 1.26 (1.09 to 1.45) of gold.
+1.80 (.47 to 3.22): in 10 of the 16 seeds, 7 of which end below 0. With a penalty of .01 it falls by 1.40 (.24 to
+2.74), by .03 .29 (-.75 to 1.32), by .1 it rises by .24 (.08 to .40). In the figure's means gold turns at 8 nats with
+the small penalties, later comes back in part, and never turns with .1. At the end, at 32, 23, 18, 12 and 7 nats, it is
+.38 (-.93 to 1.68), 1.93 (.83 to 2.87), 2.75 (2.43 to 3.07), 2.72 (2.36 to 3.05) and 1.95 (1.67 to 2.24). DPO on the
+same pairs turns too, from 1.06 (.95 to 1.17) at 4.5 nats to -.10 (-.46 to .26) at 17. The best of 64 by the model, at
+3.2 nats at most, has all that the model can give, 4.72, and 1.26 (1.09 to 1.45) of gold.
 
-The world was made to show this: six gold rewards were tried on seeds 100 to 103 (a random network, letters liked and
-repeats disliked, and so on), with 128 to 512 pairs. Where the reference's texts show what gold dislikes, or nothing
-is disliked that the model would do, gold flattens instead.
+The world was made to show this, the sixth tried on seeds 100 to 103; with a random network gold flattens instead.
 """
 
 import argparse
@@ -153,9 +150,7 @@ def prefer(key, beta, reference, model, pairs, size):
 
 def choose(key, reference, model, size):
     """The best of n answers by the reward model: both rewards, and log n - (n - 1) / n, which the KL is at most.
-
-    And how often the model and the gold reward agree which of two answers is better.
-    """
+    How often the model and the gold reward agree which of two answers is better."""
     count = size.best[-1] * (size.looked // 8)
     held_out = WORLD.held_out(WORLD.params)
     episodes, found = rollout.episodes(key, WORLD, POLICY, reference, count, env_params=held_out, samples=size.best[-1])
@@ -206,8 +201,8 @@ def interval(x):
 
 def report(found, size):
     print(f"{size.seeds} seeds, 95 % intervals")
-    updates = (*size.told, size.updates)
-    looks = np.array(updates) // size.every
+    updates = np.array((*size.told, size.updates))
+    looks = updates // size.every
     for i, penalty in enumerate(size.penalties):
         print(f"RLOO, penalty {penalty:g}")
         for n, look in zip(updates, looks, strict=True):
@@ -215,8 +210,7 @@ def report(found, size):
             print(f"  after {n} updates: KL {x['kl']}, gold {x['gold']}, proxy {x['proxy']}")
         gold = found["rlhf"]["gold"][:, i, looks]
         print(f"  gold less by {interval(gold[:, 0] - gold[:, 1])} after {updates[1]} than after {updates[0]}")
-    print(f"gold of each seed without a penalty, after {updates}:")
-    print(np.round(found["rlhf"]["gold"][:, 0, looks].T, 1))
+    print(f"gold of each seed without a penalty, after {updates}:\n", found["rlhf"]["gold"][:, 0, looks].T.round(1))
     print(f"reward model: loss {interval(found['losses'][:, -10:].mean(axis=1))}", end=", ")
     print(f"which of two answers is better as the gold reward has it: {interval(found['agreement'])}")
     for i, beta in enumerate(size.betas):
@@ -237,8 +231,7 @@ def draw(out, found, size):
         left.plot(mean["kl"], mean["gold"], "o-", ms=3, color=f"C{i}", label=f"RLOO, penalty {penalty:g}: gold")
         left.plot(mean["kl"], mean["proxy"], "--", color=f"C{i}", lw=1, label="its proxy" if i == 0 else None)
         updates = size.every * np.arange(len(mean["gold"]))
-        gold = found["rlhf"]["gold"][:, i]
-        low, high = statistics.bootstrap(gold, np.mean)
+        low, high = statistics.bootstrap(found["rlhf"]["gold"][:, i], np.mean)
         right.plot(updates, mean["gold"], color=f"C{i}", label=f"penalty {penalty:g}")
         right.fill_between(updates, low, high, color=f"C{i}", alpha=0.15, lw=0)
     for name, style, label in (("dpo", "ks", "DPO: gold"), ("best", "k^", "best of n: gold")):
