@@ -103,7 +103,7 @@ ROWS = (
     Row(
         "sac-cartpole",
         "sac CartPole-v1 --seeds 16 --steps 100000"
-        " --set hidden=128x128 gradient_steps=8 learning_rate=5e-4 tau=.02 buffer_size=100000",
+        " --set hidden=128x128 gradient_steps=8 learning_rate=5e-4 estimator.tau=.02 buffer_size=100000",
         ">= 475",
     ),
     Row("sac-pendulum", "sac Pendulum-v1 --seeds 16", ">= -200"),
