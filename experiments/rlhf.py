@@ -6,7 +6,7 @@
 The gold reward likes the letter a and dislikes h, each up to three times, and dislikes any letter that comes more
 often; 4.68 at most. Hardly a text that taught the policy has a letter so often (and none an a), so 256 labelled pairs
 tell a reward model little of it; it also learns their coins by heart (it knows the better of two new answers in .64).
-RLOO follows it for 400 updates, 16 seeds, 95 % intervals; the looks at 80 and 200 updates were fixed before.
+RLOO follows it for 400 updates, 16 seeds, 95 % intervals; seeds 100 to 103 were highest at 80, lowest at 200 updates.
 
 Without a penalty the KL goes from 14 to 28 nats between them, the model's reward from 3.49 to 4.52, and gold falls by
 1.80 (.47 to 3.22): in 10 of the 16 seeds, 7 of which end below 0. With a penalty of .01 it falls by 1.40 (.24 to
