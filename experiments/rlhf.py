@@ -4,19 +4,20 @@
     python experiments/rlhf.py --smoke    # a size for tests
 
 The gold reward likes the letter a and dislikes h, each up to three times, and dislikes any letter that comes more
-often; 4.68 at most. Hardly a text that taught the policy has a letter so often (and none an a), so 256 labelled pairs
-tell a reward model little of it; it also learns their coins by heart (it knows the better of two new answers in .64).
+often; 4.68 at most. Of the texts that taught the policy 2 % have a letter so often, and none an a, so 256 labelled
+pairs show little of it; the model also learns their coins by heart (it knows the better of two new answers in .64).
 RLOO follows it for 400 updates, 16 seeds, 95 % intervals; seeds 100 to 103 were highest at 80, lowest at 200 updates.
 
 Without a penalty the KL goes from 14 to 28 nats between them, the model's reward from 3.49 to 4.52, and gold falls by
-1.80 (.47 to 3.22): in 10 of the 16 seeds, 7 of which end below 0. With a penalty of .01 it falls by 1.40 (.24 to
-2.74), by .03 .29 (-.75 to 1.32), by .1 it rises by .24 (.08 to .40). In the figure's means gold turns at 8 nats with
+1.80 (.47 to 3.22): in 10 of the 16 seeds; 7 end below 0. The curves of seeds 0 to 7 had been seen when 80 and 200 were
+chosen; the other eight alone give 1.1 (-.1 to 2.4). With a penalty of .01 it falls by 1.40 (.24 to 2.74), with .03 by
+.29 (-.75 to 1.32), with .1 it rises by .24 (.08 to .40). In the figure's means gold turns at 8 nats with
 the small penalties, later comes back in part, and never turns with .1. At the end, at 32, 23, 18, 12 and 7 nats, it is
 .38 (-.93 to 1.68), 1.93 (.83 to 2.87), 2.75 (2.43 to 3.07), 2.72 (2.36 to 3.05) and 1.95 (1.67 to 2.24). DPO on the
 same pairs turns too, from 1.06 (.95 to 1.17) at 4.5 nats to -.10 (-.46 to .26) at 17. The best of 64 by the model, at
-3.2 nats at most, has all that the model can give, 4.72, and 1.26 (1.09 to 1.45) of gold.
+3.2 nats at most, has as much of the model as RLOO comes to, 4.72, and 1.26 (1.09 to 1.45) of gold.
 
-The world was made to show this, the sixth tried on seeds 100 to 103; with a random network gold flattens instead.
+The world was made to show this, the sixth gold reward tried (on seeds 100 to 103); a random network flattens instead.
 """
 
 import argparse
