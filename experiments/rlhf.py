@@ -10,7 +10,8 @@ RLOO follows it for 400 updates, 16 seeds, 95 % intervals; seeds 100 to 103 were
 
 Without a penalty the KL goes from 14 to 28 nats between them, the model's reward from 3.49 to 4.52, and gold falls by
 1.80 (.47 to 3.22): in 10 of the 16 seeds; 7 end below 0. The curves of seeds 0 to 7 had been seen when 80 and 200 were
-chosen; the other eight alone give 1.1 (-.1 to 2.4). With a penalty of .01 it falls by 1.40 (.24 to 2.74), with .03 by
+chosen; the other eight alone give 1.1 (-.1 to 2.4), and ten more, 16 to 25, run to see whether it holds, 3.97 (1.77
+to 6.26), and a rise of .53 (.03 to 1.02) with .1. With a penalty of .01 it falls by 1.40 (.24 to 2.74), with .03 by
 .29 (-.75 to 1.32), with .1 it rises by .24 (.08 to .40). In the figure's means gold turns at 8 nats with
 the small penalties, later comes back in part, and never turns with .1. At the end, at 32, 23, 18, 12 and 7 nats, it is
 .38 (-.93 to 1.68), 1.93 (.83 to 2.87), 2.75 (2.43 to 3.07), 2.72 (2.36 to 3.05) and 1.95 (1.67 to 2.24). DPO on the
