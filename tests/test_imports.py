@@ -17,7 +17,7 @@ ROOMS = (
     "critics rollout "
     "returns scaling average groups advantages losses sequences optimizers batches estimators natural configs updates "
     "supervised preferences learner trust buffered "
-    "soft dqn algorithms train sweep halves outside oracle enumeration variance parsing search naming settings "
+    "soft dqn algorithms train sweep halves outside oracle enumeration limits variance parsing search naming settings "
     "memory hosts chunks checkpoints results store guards halving recipe runs playing frames video statistics "
     "report pages progress loggers outcome programs engine driver resuming showing commands subjects laboratory "
     "testing listing actions cli"
