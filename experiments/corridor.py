@@ -32,7 +32,7 @@ from pgjax.advantages import monte_carlo
 from pgjax.estimators import surrogate
 from pgjax.losses import actor_critic, policy_gradient
 from pgjax.optimizers import sgd
-from pgjax.plugs import bind
+from pgjax.plugs import bind, declare
 from pgjax.types import Algorithm, Config, RunningAdvantage
 
 BEST = 2 - 2**0.5  # P(right) of the best policy
@@ -78,12 +78,12 @@ def unfinished_is_nan(advantage):
     `train` undoes an update by NaN, and the run stands still from there on, flagged.
     """
 
-    def apply(state, trajectory, now):
-        found = advantage.apply(state, trajectory, now)
+    def apply(state, trajectory, now, **hypers):
+        found = advantage.apply(state, trajectory, now, **hypers)
         cut = jnp.any(trajectory.truncated)
         return jax.tree.map(lambda x: jnp.where(cut, jnp.nan, x), found)
 
-    return RunningAdvantage(advantage.init, apply)
+    return RunningAdvantage(advantage.init, declare(apply, advantage))
 
 
 def book(baseline):

@@ -61,11 +61,15 @@ def check_options(advantage: dict[str, Any], estimator: dict[str, Any], config: 
             raise ValueError("target_kl adapts to what earlier steps of an update did: num_epochs=2 or more")
     if config.update == "step" and estimator.get("normalize_advantage"):
         raise ValueError("update='step' sees one step at once, and normalize_advantage would leave nothing of it")
-    if config.epsilon and estimator.get("importance") and "importance" not in advantage:
-        raise ValueError(
-            "importance=True corrects for epsilon where the advantage does too, and this one doesn't; "
-            "use monte_carlo(importance=True), or leave importance out and learn of the policy that acts"
-        )
+    if (config.epsilon or config.lag) and "importance" in estimator:
+        parts = {"estimator": bool(estimator["importance"]), "advantage": bool(advantage.get("importance"))}
+        if sum(parts.values()) == 1:
+            given, lacking = sorted(parts, key=parts.get, reverse=True)
+            raise ValueError(
+                f"{given}.importance=True is half of the correction for another policy having acted; set "
+                f"{lacking}.importance=True too (the advantage monte_carlo has it), or neither, and learn of the "
+                "policy that acts"
+            )
 
 
 def check_advantage(plug: Any, weight: Array, target: Array, mask: Array) -> None:

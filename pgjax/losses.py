@@ -40,7 +40,8 @@ def policy_gradient(
     Args:
       importance: multiply by pi(a_t | s_t) / b(a_t | s_t), b being the policy that acted. It is the action's
         share of the correction for `epsilon`; what led to s_t and what followed are the advantage's share,
-        which `monte_carlo(importance=True)` has. Together the gradient is that of pi.
+        which `monte_carlo(importance=True)` has. Together the gradient is that of pi; learners refuse one
+        without the other, by the hyperparameters that an advantage declares (see `plugs.declare` for wrappers).
       reevaluate: A_t is the target minus the critic's value as it is now, not when the batch was collected:
         with update="step", REINFORCE with baseline as the box of Sutton & Barto (2018, sec. 13.4) has it.
         What the advantage has besides (gamma^t, ratios, a normalisation) would be lost; learners refuse it.

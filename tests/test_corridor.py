@@ -226,6 +226,8 @@ class TestImportance:
     """Every trajectory of a small MDP under b, in float64: the expected update, to rounding."""
 
     def expected(self, world, epsilon, corrected, baseline):
+        """`corrected`: whether the loss corrects its share and the advantage its own; one bool says it of both."""
+        by_loss, by_advantage = corrected if isinstance(corrected, tuple) else (corrected, corrected)
         env, policy, params = world
         mdp, acting = oracle.from_env(env, 0.9), policies.exploring(policy, epsilon)
         pi = oracle.probabilities(policy, params, 3)
@@ -238,12 +240,12 @@ class TestImportance:
             trajectory = jax.tree.map(jnp.asarray, trajectory._replace(**wide))
             params = jax.tree.map(jnp.asarray, params)
             now = policy.evaluate(params, trajectory)
-            options = dict(discount=0.9, gamma_t=True, baseline=baseline, importance=corrected)
+            options = dict(discount=0.9, gamma_t=True, baseline=baseline, importance=by_advantage)
             _, (weight, target) = monte_carlo.apply(monte_carlo.init(), trajectory, now, **options)
             batch = Batch(trajectory, weight, target, now.value)
 
             def loss(params):
-                per_step, _ = policy_gradient(policy.evaluate(params, trajectory), batch, importance=corrected)
+                per_step, _ = policy_gradient(policy.evaluate(params, trajectory), batch, importance=by_loss)
                 return -jnp.sum(probability * jnp.sum(trajectory.mask * per_step, axis=0))
 
             found = np.asarray(jax.grad(loss)(params)["preference"])
@@ -259,6 +261,12 @@ class TestImportance:
         found, exact = self.expected(world, 0.4, False, baseline)
         assert np.linalg.norm(found - exact) > 0.1 * np.linalg.norm(exact)
         np.testing.assert_allclose(*self.expected(world, 0.0, False, baseline), rtol=1e-6, atol=1e-8)
+
+    @pytest.mark.parametrize("corrected", [(True, False), (False, True)])
+    def test_half_a_correction_is_none(self, world, corrected):
+        """Why learners refuse one half without the other: exact, so that a percent is a bias and no rounding."""
+        found, exact = self.expected(world, 0.4, corrected, "none")
+        assert np.linalg.norm(found - exact) > 0.01 * np.linalg.norm(exact)
 
     def test_the_whole_return_is_refused(self, world):
         env, policy, _ = world
@@ -349,6 +357,11 @@ class TestExploration:
             uncorrected = np.einsum("s,sa,sa,a->", found.occupancy, b, found.action_value, score)
             np.testing.assert_allclose(exact(p, epsilon, False)[0], uncorrected, rtol=1e-9)
             np.testing.assert_allclose(exact(p, epsilon, True)[0], 2 * (p * p - 4 * p + 2) / (p * (1 - p)), rtol=1e-9)
+
+    def test_every_learner_of_it_is_accepted(self, exploration):
+        for epsilon, corrected, _ in exploration["LEARNERS"].values():
+            algorithm = exploration["algorithm"](corrected)
+            exploration["corridor"].programs(algorithm, "batch", (4,), exploration["AT"], epsilon)
 
     @pytest.mark.slow
     def test_smoke(self, exploration, tmp_path):

@@ -18,7 +18,7 @@ from pgjax.estimators import surrogate
 from pgjax.losses import actor_critic, policy_gradient, ppo_clip
 from pgjax.optimizers import adam, sgd
 from pgjax.plugs import bind, hyperparameters
-from pgjax.types import Algorithm, Config, Env, Evaluation, Policy, Step, Trajectory
+from pgjax.types import Algorithm, Config, Env, Evaluation, Policy, RunningAdvantage, Step, Trajectory
 
 T, B = 8, 4
 
@@ -501,6 +501,22 @@ def test_the_three_plugs_may_be_the_users_own(cartpole):
     assert metrics["mine"].shape == ()
 
 
+def test_an_advantage_in_a_wrapper_corrects_as_it_says(maze):
+    """What a wrapper declares is seen: both halves of the correction are there, and the learner takes them."""
+    inner = bind(monte_carlo, importance=True)
+
+    def apply(state, trajectory, now, **hypers):
+        return inner.apply(state, trajectory, now, **hypers)
+
+    wrapped = RunningAdvantage(inner.init, plugs.declare(apply, inner))
+    algorithm = Algorithm(wrapped, bind(surrogate(policy_gradient), importance=True), sgd)
+    config = Config(num_envs=2, num_steps=4, rollout="episodes", epsilon=0.1)
+    built = learner.policy_gradient(maze, policies.make(maze, config), algorithm, config)
+    hypers = learner.default_hypers(algorithm)
+    assert "discount" in hypers.advantage
+    jax.eval_shape(lambda key: built.step(key, built.init(key, hypers), hypers), jax.random.key(0))
+
+
 @pytest.mark.parametrize(
     ("advantage", "estimator", "config", "message"),
     [
@@ -508,7 +524,10 @@ def test_the_three_plugs_may_be_the_users_own(cartpole):
         ({"baseline": "value", "gamma_t": True}, {"reevaluate": True}, {}, "would lose gamma_t=True"),
         ({"baseline": "value", "importance": True}, {"reevaluate": True}, {}, "would lose importance=True"),
         ({}, {"normalize_advantage": True}, {"update": "step"}, "normalize_advantage would leave nothing of it"),
-        (None, {"importance": True}, {"epsilon": 0.1, "rollout": "unroll"}, "importance=True corrects for epsilon"),
+        (None, {"importance": True}, {"epsilon": 0.1, "rollout": "unroll"}, "estimator.importance=True is half of the"),
+        ({"importance": False}, {"importance": True}, {"epsilon": 0.1}, "set advantage.importance=True too"),
+        ({"importance": True}, {"importance": False}, {"epsilon": 0.1}, "advantage.importance=True is half of the"),
+        ({"importance": True}, {}, {"lag": 2}, "set estimator.importance=True too"),
     ],
 )
 def test_options_that_together_learn_nothing_or_something_else_are_refused(maze, advantage, estimator, config, message):

@@ -74,8 +74,10 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
         world = world.with_transition_gradients()
     action_space = world.action_space(params)
     continuous = hasattr(action_space, "low")
+    # Gymnax adds arrays of other ranks in a few worlds, which a program may forbid.
+    allowed = jax.numpy_rank_promotion("allow")
     # Gymnax states mix Python numbers with arrays; a scan needs the same types at both its ends.
-    reference = jax.eval_shape(lambda: world.reset_env(jax.random.key(0), params))
+    reference = jax.eval_shape(allowed(lambda: world.reset_env(jax.random.key(0), params)))
 
     def settle(obs, state):
         return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), (obs, state), reference)
@@ -96,8 +98,8 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
 
     return Env(
         params=params,
-        reset=reset,
-        step=step,
+        reset=allowed(reset),
+        step=allowed(step),
         observation_space=world.observation_space(params),
         action_space=action_space,
         max_steps=int(params.max_steps_in_episode),
