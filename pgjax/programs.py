@@ -18,7 +18,8 @@ from pgjax.types import PyTree
 
 SHARDS = ("lanes", "envs")
 # On a CPU level 2 gives programs as fast as level 3, the default, and takes a fifth less time (benchmarks/results).
-# What runs but once, drawing parameters and evaluation, compiles in half the time without the fusion emitters.
+# What runs but once, drawing parameters and evaluation, compiles in half the time without the fusion emitters,
+# where jaxlib has that option (0.10.2 and 0.11.0 do, 0.11.1 and 0.11.2 don't).
 LEVEL, EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"
 OFTEN, ONCE, SMALL = {LEVEL: 2}, {LEVEL: 2, EMITTERS: False}, {LEVEL: 0, EMITTERS: False}
 
@@ -69,7 +70,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
                 context.enter_context(jax.default_matmul_precision(group.config.precision))
             lowered = jax.jit(function, out_shardings=out, donate_argnums=donate).lower(*arguments)
         mine = devices[0].platform == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
-        return pool.submit(lowered.compile, effort if mine else None)
+        return pool.submit(lowered.compile, accepted(effort) if mine else None)
 
     effort = OFTEN if group.config.pretrain else SMALL  # supervision is a training of its own
     init = build(lambda k, h: sweep.init(k, group.learner, h), (keys, hypers), where, effort)
@@ -85,6 +86,21 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     pool.shutdown(wait=False)
     done = init.result(), step.result(), evaluate.result()
     return Programs(*done, lanes, where, max(memory.needed(x) for x in done), idle)
+
+
+def accepted(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of XLA's compile options that the installed jaxlib takes; the others are left out, at the cost of speed."""
+    return {name: value for name, value in options.items() if _accepted(name, value)}
+
+
+@functools.cache
+def _accepted(name: str, value: Any) -> bool:
+    # jaxlib has no list of its options, and a release may drop one, so an empty program is compiled with it.
+    try:
+        jax.jit(lambda: 0).lower().compile({name: value})
+    except RuntimeError:
+        return False
+    return True
 
 
 def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes: NamedSharding, where: PyTree):
