@@ -1,7 +1,7 @@
 """A GPT-2 checkpoint in; the shape and parameters of a `Transformer`, its Policy and its tokenizer out.
 
 Checkpoints (Radford et al. 2019) are read as Hugging Face's GPT2LMHeadModel writes them: model.safetensors and
-config.json in one folder, and tokenizer.json for text. Needs `pgjax[lm]`.
+config.json in one folder, and tokenizer.json for text. Needs the extra `lm`.
 
 In pgjax token 0 ends a sequence and pads it; in GPT-2 id 0 is an ordinary token ("!"), and the end of a text has
 another id, config.json's eos_token_id. So these two change places, in the rows of the embedding and in the tokenizer

@@ -1,7 +1,9 @@
 """Metrics of lanes in; a labelled dataset, and the folder of a run, out."""
 
+import contextlib
 import dataclasses
 import functools
+import importlib.metadata
 import json
 import math
 import os
@@ -16,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import pgjax
 from pgjax import checkpoints, chunks, train
 from pgjax.checkpoints import Folder, Memory
 from pgjax.envs import with_params
@@ -158,15 +161,20 @@ def write(result: Result, draw: Callable[[pathlib.Path], None]) -> None:
 
 def machine() -> dict[str, Any]:
     """Versions and device: what a rerun needs to know."""
-    from importlib.metadata import version
-
-    packages = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "flashbax", "numpy", "xarray", "zarr")
+    packages = ("jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "flashbax", "numpy", "xarray", "zarr")
+    versions = {"python": platform.python_version(), "pgjax": pgjax.__version__}
     device = jax.devices()[0]
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "versions": {**versions, **{name: _version(name) for name in packages}},
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": {"system": platform.system(), "processor": platform.machine()},
     }
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
 
 
 def origin(thing: Any) -> str:
