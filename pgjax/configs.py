@@ -8,11 +8,13 @@ import jax.numpy as jnp
 
 from pgjax.distributions import Categorical
 from pgjax.plugs import name_of
+from pgjax.spaces import check_actions as check_action_space
 from pgjax.types import Array, Config, Env, Policy
 
 
 def check(env: Env, config: Config) -> int:
     """The number of steps of one rollout, or a ValueError that says what is wrong."""
+    check_action_space(env.action_space)
     for field in ("num_envs", "num_epochs", "num_minibatches", "eval_episodes"):
         if getattr(config, field) < 1:
             raise ValueError(f"{field} must be 1 or more, got {getattr(config, field)}")

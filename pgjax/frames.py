@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from pgjax import spaces
 from pgjax.playing import Episode
 from pgjax.types import Env, PyTree
 
@@ -98,20 +99,21 @@ def _filmed(env: Env, played: Episode) -> Pictures | None:
     class Filmed(gymnasium.Wrapper):
         def step(self, action):
             came = super().step(action)
-            self.picture = self.render()  # before the reset of an episode that has ended
+            self.picture = np.array(self.render(), np.uint8)  # before the reset of an episode that has ended
             return came
 
     _has_pygame()
-    with contextlib.closing(env.host(1)) as world:
-        spec = world.worlds.envs[0].spec
-    if spec is None or "rgb_array" not in world.worlds.envs[0].metadata["render_modes"]:
+    with contextlib.closing(env.host(1)) as shown:
+        if not isinstance(shown, Simulators):
+            return None
+        spec, metadata = shown.worlds.envs[0].spec, shown.worlds.envs[0].metadata
+    if spec is None or "rgb_array" not in metadata.get("render_modes", ()):
         return None
     build = lambda: Filmed(gymnasium.make(spec, render_mode="rgb_array"))  # noqa: E731
-    mode = gymnasium.vector.AutoresetMode.SAME_STEP
 
     def film():
-        with contextlib.closing(Simulators(gymnasium.vector.SyncVectorEnv([build], autoreset_mode=mode))) as world:
-            (one,) = world.worlds.envs
+        with contextlib.closing(Simulators(build, 1, env.max_steps)) as world:
+            one = world.worlds.envs[0].inner
             world.reset(np.array([played.seed]))
             yield np.array(one.render(), np.uint8)
             for t, action in enumerate(played.action):
@@ -120,21 +122,22 @@ def _filmed(env: Env, played: Episode) -> Pictures | None:
                     raise ValueError(
                         f"the world went another way at step {t + 1} when it played the same actions again"
                     )
-                yield np.array(one.picture, np.uint8)
+                yield one.picture
 
-    return Pictures(film(), world.worlds.envs[0].metadata.get("render_fps") or 30, "")
+    return Pictures(film(), metadata.get("render_fps") or 30, "")
 
 
 def _observation(env: Env, obs: PyTree) -> Callable:
     """What draws observations; shapes and scales are those of the episode's `obs` [T + 1, ...]."""
     shape = np.shape(obs)[1:] if isinstance(obs, np.ndarray) else None
-    if hasattr(env.observation_space, "n") and shape == ():
+    if spaces.is_discrete(env.observation_space) and shape == ():
         return lambda state, now: _cells(int(now), int(env.observation_space.n))
     if vocabulary := getattr(env.observation_space, "vocabulary", ""):
         return lambda state, now: _text("".join(vocabulary[token] for token in now if token), len(now))
-    if shape is not None and len(shape) in (2, 3) and min(shape[:2]) > 1:
+    if shape is not None and (len(shape) == 2 and min(shape) > 1 or len(shape) == 3 and sorted(shape)[1] > 1):
         low, high = float(obs.min()), float(obs.max())
-        return lambda state, now: _image(now, low, high)
+        at = spaces.channels(env.observation_space) if len(shape) == 3 else None
+        return lambda state, now: _image(now if at is None else np.moveaxis(now, at, -1), low, high)
     rows = _vectors(obs, 1)
     low, high = np.minimum(rows.min(0), 0), np.maximum(rows.max(0), 0)
     return lambda state, now: _bars(_vectors(now, 0), low, high)

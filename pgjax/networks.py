@@ -14,23 +14,25 @@ from flax import nnx
 from pgjax import kernels
 from pgjax.distributions import Categorical, DiagGaussian
 from pgjax.initializers import orthogonal
+from pgjax.spaces import check_actions, check_image, layout, outputs
 from pgjax.types import Config, Env
 
 _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
 
 
-def layout(space) -> str:
-    """ "" for discrete observations, "L" for tokens, "HWC" for images, "D" for the rest."""
-    if not hasattr(space, "low"):
-        return ""
-    return "L" if hasattr(space, "vocabulary") else "HWC" if len(space.shape) == 3 else "D"
-
-
 def chosen(env: Env, config: Config) -> str:
-    """The kind of network that `config.network` means: "auto" goes by the layout of the observations."""
-    if config.network != "auto":
-        return config.network
-    return {"": "table", "L": "transformer", "HWC": "cnn"}.get(layout(env.observation_space), "mlp")
+    """The kind of network that `config.network` means: "auto" goes by the layout of the observations.
+
+    Raises:
+      ValueError: where no network of this package fits the environment's spaces.
+    """
+    check_actions(env.action_space)
+    seen, kind = layout(env.observation_space), config.network
+    if kind == "auto":
+        kind = {"": "table", "L": "transformer", "HWC": "cnn"}.get(seen, "mlp")
+    if (kind, seen) == ("cnn", "HWC"):
+        check_image(env.observation_space, told=config.network == "cnn")
+    return kind
 
 
 def _require(condition: bool, kind: str, env: Env, wanted: str) -> None:
@@ -71,11 +73,10 @@ class ActorHead(nnx.Module):
 
     def __init__(self, features: int, space, *, rngs: nnx.Rngs):
         self.continuous = hasattr(space, "low")
+        width = outputs(space)
         if self.continuous:
-            if len(space.shape) != 1:
-                raise ValueError(f"a Box of actions must have one axis, got shape {space.shape}")
             self.log_std = nnx.Param(jnp.zeros(space.shape))
-        self.output = _linear(features, space.shape[0] if self.continuous else space.n, 0.01, rngs)
+        self.output = _linear(features, width, 0.01, rngs)
 
     def __call__(self, x):
         return self.distribution(self.output(x))
@@ -175,7 +176,7 @@ class Table(nnx.Module):
             raise ValueError(
                 f"temperature={config.temperature:g} is of a softmax, and actions are {env.action_space!r}"
             )
-        width = env.action_space.shape[0] if self.continuous else env.action_space.n
+        width = outputs(env.action_space)
         self.preference = nnx.Param(jnp.zeros((states, width)))
         if self.continuous:
             self.log_std = nnx.Param(jnp.zeros((states, width)))

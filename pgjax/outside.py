@@ -18,7 +18,10 @@ from pgjax.types import Array, Hypers, PyTree, Step, Trajectory
 
 
 class Simulators(Protocol):
-    """N worlds: what `Env.host(N)` returns. Numpy arrays in and out, of the types that `Env.reset` and `step` show."""
+    """N worlds: what `Env.host(N)` returns. Numpy arrays in and out, of the types that `Env.reset` and `step` show.
+
+    They truncate an episode at `Env.max_steps`. Arrays are theirs: they may write into them again, `Worlds` copies.
+    """
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
         """The first observations [N, ...] of new episodes in worlds with these seeds [N], uint32."""
@@ -30,6 +33,33 @@ class Simulators(Protocol):
         """Nothing follows."""
 
 
+class Worlds:
+    """N of an Env's `Simulators`. What is given to them, and what they give, are copies, so nobody's array changes.
+
+    Raises:
+      ValueError: in `step`, where an episode goes on past `Env.max_steps`: training would see another world than
+        evaluation, which ends there.
+    """
+
+    def __init__(self, host: Callable, max_steps: int, count: int):
+        self.limit, self.simulators, self.time = max_steps, host(count), np.zeros(count, np.int32)
+
+    def reset(self, seeds: np.ndarray) -> PyTree:
+        self.time = np.zeros(len(seeds), np.int32)
+        return _copied(self.simulators.reset(np.array(seeds)))
+
+    def step(self, action: np.ndarray) -> tuple[PyTree, Step]:
+        obs, seen = _copied(self.simulators.step(np.array(action)))
+        seen = seen._replace(truncated=seen.truncated & ~seen.terminated)
+        self.time = np.where(seen.terminated | seen.truncated, 0, self.time + 1)
+        if np.any(self.time >= self.limit):
+            raise ValueError(f"max_steps={self.limit}, and the simulators of env.host went on; let them truncate there")
+        return obs, seen
+
+    def close(self) -> None:
+        self.simulators.close()
+
+
 class Training:
     """`Programs.step`: (keys, states, hypers) -> (states, metrics [L, U]), U = `length` updates of every lane.
 
@@ -37,14 +67,14 @@ class Training:
     otherwise they begin new episodes.
 
     Args:
-      host: `Env.host`; num_steps: T.
+      host, max_steps: of the Env; num_steps: T.
       draw: (keys, updates) -> Draw; act: (keys, t, states, memory, time, obs) -> (action, log_prob, memory);
         learn: (keys, states, hypers, stream, rows) -> (states, metrics): those of `halves`, compiled.
       memory: its shapes [L, B, ...].
     """
 
-    def __init__(self, host: Callable, num_steps: int, length: int, draw, act, learn, memory: PyTree):
-        self.host, self.num_steps, self.length = host, num_steps, length
+    def __init__(self, host: Callable, max_steps: int, num_steps: int, length: int, draw, act, learn, memory: PyTree):
+        self.host, self.max_steps, self.num_steps, self.length = host, max_steps, num_steps, length
         self.draw, self.act, self.learn = draw, act, learn
         self.memory = _zeros(memory)
         self.worlds, self.last = None, None  # and the number of updates [L] of the states returned last
@@ -53,7 +83,7 @@ class Training:
         found = []
         for _ in range(self.length):
             drawn = self.draw(keys, states.updates)
-            self.worlds = self.worlds or _Lanes(self.host, *drawn.seeds.shape)
+            self.worlds = self.worlds or _Lanes(self.host, self.max_steps, *drawn.seeds.shape)
             gather = self._stream if states.learner.rollout else self._episodes
             stream, rows = gather(drawn, states)
             states, metrics = self.learn(keys, states, hypers, stream, rows)
@@ -117,7 +147,7 @@ class Evaluation:
 
     def __call__(self, keys: Array, states: PyTree, hypers: Hypers) -> dict[str, rollout.Episodes]:
         both = self.draw(keys)
-        with contextlib.closing(_Lanes(self.host, *both[0].seeds.shape)) as worlds:
+        with contextlib.closing(_Lanes(self.host, self.max_steps, *both[0].seeds.shape)) as worlds:
             found = [self._episodes(worlds, drawn, states, np.bool_(kind)) for kind, drawn in enumerate(both)]
         return {"stochastic": found[0], "greedy": found[1]}
 
@@ -154,21 +184,25 @@ def _play(worlds: "_Lanes", seeds: Array, choose: Callable, memory: PyTree, limi
 class _Lanes:
     """L x B worlds as one vector of simulators: arrays [L, B, ...] in and out."""
 
-    def __init__(self, host: Callable, lanes: int, num_envs: int):
-        self.shape, self.simulators = (lanes, num_envs), host(lanes * num_envs)
+    def __init__(self, host: Callable, max_steps: int, lanes: int, num_envs: int):
+        self.shape, self.worlds = (lanes, num_envs), Worlds(host, max_steps, lanes * num_envs)
 
     def reset(self, seeds: Array) -> PyTree:
-        return self._split(self.simulators.reset(np.asarray(seeds).reshape(-1)))
+        return self._split(self.worlds.reset(np.asarray(seeds).reshape(-1)))
 
     def step(self, action: Array) -> tuple[PyTree, Step]:
         action = np.asarray(action)
-        return self._split(self.simulators.step(action.reshape(-1, *action.shape[2:])))
+        return self._split(self.worlds.step(action.reshape(-1, *action.shape[2:])))
 
     def close(self) -> None:
-        self.simulators.close()
+        self.worlds.close()
 
     def _split(self, tree: PyTree) -> PyTree:
         return jax.tree.map(lambda x: x.reshape(*self.shape, *x.shape[1:]), tree)
+
+
+def _copied(tree: PyTree) -> PyTree:
+    return jax.tree.map(np.array, tree)
 
 
 def _zeros(shapes: PyTree) -> PyTree:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax.loops import scan_while
+from pgjax.outside import Worlds
 from pgjax.types import Array, Env, Policy, PyTree
 
 
@@ -57,7 +58,7 @@ def _pure(key_start: Array, keys: Array, env: Env, policy: Policy, params: PyTre
 def _hosted(key_start: Array, keys: Array, env: Env, policy: Policy, params: PyTree, greedy: bool) -> Episode:
     seed = int(jax.random.bits(key_start))
     memory, rows = policy.memory(1), []
-    with contextlib.closing(env.host(1)) as world:
+    with contextlib.closing(Worlds(env.host, env.max_steps, 1)) as world:
         now = first = world.reset(np.array([seed], np.uint32))
         for key in keys:
             dist, memory = policy.act(params, memory, now)

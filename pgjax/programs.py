@@ -129,7 +129,7 @@ def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes
         build(choose, (measured, t, states.learner, *later, greedy), lanes, ONCE),
     )
     parts = [future.result() for future in building]
-    training = outside.Training(env.host, steps, length, *parts[:3], now[0])
+    training = outside.Training(env.host, env.max_steps, steps, length, *parts[:3], now[0])
     return training, outside.Evaluation(env.host, env.max_steps, *parts[3:], later[0]), parts
 
 

@@ -62,6 +62,9 @@ def _interact(key_action, keys_env, env, env_params, policy, params, state: Roll
     if greedy is not None:
         action = jnp.where(greedy, dist.mode(), action)
     env_state, step = jax.vmap(env.step, (0, None, 0, 0))(keys_env, env_params, state.env, action)
+    # `max_steps` is the limit in every loop, whether the world's own step keeps to it or not.
+    out_of_time = step.truncated | (state.time + 1 >= env.max_steps)
+    step = step._replace(truncated=out_of_time & ~step.terminated)
     running = state.running_return + step.reward
     moved = state._replace(env=env_state, obs=step.obs, memory=memory, time=state.time + 1, running_return=running)
     return moved, step, dist, action

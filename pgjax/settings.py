@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax import algorithms, configs, envs, learner, naming, plugs, policies, sweep
-from pgjax.envs.adapter import check, param_names, replace_fields, settable
+from pgjax import algorithms, configs, learner, naming, plugs, policies, sweep, worlds
+from pgjax.envs.adapter import param_names, settable
 from pgjax.parsing import checked_updates, convert, named, seed_numbers, whole
 from pgjax.search import Range
 from pgjax.types import Algorithm, Config, Env, Hypers, Learner, Policy
@@ -147,9 +147,9 @@ def plan(
 
 def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, steps, updates) -> Group:
     frozen = {k: v for k, v in chosen.items() if not naming.swept(k, known)}
-    world = _env(env, naming.part("env", chosen))
+    world = worlds.made(env, naming.part("env", chosen))
     if row.own_policy:
-        spaces = {repr(_env(env, naming.part("env", {**chosen, **point})).action_space) for point in points}
+        spaces = {repr(worlds.made(env, naming.part("env", {**chosen, **point})).action_space) for point in points}
         if len(spaces) > 1:
             raise ValueError("env: these settings have other bounds of actions, which a network fixes; give one alone")
     config = dataclasses.replace(row.config, **naming.part("config", frozen))
@@ -196,33 +196,10 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
     )
 
 
-def _env(env: Any, static: dict[str, Any]) -> Env:
-    if isinstance(env, str):
-        return envs.make(env, **static)
-    made = env
-    if not isinstance(env, Env) and not hasattr(env, "step_env"):
-        if not callable(env):
-            raise TypeError(
-                f"env must be a name, an Env, a gymnax environment or a function that makes one, got {env!r}"
-            )
-        with named(f"env {plugs.name_of(env)!r}"):
-            made = env()
-    if hasattr(made, "step_env"):
-        return envs.from_gymnax(made, replace_fields(made.default_params, static, "the environment"))
-    if not isinstance(made, Env):
-        raise TypeError(
-            f"env {plugs.name_of(env)!r} returned {type(made).__name__}; expected a pgjax Env or a gymnax one"
-        )
-    with named("the environment"):
-        check(made)
-    limit = static.get("max_steps_in_episode", made.max_steps)
-    return made._replace(params=replace_fields(made.params, static, "the environment"), max_steps=limit)
-
-
 def _known(row: algorithms.Entry, env: Any) -> dict[str, dict[str, Any]]:
     """Part -> name -> default of everything that can be set."""
     with named(f"env {env!r}"):
-        world = settable(env) if isinstance(env, str) else param_names(_env(env, {}).params)
+        world = settable(env) if isinstance(env, str) else param_names(worlds.made(env, {}).params)
     if "max_steps_in_episode" in world:
         # The length of a scan, so never swept, though some worlds give it as a float.
         world = {**world, "max_steps_in_episode": int(world["max_steps_in_episode"])}

@@ -31,7 +31,7 @@ class Env(NamedTuple):
     step: Callable  # (key, params, state, action) -> (state, Step)
     observation_space: Any  # a gymnax space
     action_space: Any  # a gymnax space
-    max_steps: int  # the time limit of one episode
+    max_steps: int  # the time limit of one episode, a truncation, whether `step` keeps to it or not
     host: Callable | None = None  # (N) -> `outside.Simulators`, stepped on the host; reset and step only show shapes
     expert: Callable | None = None  # (params, state) -> action that a learner by supervision is shown
     held_out: Callable | None = None  # (params) -> those of the problems kept from training, for final returns

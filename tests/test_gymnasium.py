@@ -340,6 +340,142 @@ def test_spaces_that_do_not_begin_at_zero_are_shifted(monkeypatch):
     assert run(env=lambda: env, updates=1).metrics.loss.size == 1
 
 
+class Count(gymnasium.Env):
+    """Shows how many steps it made, in one array that is its own if `own`; pays 1; never ends by itself."""
+
+    observation_space = gymnasium.spaces.Box(0, 100, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
+
+    def __init__(self, own=True, limit=100):
+        self.place, self.own, self.limit, self.given = np.zeros(1, np.float32), own, limit, []
+
+    def seen(self):
+        return self.place if self.own else self.place.copy()
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place[:] = 0
+        return self.seen(), {"final_obs": self.place, "notes": np.zeros(2)}
+
+    def step(self, action):
+        self.given.append(action)
+        self.place += 1
+        kind = "of a kind" if self.place[0] == 1 else 2.0
+        return self.seen(), 1.0, False, bool(self.place[0] >= self.limit), {"final_obs": self.place, "notes": kind}
+
+
+def test_what_ended_an_episode_is_seen_though_the_world_writes_into_one_array():
+    found = {}
+    for own in (False, True):
+        worlds = envs.from_gymnasium(lambda own=own: Count(own, 3), 9).host(2)
+        shown = [worlds.reset(np.array([0, 1], np.uint32))]
+        rows = [worlds.step(np.zeros((2, 2), np.float32)) for _ in range(4)]
+        shown += [obs for obs, _ in rows]
+        np.testing.assert_array_equal(np.array(shown)[:, 0, 0], [0, 1, 2, 0, 1])
+        found[own] = np.array([step.obs for _, step in rows])[..., 0]
+        np.testing.assert_array_equal(found[own][:, 1], [1, 2, 3, 1])
+    np.testing.assert_array_equal(found[True], found[False])
+
+
+def test_worlds_that_share_one_array_do_not_see_each_other():
+    shared = np.zeros(1, np.float32)
+
+    class Sharing(Count):
+        def seen(self):
+            shared[:] = self.place
+            return shared
+
+    worlds = envs.from_gymnasium(Sharing, 9).host(2)
+    worlds.reset(np.array([0, 1], np.uint32))
+    worlds.worlds.envs[0].inner.place[:] = 5
+    obs, step = worlds.step(np.zeros((2, 2), np.float32))
+    np.testing.assert_array_equal(obs[:, 0], [6, 1])
+    np.testing.assert_array_equal(step.obs[:, 0], [6, 1])
+
+
+def test_a_world_may_write_into_the_action_that_it_is_given_and_keep_it():
+    class Doubling(Count):
+        def step(self, action):
+            action *= 2
+            return super().step(action)
+
+    world = outside.Worlds(envs.from_gymnasium(Doubling, 9).host, 9, 1)
+    world.reset(np.array([0], np.uint32))
+    given = np.asarray(jnp.full((1, 2), 0.25))  # a view of what JAX owns, which nobody may write into
+    for _ in range(2):
+        world.step(given)
+    np.testing.assert_array_equal(given, 0.25)
+    [one] = world.simulators.worlds.envs
+    np.testing.assert_array_equal(one.inner.given, 0.5)
+
+
+def test_simulators_of_ones_own_may_write_into_their_arrays():
+    class Own:
+        def __init__(self, count):
+            self.seen, self.ended = np.zeros((count, 1), np.float32), np.zeros(count, bool)
+            self.reward = np.zeros(count, np.float32)
+
+        def reset(self, seeds):
+            seeds[:] = 0
+            self.seen[:] = 0
+            return self.seen
+
+        def step(self, action):
+            action[:] = 7
+            self.seen += 1
+            self.reward[:] = self.seen[:, 0]
+            return self.seen, Step(self.seen, self.reward, self.ended, self.ended)
+
+    worlds, action, seeds = outside.Worlds(Own, 9, 2), np.zeros(2, np.int32), np.array([3, 4], np.uint32)
+    shown = [worlds.reset(seeds)]
+    rows = [worlds.step(action) for _ in range(3)]
+    np.testing.assert_array_equal(np.array(shown + [obs for obs, _ in rows])[..., 0].T, [[0, 1, 2, 3]] * 2)
+    np.testing.assert_array_equal([step.reward for _, step in rows], [[1, 1], [2, 2], [3, 3]])
+    np.testing.assert_array_equal([action, seeds], [[0, 0], [3, 4]])
+
+
+@pytest.mark.parametrize("own_limit", [3, 7, 100])
+def test_the_limit_that_is_stated_ends_every_episode_and_truncates(own_limit):
+    env = envs.from_gymnasium(lambda: Count(limit=own_limit), 5)
+    worlds = env.host(1)
+    worlds.reset(np.array([0], np.uint32))
+    ends = [worlds.step(np.zeros((1, 2), np.float32))[1].truncated[0] for _ in range(10)]
+    length = min(own_limit, 5)
+    np.testing.assert_array_equal(np.flatnonzero(ends) + 1, np.arange(length, 11, length))
+
+
+def test_training_and_evaluation_keep_the_same_limit():
+    env = envs.from_gymnasium(lambda: Count(limit=40), 10)
+    result = run(env=lambda: env, updates=3, settings={"num_steps": 20})
+    for name in ("episode_length", "episode_return"):
+        np.testing.assert_array_equal(result.metrics[name].values[..., -1], 10)
+    for name in ("final_length_greedy", "final_length_stochastic"):
+        np.testing.assert_array_equal(result.metrics[name], 10)
+
+
+def test_simulators_that_pass_the_limit_are_one_clear_line():
+    worlds = outside.Worlds(Walks, 5, 1)
+    worlds.reset(np.array([0], np.uint32))
+    with pytest.raises(ValueError, match="max_steps=5, and the simulators of env.host went on"):
+        for action in (0, 1, 0, 1, 0):
+            worlds.step(np.array([action], np.int32))
+
+
+def test_what_makes_the_worlds_is_checked():
+    one = Count()
+    for build, steps, message in (
+        (one, 5, "must be a function that makes a new world at each call"),
+        (Count, 0, "max_steps=0 must be a whole number of 1 or more"),
+        (Count, 2.5, "max_steps=2.5 must be a whole number of 1 or more"),
+        (lambda: object(), 5, "build returned object; return one gymnasium.Env at each call"),
+        (lambda: gymnasium.make_vec("CartPole-v1", 2), 5, "return one gymnasium.Env at each call"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            envs.from_gymnasium(build, steps)
+    with pytest.raises(ValueError, match="build returned the same world twice; make a new one at each call"):
+        envs.from_gymnasium(lambda: one, 5).host(2)
+
+
 def test_bad_input_is_one_clear_line():
     cases = {
         "no environment 'gymnasium:Cartpole-v1'; did you mean 'gymnasium:CartPole-v1'?": ("Cartpole-v1", {}),

@@ -13,7 +13,7 @@ from pgjax.estimators import surrogate
 from pgjax.losses import actor_critic, policy_gradient
 from pgjax.optimizers import adam, sgd
 from pgjax.plugs import bind
-from pgjax.types import Algorithm, Config, Policy
+from pgjax.types import Algorithm, Config, Env, Policy, Step
 
 B = 3
 
@@ -382,3 +382,42 @@ def test_a_time_limit_does_not_lower_the_value_that_is_learned(network):
     trajectory, now = run(jax.random.key(0))
     assert bool(jnp.any(trajectory.truncated)) and not bool(jnp.any(trajectory.terminated))
     np.testing.assert_allclose(now.value, right, rtol=0.01)
+
+
+def endless(limit, step_to=None):
+    """An Env written by hand that counts its steps, pays 1, and never ends by itself, or at `step_to`."""
+
+    def step(key, params, state, action):
+        time = state + 1
+        over = time == step_to if step_to else jnp.bool_(False)
+        return time, Step(time.astype(jnp.float32)[None], jnp.float32(1), over, over)  # both flags at once
+
+    reset = lambda key, params: (jnp.int32(0), jnp.zeros(1))  # noqa: E731
+    box = spaces.Box(-jnp.inf, jnp.inf, (1,))
+    return Env({}, reset, step, observation_space=box, action_space=spaces.Discrete(2), max_steps=limit)
+
+
+@pytest.mark.parametrize(("step_to", "length", "terminates"), [(None, 4, False), (3, 3, True), (4, 4, True)])
+def test_a_world_that_never_ends_is_truncated_at_its_max_steps_everywhere(step_to, length, terminates):
+    env = endless(4, step_to)
+    policy = policies.make(env, Config(hidden=(2,)))
+
+    @jax.jit
+    def all_three(key):
+        params = policy.init(key)
+        stream, seen = rollout.unroll(key, env, policy, params, rollout.start(key, env, policy, 2), 9)
+        whole, _ = rollout.episodes(key, env, policy, params, 2, 9)  # more rows than the world has time for
+        return stream, seen, whole, rollout.evaluate(key, env, policy, params, 2, max_steps=9)
+
+    stream, seen, whole, found = jax.device_get(all_three(jax.random.key(0)))
+    ends = np.arange(1, 10) % length == 0
+    np.testing.assert_array_equal(seen.truncated, np.repeat(ends & (not terminates), 2).reshape(9, 2))
+    np.testing.assert_array_equal(seen.terminated, np.repeat(ends & terminates, 2).reshape(9, 2))
+    # What ended the episode is seen before the reset, and what follows begins anew.
+    np.testing.assert_array_equal(seen.next_obs[:, 0, 0], np.arange(9) % length + 1)
+    np.testing.assert_array_equal(seen.obs[:, 0, 0], np.arange(9) % length)
+    np.testing.assert_array_equal(stream.last_length, length)
+    np.testing.assert_array_equal(whole.mask.sum(axis=0), length)
+    np.testing.assert_array_equal(whole.truncated.sum(axis=0), int(not terminates))
+    np.testing.assert_array_equal(found.episode_length, length)
+    np.testing.assert_array_equal(found.episode_return, length)

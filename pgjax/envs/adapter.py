@@ -2,11 +2,13 @@
 
 import dataclasses
 import inspect
+import numbers
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from pgjax import spaces
 from pgjax.envs import brax, gymnasium
 from pgjax.plugs import unknown
 from pgjax.types import Array, Env, PyTree, Step
@@ -72,12 +74,16 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
     # For those who differentiate through the world; it costs nothing, and gymnax cuts it off by default.
     if getattr(world, "supports_transition_gradients", False):
         world = world.with_transition_gradients()
-    action_space = world.action_space(params)
+    action_space, observation_space = world.action_space(params), world.observation_space(params)
+    spaces.check_actions(action_space, type(world).__name__)
+    if type(world).__module__.startswith("gymnax.environments.minatar"):
+        observation_space = spaces.images(observation_space)  # of Seaquest, [10, 10, 10], the sizes don't tell
     continuous = hasattr(action_space, "low")
     # Gymnax adds arrays of other ranks in a few worlds, which a program may forbid.
     allowed = jax.numpy_rank_promotion("allow")
     # Gymnax states mix Python numbers with arrays; a scan needs the same types at both its ends.
     reference = jax.eval_shape(allowed(lambda: world.reset_env(jax.random.key(0), params)))
+    spaces.check_shown(observation_space, reference[0], type(world).__name__)
 
     def settle(obs, state):
         return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), (obs, state), reference)
@@ -100,7 +106,7 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
         params=params,
         reset=allowed(reset),
         step=allowed(step),
-        observation_space=world.observation_space(params),
+        observation_space=observation_space,
         action_space=action_space,
         max_steps=int(params.max_steps_in_episode),
         expert=getattr(world, "expert", None),
@@ -109,7 +115,13 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
 
 
 def check(env: Env) -> None:
-    """The shapes and types of an Env written by hand, by one abstract step; ValueError where one is wrong."""
+    """The spaces, shapes and types of an Env written by hand, by one abstract step; ValueError where one is wrong."""
+    for name, space in (("observation_space", env.observation_space), ("action_space", env.action_space)):
+        if type(space).__module__.startswith("gymnasium."):
+            raise ValueError(f"the environment's {name} is one of Gymnasium; give one of gymnax.environments.spaces")
+    spaces.check_actions(env.action_space)
+    if isinstance(env.max_steps, bool) or not isinstance(env.max_steps, numbers.Integral) or env.max_steps < 1:
+        raise ValueError(f"the environment's max_steps={env.max_steps!r} must be a whole number of 1 or more")
 
     def step(key):
         state, obs = env.reset(key, env.params)
@@ -117,6 +129,7 @@ def check(env: Env) -> None:
         return (state, obs), env.step(key, env.params, state, action)
 
     before, (state, seen) = jax.eval_shape(step, jax.random.key(0))
+    spaces.check_shown(env.observation_space, before[1])
     kinds = [jax.tree.map(lambda x: (x.shape, x.dtype), tree) for tree in (before, (state, seen.obs))]
     if kinds[0] != kinds[1]:
         raise ValueError(

@@ -3,6 +3,9 @@
 Such a world is a program of its own, not arrays: JAX compiles the learner, and `outside` steps the worlds between.
 Its reset and step only show shapes, and a reward that is asked of them is NaN.
 
+A world may keep the arrays that it hands out and write into them again, and so may we: what passes between the two is
+copied, both ways. Its `info` is read by nothing here, and doesn't pass.
+
 A simulator's state can't be saved. A run that goes on from a checkpoint has the parameters, the optimizer and all
 statistics of before, and a stream begins new episodes there, from seeds of (lane, update); whole episodes begin anew
 with every update anyway, and go on bit for bit.
@@ -10,6 +13,7 @@ with every update anyway, and go on bit for bit.
 
 import functools
 import inspect
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax import spaces
 from pgjax.plugs import unknown
 from pgjax.types import Env, PyTree, Step
 
@@ -64,24 +69,33 @@ def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the en
     """An Env of the user's own gymnasium environments.
 
     Args:
-      build: () -> gymnasium.Env, one world, which ends its episodes itself by `max_steps`, as TimeLimit makes it.
+      build: () -> gymnasium.Env, a new world at each call.
+      max_steps: the time limit of an episode, in training as in evaluation: reaching it truncates. A world that
+        ends its episodes earlier itself, does.
 
     Raises:
-      ValueError: where it can't be built, or its spaces are neither Discrete nor Box.
+      TypeError: where build is no function.
+      ValueError: where the limit isn't a whole number of 1 or more, the world can't be built, or its spaces are
+        neither Discrete nor Box.
     """
     gymnasium = _gymnasium()
+    if not callable(build):
+        raise TypeError(f"build={build!r} must be a function that makes a new world at each call; give lambda: ...")
+    if isinstance(max_steps, bool) or not isinstance(max_steps, numbers.Integral) or max_steps < 1:
+        raise ValueError(f"max_steps={max_steps!r} must be a whole number of 1 or more: the time limit, in steps")
+    limit = int(max_steps)
     try:
         one = build()
     except Exception as error:  # whatever the world's author raises
         raise ValueError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    if not isinstance(one, gymnasium.Env):
+        raise ValueError(f"{name}: build returned {type(one).__name__}; return one gymnasium.Env at each call")
     observed, acted = one.observation_space, one.action_space
     one.close()
 
-    def host(count: int) -> Simulators:
-        mode = gymnasium.vector.AutoresetMode.SAME_STEP
-        return Simulators(gymnasium.vector.SyncVectorEnv([build] * count, autoreset_mode=mode))
-
-    space = _space(observed, f"{name}: observations")
+    spaces.check_observations(observed, name)
+    spaces.check_actions(acted, name)
+    space = _space(observed)
 
     def reset(key, params) -> tuple[PyTree, PyTree]:
         return (), jnp.zeros(space.shape, space.dtype)
@@ -94,17 +108,42 @@ def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the en
         reset=reset,
         step=step,
         observation_space=space,
-        action_space=_space(acted, f"{name}: actions"),
-        max_steps=int(max_steps),
-        host=host,
+        action_space=_space(acted),
+        max_steps=limit,
+        host=lambda count: Simulators(build, count, limit),
     )
+
+
+class World:
+    """One world as the vector environment sees it: its arrays stay its own, and `limit` steps end an episode."""
+
+    def __init__(self, inner: Any, limit: int):
+        self.inner, self.limit, self.time = inner, limit, 0
+        self.metadata = dict(inner.metadata)  # the vector environment writes into it
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def reset(self, **how: Any) -> tuple[np.ndarray, dict]:
+        self.time = 0
+        return np.array(self.inner.reset(**how)[0]), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict]:
+        obs, reward, terminated, truncated, _ = self.inner.step(action.copy())
+        self.time += 1
+        return np.array(obs), reward, terminated, truncated or self.time >= self.limit, {}
 
 
 class Simulators:
     """N worlds of one vector environment, each reset by itself in the step that ends its episode."""
 
-    def __init__(self, worlds: Any):
-        self.worlds = worlds
+    def __init__(self, build: Callable[[], Any], count: int, limit: int):
+        vector = _gymnasium().vector
+        made = [build() for _ in range(count)]
+        if len({id(world.unwrapped) for world in made}) < count:
+            raise ValueError("build returned the same world twice; make a new one at each call")
+        builds = [functools.partial(World, world, limit) for world in made]
+        self.worlds = worlds = vector.SyncVectorEnv(builds, autoreset_mode=vector.AutoresetMode.SAME_STEP)
         self.observed, self.acted = worlds.single_observation_space, worlds.single_action_space
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
@@ -136,18 +175,13 @@ class Simulators:
         return np.asarray(obs - start if start else obs, _dtype(self.observed))
 
 
-def _space(space: Any, what: str) -> Any:
+def _space(space: Any) -> Any:
     """The gymnax space of a gymnasium space."""
-    from gymnasium import spaces
     from gymnax.environments import spaces as ours
 
-    if isinstance(space, spaces.Discrete):
+    if spaces.is_discrete(space):
         return ours.Discrete(int(space.n))
-    if isinstance(space, spaces.Box) and what == "actions" and not np.issubdtype(space.dtype, np.floating):
-        raise ValueError(f"a Box of actions must be of real numbers, got {space.dtype}")
-    if isinstance(space, spaces.Box):
-        return ours.Box(space.low, space.high, space.shape, _dtype(space))
-    raise ValueError(f"{what} must be of a Discrete or a Box, got {type(space).__name__}")
+    return ours.Box(space.low, space.high, space.shape, _dtype(space))
 
 
 def _dtype(space: Any) -> Any:

@@ -37,7 +37,7 @@ def pathwise(
       ValueError: where actions are discrete, or the derivative of the policy's actions, or of the world's next
         states or rewards by the action, is cut off.
     """
-    steps = env.max_steps if num_steps is None else num_steps
+    steps = env.max_steps if num_steps is None else min(num_steps, env.max_steps)
     for name, value in (("num_steps", steps), ("batch", batch)):
         if value < 1:
             raise ValueError(f"{name} must be 1 or more, got {value}")

@@ -1,0 +1,126 @@
+"""The spaces of a world in; what they are to a policy, or one line that says why they are nothing, out.
+
+Spaces are told apart by what they hold and not by their class: a Discrete has `n` and no axes, a Box `low`, `high`
+and a shape. So gymnax's and Gymnasium's are seen alike, and every other kind (Dict, Tuple, MultiDiscrete, ...) is
+refused, wherever a world or a network is made.
+"""
+
+from typing import Any
+
+import jax
+import numpy as np
+
+FLATTEN = "give one array, such as gymnasium.wrappers.FlattenObservation makes, or a policy of your own that reads it"
+
+
+def is_discrete(space: Any) -> bool:
+    return hasattr(space, "n") and not hasattr(space, "low") and getattr(space, "shape", None) == ()
+
+
+def is_box(space: Any) -> bool:
+    return all(hasattr(space, name) for name in ("low", "high", "shape", "dtype"))
+
+
+def check_observations(space: Any, owner: str = "the environment") -> None:
+    """ValueError where the networks of this package can't read what the space holds."""
+    if not (is_discrete(space) or is_box(space)):
+        raise ValueError(f"{owner}: observations must be of a Discrete or a Box, got {_told(space)}; {FLATTEN}")
+
+
+def check_actions(space: Any, owner: str = "the environment") -> None:
+    """ValueError where no policy's sample is an action of the space."""
+    if not (is_discrete(space) or is_box(space)):
+        raise ValueError(
+            f"{owner}: actions must be of a Discrete or a Box, got {_told(space)}; let the world take one of these, "
+            "and make its own actions of it"
+        )
+    if is_discrete(space):
+        if space.n < 1:
+            raise ValueError(f"{owner}: actions must be 1 or more, got {_told(space)}")
+        return
+    if not np.issubdtype(np.dtype(space.dtype), np.floating):
+        raise ValueError(
+            f"{owner}: a Box of actions must be of real numbers, got {_told(space)}; let the world take a Discrete, or "
+            "a Box of float32 that it rounds itself"
+        )
+    if isinstance(space.low, jax.core.Tracer) or isinstance(space.high, jax.core.Tracer):
+        return
+    if np.any(np.isnan(space.low) | np.isnan(space.high) | (np.asarray(space.low) > np.asarray(space.high))):
+        raise ValueError(f"{owner}: a Box of actions must have low <= high, got {_told(space)}")
+
+
+def check_shown(space: Any, obs: Any, owner: str = "the environment") -> None:
+    """ValueError where what `reset` gives, a tree of arrays or their shapes, isn't the one array that a space says."""
+    if not (is_discrete(space) or is_box(space)):
+        return
+    shape = getattr(obs, "shape", None)
+    if shape is None or tuple(shape) != tuple(space.shape):
+        got = f"an array {list(shape)}" if shape is not None else f"a {type(obs).__name__}"
+        raise ValueError(f"{owner}: reset gives {got} as the observation, and its space is {_told(space)}; let them agree")
+
+
+def outputs(space: Any) -> int:
+    """The numbers that a distribution over the action space is made of: A preferences, or D means."""
+    if hasattr(space, "low") and len(space.shape) != 1:
+        raise ValueError(f"a Box of actions must have one axis, got shape {space.shape}")
+    return space.shape[0] if hasattr(space, "low") else space.n
+
+
+def layout(space: Any) -> str:
+    """ "" for discrete observations, "L" for tokens, "HWC" for what may be an image, "D" for the rest.
+
+    Raises:
+      ValueError: for a space that is neither Discrete nor Box.
+    """
+    check_observations(space)
+    if is_discrete(space):
+        return ""
+    return "L" if hasattr(space, "vocabulary") else "HWC" if len(space.shape) == 3 else "D"
+
+
+def channels(space: Any) -> int | None:
+    """Which of the three axes of an image holds its channels; None where the sizes don't tell.
+
+    Channels are the fewest: the axis that is shorter than both others. [84, 84, 4] has them last, a stack of grey
+    frames [4, 84, 84] first; [10, 10, 10] could be anything. A space that knows says so: `layout = "HWC"`.
+    """
+    if getattr(space, "layout", "") == "HWC":
+        return 2
+    sizes = list(space.shape)
+    return sizes.index(min(sizes)) if sizes.count(min(sizes)) == 1 else None
+
+
+def images(space: Any) -> Any:
+    """The same space of three axes, which says of itself that they are [H, W, C]."""
+    space.layout = "HWC"
+    return space
+
+
+def check_image(space: Any, told: bool) -> None:
+    """ValueError where a 3 x 3 convolution over the first two of three axes would not be one over places.
+
+    Args:
+      told: whether the user said that the axes are [H, W, C], by network='cnn'.
+    """
+    at = channels(space)
+    if at == 2 or (at is None and told):
+        return
+    why = (
+        "whose sizes don't say which axis holds the channels; if it is [H, W, C], say network='cnn', else "
+        if at is None
+        else f"which has its channels on axis {at}, and a convolution reads [H, W, C]; "
+    )
+    raise ValueError(
+        f"the environment shows {_told(space)}, {why}move them to the end by a wrapper (np.moveaxis(obs, {at or 0}, -1)),"
+        " or use network='mlp', which flattens it"
+    )
+
+
+def _told(space: Any) -> str:
+    """A space in one line, without its arrays of bounds."""
+    shape = getattr(space, "shape", None)
+    if is_box(space):
+        return f"Box of shape {tuple(shape)} and type {np.dtype(space.dtype)}"
+    if is_discrete(space):
+        return f"Discrete({space.n})"
+    return type(space).__name__
