@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pgjax import commands, parsing
+from pgjax.packages import importing
 
 Action = Callable[[], int]
 
@@ -245,6 +246,7 @@ def _compare(folder: pathlib.Path, labels: dict[str, Any], out: pathlib.Path) ->
 
 
 def _console() -> Any:
-    from rich.console import Console
+    with importing("rich"):
+        from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 110)

@@ -7,7 +7,6 @@ One step acts for [T, B] steps, adds them to the buffer, and makes `gradient_ste
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flashbax
 import jax
 import jax.numpy as jnp
 import optax
@@ -16,6 +15,7 @@ from pgjax import configs, rollout
 from pgjax.advantages import ADVANTAGES
 from pgjax.critics import exploring
 from pgjax.envs.adapter import with_params
+from pgjax.packages import importing
 from pgjax.plugs import declare, hyperparameters, name_of
 from pgjax.types import (
     Algorithm,
@@ -31,6 +31,9 @@ from pgjax.types import (
     RunningAdvantage,
     Trajectory,
 )
+
+with importing("flashbax"):
+    import flashbax
 
 
 class Unselected(NamedTuple):

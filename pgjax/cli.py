@@ -6,20 +6,33 @@ import os
 import pathlib
 import sys
 
-import tyro
-
-from pgjax.actions import ACTIONS
+from pgjax import packages
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code. Bad input is one line and code 2, a disk that is full one line and 1."""
+    """Run one command; returns the exit code.
+
+    Bad input is one line and code 2, and so is a package that is missing or broken; a disk that is full one line and 1.
+    """
+    try:
+        return _main(arguments)
+    except ImportError as error:  # of a package that pgjax imports as it starts, or deep in another one
+        return _say(packages.PackageError(packages.explained(error, packages.of(error))), 2)
+
+
+def _main(arguments: list[str] | None) -> int:
+    # Here and not above, so that one that is missing is a line and no traceback.
+    with packages.importing("tyro"):
+        import tyro
+    from pgjax.actions import ACTIONS
+
     words = list(sys.argv[1:] if arguments is None else arguments)
     typed, words = words, _one_set(words)
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
             command = tyro.extras.subcommand_cli_from_dict(
-                {name: _identity(kind) for name, (kind, _) in ACTIONS.items()},
+                {name: _identity(kind, tyro.conf.OmitArgPrefixes) for name, (kind, _) in ACTIONS.items()},
                 prog="pgjax",
                 description="Policy gradients in JAX.",
                 args=words,
@@ -78,11 +91,11 @@ def _one_line(box: str) -> str:
     return " ".join(said) or "the command line can't be read"
 
 
-def _identity(kind):
+def _identity(kind, plain):
     def command(options):
         return options
 
-    command.__annotations__ = {"options": tyro.conf.OmitArgPrefixes[kind], "return": kind}
+    command.__annotations__ = {"options": plain[kind], "return": kind}
     command.__doc__ = kind.__doc__
     return command
 

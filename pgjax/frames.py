@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from pgjax import spaces
+from pgjax.packages import PackageError, importing
 from pgjax.playing import Episode
 from pgjax.types import Env, PyTree
 
@@ -50,8 +51,8 @@ def pictures(env: Env, played: Episode) -> Pictures:
     module, _, world = type(played.states).__module__.rpartition(".")
     if module != "gymnax.environments.classic_control" or world not in CLASSIC:
         return Pictures(seen, 15, "")
-    if not _has_pygame():
-        return Pictures(seen, 15, f"observations; for pictures of {CLASSIC[world][0]}: pip install 'pgjax[video]'")
+    if lacking := _pygame():
+        return Pictures(seen, 15, f"observations; for pictures of {CLASSIC[world][0]}: {lacking}")
     return _classic(*CLASSIC[world], env.params, played)
 
 
@@ -60,20 +61,23 @@ def _each(draw: Callable, played: Episode) -> Iterator[np.ndarray]:
         yield draw(*jax.tree.map(lambda x, t=t: x[t], (played.states, played.obs)))
 
 
-def _has_pygame() -> bool:
+def _pygame() -> str:
+    """Why Gymnasium's pictures can't be drawn; "" where they can."""
     # SDL looks for a screen and a sound card otherwise, even for pictures that are never shown.
     for name in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):
         os.environ.setdefault(name, "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     try:
-        import pygame  # noqa: F401
-    except ImportError:
-        return False
-    return True
+        with importing("pygame", "video"):
+            import pygame  # noqa: F401
+    except PackageError as error:
+        return str(error)
+    return ""
 
 
 def _classic(name: str, attributes: dict[str, str | None], params: Any, played: Episode) -> Pictures:
-    import gymnasium
+    with importing("gymnasium", "gymnasium"):
+        import gymnasium
 
     world: Any = gymnasium.make(name, render_mode="rgb_array").unwrapped
     for attribute, parameter in attributes.items():
@@ -92,7 +96,8 @@ def _classic(name: str, attributes: dict[str, str | None], params: Any, played: 
 
 def _filmed(env: Env, played: Episode) -> Pictures | None:
     """The pictures that a world on the host makes of itself, as it plays the same actions again; None if of none."""
-    import gymnasium
+    with importing("gymnasium", "gymnasium"):
+        import gymnasium
 
     from pgjax.envs.gymnasium import Simulators
 
@@ -102,7 +107,7 @@ def _filmed(env: Env, played: Episode) -> Pictures | None:
             self.picture = np.array(self.render(), np.uint8)  # before the reset of an episode that has ended
             return came
 
-    _has_pygame()
+    _pygame()
     with contextlib.closing(env.host(1)) as shown:
         if not isinstance(shown, Simulators):
             return None
@@ -160,7 +165,8 @@ def _image(now: np.ndarray, low: float, high: float) -> np.ndarray:
         if value.ndim == 2:
             value = np.repeat(value[..., None], 3, axis=-1)
         else:
-            import matplotlib
+            with importing("matplotlib"):
+                import matplotlib
 
             colours = np.array(matplotlib.colormaps["tab10"].colors)[np.arange(value.shape[-1]) % 10]
             last = value.shape[-1] - 1 - np.argmax(value[..., ::-1] > 0, axis=-1)
@@ -210,7 +216,8 @@ def _cells(now: int, count: int) -> np.ndarray:
 
 
 def _canvas(width: int, height: int) -> tuple[Any, Any]:
-    from PIL import Image, ImageDraw
+    with importing("PIL"):
+        from PIL import Image, ImageDraw
 
     picture = Image.new("RGB", (width, height), WHITE)
     return picture, ImageDraw.Draw(picture)
@@ -218,7 +225,8 @@ def _canvas(width: int, height: int) -> tuple[Any, Any]:
 
 def captioned(picture: np.ndarray, lines: tuple[str, str]) -> np.ndarray:
     """The picture under two lines of text; even sides, as a video needs them."""
-    from PIL import Image, ImageDraw, ImageFont
+    with importing("PIL"):
+        from PIL import Image, ImageDraw, ImageFont
 
     height, width = picture.shape[:2]
     whole = Image.new("RGB", (max(width, 300) // 2 * 2, (height + 45) // 2 * 2), WHITE)

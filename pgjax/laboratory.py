@@ -8,6 +8,7 @@ from typing import Any
 
 from pgjax import parsing, results, subjects, variance
 from pgjax.commands import Variance
+from pgjax.packages import importing
 from pgjax.plugs import unknown
 from pgjax.variance import figures, table
 from pgjax.variance.grid import ScoreFunction
@@ -63,7 +64,8 @@ def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
 
 
 def _measure(options, subject: subjects.Subject, estimators, measures, bar, path: pathlib.Path) -> int:
-    from rich.console import Console
+    with importing("rich"):
+        from rich.console import Console
 
     reports = {}
     with bar:
@@ -161,8 +163,9 @@ class _Progress:
         self.points, self.tasks, self.bar = points, {}, None
 
     def __enter__(self) -> "_Progress":
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        with importing("rich"):
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         self.console = Console(stderr=True)
         if self.console.is_terminal:

@@ -4,11 +4,13 @@ from typing import Any
 
 from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, plugs, sequences, variance
 from pgjax.envs import adapter
+from pgjax.packages import importing
 
 
 def show(console: Any) -> None:
     """Print algorithms, plugs and environments, with hyperparameters and defaults."""
-    from rich.table import Table
+    with importing("rich"):
+        from rich.table import Table
 
     table = Table("algorithm", "what it is", "hyperparameters and defaults", title="algorithms", show_lines=True)
     for name, row in algorithms.ROSTER.items():

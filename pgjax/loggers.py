@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.packages import importing
 from pgjax.plugs import unknown
 
 
@@ -42,7 +43,8 @@ class Logger:
 
 class TensorBoard:
     def __init__(self, folder: pathlib.Path):
-        from tensorboardX import SummaryWriter
+        with importing("tensorboardX", "tensorboard", "log: tensorboard"):
+            from tensorboardX import SummaryWriter
 
         self.open, self.folder, self.writers = SummaryWriter, folder, {}
 
@@ -60,7 +62,8 @@ class TensorBoard:
 
 class WeightsAndBiases:
     def __init__(self, folder: pathlib.Path):
-        import wandb
+        with importing("wandb", "wandb", "log: wandb"):
+            import wandb
 
         self.wandb, self.folder, self.runs = wandb, folder, {}
 
@@ -83,11 +86,8 @@ def make(kind: str, out: str | pathlib.Path, lanes: bool = False) -> Logger:
     """A Logger that writes below the run folder `out`.
 
     Raises:
-      ValueError: for another kind, or where its package isn't installed.
+      ValueError: for another kind; PackageError where its package isn't installed, or broken.
     """
     if kind not in KINDS:
         raise ValueError(unknown("log: no logger", kind, KINDS))
-    try:
-        return Logger(KINDS[kind](pathlib.Path(out) / kind), lanes)
-    except ImportError as error:
-        raise ValueError(f'log: {kind} isn\'t installed ({error}); pip install "pgjax[{kind}]"') from error
+    return Logger(KINDS[kind](pathlib.Path(out) / kind), lanes)

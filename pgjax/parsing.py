@@ -91,7 +91,7 @@ def named(what: str):
     """What a function of the user's raises, as one line that says where."""
     try:
         yield
-    except (ValueError, TypeError):
+    except (ValueError, TypeError):  # a PackageError is a ValueError
         raise
     except Exception as error:
         raise ValueError(f"{what} raised {type(error).__name__}: {error}") from error

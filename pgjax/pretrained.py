@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import policies, transformers
+from pgjax.packages import importing
 from pgjax.transformers import Shape, Transformer
 from pgjax.types import Array, Policy, PyTree
 
@@ -139,10 +140,8 @@ def tokenizer(folder: str | pathlib.Path) -> Tokenizer:
     Raises:
       ValueError: where a file is missing, or the two don't fit together; in one line, with the fix.
     """
-    try:
+    with importing("tokenizers", "lm", "tokenizer"):
         import tokenizers
-    except ImportError as error:
-        raise ValueError(f'a tokenizer needs the package tokenizers ({error}); pip install "pgjax[lm]"') from error
     folder = pathlib.Path(folder)
     file, config = folder / "tokenizer.json", folder / "config.json"
     fields = _fields(config)
@@ -223,11 +222,9 @@ def _end(fields: dict[str, Any], config: pathlib.Path) -> int:
 
 def _tensors(file: pathlib.Path) -> dict[str, np.ndarray]:
     """Name -> array of all that the file holds, without the prefix of models that have a head."""
-    try:
+    with importing("safetensors", "lm", "checkpoint"):
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
-    except ImportError as error:
-        raise ValueError(f'a checkpoint needs the package safetensors ({error}); pip install "pgjax[lm]"') from error
     try:
         return {name.removeprefix("transformer."): x for name, x in load_file(file).items()}
     except SafetensorError as error:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.packages import importing
+
 _EVERY = 5.0  # seconds between two lines where the output is no terminal
 
 
@@ -18,9 +20,10 @@ class Progress:
     def __enter__(self) -> "Progress":
         if not self.shown:
             return self
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
+        with importing("rich"):
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
 
         self.console = Console(stderr=True)
         self.bar = None

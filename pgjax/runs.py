@@ -9,6 +9,7 @@ from typing import Any
 from pgjax import chunks, parsing, results, settings
 from pgjax.checkpoints import Folder
 from pgjax.envs.adapter import param_names
+from pgjax.packages import importing
 from pgjax.plugs import unknown
 from pgjax.types import Env, Hypers, Policy, PyTree
 
@@ -124,7 +125,8 @@ def read(path: str | pathlib.Path, **objects: Any) -> tuple[dict[str, Any], sett
 
 def metrics(path: pathlib.Path) -> Any:
     """The xarray Dataset of metrics.zarr."""
-    import xarray
+    with importing("xarray"):
+        import xarray
 
     with xarray.open_zarr(path / "metrics.zarr", consolidated=False) as stored:
         return stored.load()

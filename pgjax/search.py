@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pgjax.packages import importing
 from pgjax.parsing import whole
 from pgjax.sweep import grid
 
@@ -90,7 +91,8 @@ def sample(
     if method == "random":
         unit = np.random.default_rng(seed).random((samples, len(ranges)))
     else:
-        from scipy.stats import qmc
+        with importing("scipy"):
+            from scipy.stats import qmc
 
         # A power of two, of which the first are taken: anything else draws a warning from scipy.
         unit = qmc.Sobol(len(ranges), rng=np.random.default_rng(seed)).random_base2((samples - 1).bit_length())

@@ -56,7 +56,7 @@ def check_shown(space: Any, obs: Any, owner: str = "the environment") -> None:
     shape = getattr(obs, "shape", None)
     if shape is None or tuple(shape) != tuple(space.shape):
         got = f"an array {list(shape)}" if shape is not None else f"a {type(obs).__name__}"
-        raise ValueError(f"{owner}: reset gives {got} as the observation, and its space is {_told(space)}; let them agree")
+        raise ValueError(f"{owner}: reset gives {got} to be seen, and its space is {_told(space)}; let them agree")
 
 
 def outputs(space: Any) -> int:
@@ -111,8 +111,8 @@ def check_image(space: Any, told: bool) -> None:
         else f"which has its channels on axis {at}, and a convolution reads [H, W, C]; "
     )
     raise ValueError(
-        f"the environment shows {_told(space)}, {why}move them to the end by a wrapper (np.moveaxis(obs, {at or 0}, -1)),"
-        " or use network='mlp', which flattens it"
+        f"the environment shows {_told(space)}, {why}move them to the end by a wrapper "
+        f"(np.moveaxis(obs, {at or 0}, -1)), or use network='mlp', which flattens it"
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from pgjax import chunks
+from pgjax.packages import importing
 from pgjax.results import label
 from pgjax.settings import Plan
 
@@ -56,7 +57,8 @@ class Store:
 
     def dataset(self) -> Any:
         """The xarray Dataset. A coordinate that is the same for every lane has the dimension update alone."""
-        import xarray
+        with importing("xarray"):
+            import xarray
 
         dims = (*self.plan.axes, "seed")
         known = self.env_steps.reshape(-1, self.updates)

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from pgjax import frames
+from pgjax.packages import PackageError, importing
 from pgjax.playing import Episode, play
 from pgjax.types import Env, Policy, PyTree
 
@@ -95,16 +96,18 @@ def check(path: str | pathlib.Path, fps: float | None = None) -> pathlib.Path:
         raise ValueError(f"fps must be more than 0, got {fps:g}")
     if path.suffix == ".mp4":
         try:
-            import imageio_ffmpeg  # noqa: F401
-        except ImportError:
-            raise ValueError("out: .mp4 needs imageio-ffmpeg: pip install 'pgjax[video]', or write a .gif") from None
+            with importing("imageio_ffmpeg", "video", "out: .mp4"):
+                import imageio_ffmpeg  # noqa: F401
+        except PackageError as error:
+            raise PackageError(f"{error}, or write a .gif") from error
     elif fps is not None and fps > 50:
         raise ValueError(f"fps: a .gif shows 50 pictures a second at most, got {fps:g}; write an .mp4")
     return path
 
 
 def _gif(path: pathlib.Path, every: Iterator[np.ndarray], fps: float) -> None:
-    from PIL import Image
+    with importing("PIL"):
+        from PIL import Image
 
     # One palette each: the colours of a run differ little, and a common one would need all pictures at once.
     first, *rest = (Image.fromarray(picture).quantize(64) for picture in every)
@@ -112,7 +115,8 @@ def _gif(path: pathlib.Path, every: Iterator[np.ndarray], fps: float) -> None:
 
 
 def _mp4(path: pathlib.Path, every: Iterator[np.ndarray], fps: float) -> None:
-    import imageio_ffmpeg
+    with importing("imageio_ffmpeg", "video"):
+        import imageio_ffmpeg
 
     first = next(every)
     size, rate = f"{first.shape[1]}x{first.shape[0]}", str(fps)

@@ -51,7 +51,8 @@ def _called(factory: Any) -> Any:
         pass
     except TypeError as error:
         name = plugs.name_of(factory)
-        raise TypeError(f"env {name!r} must be a function without arguments: {error}; give lambda: {name}(...)") from None
+        line = f"env {name!r} must be a function without arguments: {error}; give lambda: {name}(...)"
+        raise TypeError(line) from None
     with named(f"env {plugs.name_of(factory)!r}"):
         return factory()
 

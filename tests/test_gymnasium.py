@@ -512,7 +512,7 @@ def test_a_learner_that_gathers_for_itself_is_refused():
 
 def test_without_gymnasium_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gymnasium", None)
-    with pytest.raises(ValueError, match=re.escape("pip install pgjax[gymnasium]")):
+    with pytest.raises(ValueError, match=re.escape('pip install -e ".[gymnasium]"')):
         envs.make(NAME)
 
 

@@ -136,7 +136,7 @@ def test_without_pygame_the_observation_is_drawn_and_it_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "pygame", None)
     env = envs.make("CartPole-v1")
     shown = frames.pictures(env, alone(*env.reset(jax.random.key(1), env.params)))
-    assert "pip install 'pgjax[video]'" in shown.note and next(shown.every).shape == (400, 400, 3)
+    assert "pip install -e \".[video]\"" in shown.note and next(shown.every).shape == (400, 400, 3)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_render_says_file_frames_and_returns(folder, tmp_path, capsys, monkeypat
         (["--out", "a.avi"], "out: 'a.avi' must end in .mp4 or .gif"),
         (["--out", "there.gif"], "out: file 'there.gif' exists; choose another or remove it"),
         (["--out", "no/a.gif"], "out: there is no folder 'no'"),
-        (["--out", "a.mp4"], "out: .mp4 needs imageio-ffmpeg: pip install 'pgjax[video]', or write a .gif"),
+        (["--out", "a.mp4"], "out: .mp4: the package imageio-ffmpeg isn't installed; pip install -e \".[video]\", or"),
         (["--fps", "60"], "fps: a .gif shows 50 pictures a second at most, got 60; write an .mp4"),
         (["--fps", "0"], "fps must be more than 0, got 0"),
         (["--episodes", "0"], "episodes must be 1 or more, got 0"),

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from pgjax import spaces
 from pgjax.envs import brax, gymnasium
+from pgjax.packages import importing
 from pgjax.plugs import unknown
 from pgjax.types import Array, Env, PyTree, Step
 
@@ -174,7 +175,8 @@ def param_names(params: PyTree) -> dict[str, Any]:
 
 def _registry():
     # Imported where it is used: gymnax takes seconds, and most of the package needs none of it.
-    import gymnax.registration
+    with importing("gymnax"):
+        import gymnax.registration
 
     import pgjax.envs.classic  # noqa: F401  (registers this package's own worlds)
     import pgjax.envs.probes  # noqa: F401

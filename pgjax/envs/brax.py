@@ -8,17 +8,21 @@ actuators; rewards are float32. (Brax's worlds are no longer maintained, as it w
 import contextlib
 import inspect
 import io
+import numbers
 import warnings
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from pgjax import packages
 from pgjax.plugs import unknown
 from pgjax.types import Array, Env, PyTree, Step
 
 PREFIX = "brax:"
 BACKENDS = ("spring", "positional", "generalized", "mjx")
+# Of brax.envs.wrappers.training: `brax.envs.create` puts them on.
+WRAPPERS = ("AutoResetWrapper", "EpisodeWrapper", "EvalWrapper", "VmapWrapper", "DomainRandomizationVmapWrapper")
 
 
 class BraxState(NamedTuple):
@@ -52,8 +56,12 @@ def make(name: str, *, backend: str = "spring", episode_length: int = 1000, **ar
     for argument in arguments:
         if argument not in settable(name):
             raise ValueError(unknown(f"{name} takes no parameter", argument, settable(name)))
-    with _quiet():
-        world = _brax().get_environment(known, backend=backend, **arguments)
+    envs = _brax()
+    try:
+        with _quiet():
+            world = envs.get_environment(known, backend=backend, **arguments)
+    except ImportError as error:  # a backend's own package
+        raise packages.PackageError(f"{name}: {packages.explained(error, 'brax', 'brax')}") from error
     return from_brax(world, episode_length)
 
 
@@ -72,9 +80,18 @@ def from_brax(world: Any, episode_length: int = 1000) -> Env:
     """Adapt a brax environment without wrappers: `from_brax(brax.envs.get_environment("ant"))`.
 
     Raises:
-      ValueError: where its observation is no array [D].
+      ValueError: where its observation is no array [D], the limit isn't 1 or more, or a wrapper resets the world or
+        ends its episodes by a limit of its own.
     """
-    from gymnax.environments import spaces
+    inner = world
+    while inner is not None:
+        if type(inner).__name__ in WRAPPERS:
+            raise ValueError(f"brax: take {type(inner).__name__} off the world; resets and time limits are pgjax's own")
+        inner = vars(inner).get("env")
+    if isinstance(episode_length, bool) or not isinstance(episode_length, numbers.Integral) or episode_length < 1:
+        raise ValueError(f"episode_length={episode_length!r} must be a whole number of 1 or more")
+    with packages.importing("gymnax"):
+        from gymnax.environments import spaces
 
     # Rewards and the like begin as weak types or Python numbers; a scan needs the same at both its ends.
     # Brax adds arrays of other ranks, which a program may forbid.
@@ -110,11 +127,8 @@ def from_brax(world: Any, episode_length: int = 1000) -> Env:
 
 def _brax() -> Any:
     # Imported where it is used: it takes seconds, and most of the package needs none of it.
-    try:
-        with _quiet():
-            import brax.envs
-    except ImportError as error:
-        raise ValueError(f"{PREFIX} needs brax: pip install 'pgjax[brax]' ({error})") from error
+    with packages.importing("brax", "brax", f"env {PREFIX}NAME"), _quiet():
+        import brax.envs
     return brax.envs
 
 

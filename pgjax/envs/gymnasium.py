@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import spaces
+from pgjax import packages, spaces
 from pgjax.plugs import unknown
 from pgjax.types import Env, PyTree, Step
 
@@ -87,7 +87,7 @@ def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the en
     try:
         one = build()
     except Exception as error:  # whatever the world's author raises
-        raise ValueError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        raise _failed(name, error) from error
     if not isinstance(one, gymnasium.Env):
         raise ValueError(f"{name}: build returned {type(one).__name__}; return one gymnasium.Env at each call")
     observed, acted = one.observation_space, one.action_space
@@ -177,7 +177,8 @@ class Simulators:
 
 def _space(space: Any) -> Any:
     """The gymnax space of a gymnasium space."""
-    from gymnax.environments import spaces as ours
+    with packages.importing("gymnax"):
+        from gymnax.environments import spaces as ours
 
     if spaces.is_discrete(space):
         return ours.Discrete(int(space.n))
@@ -197,8 +198,8 @@ def _spec(name: str) -> Any:
     if module:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise ValueError(f"{name}: can't import {module!r}: {error}") from error
+        except Exception as error:
+            raise ValueError(f"{name}: can't import {module!r}: {' '.join(str(error).split())}") from error
     if known_as not in registry:
         raise ValueError(unknown("no environment", name, [PREFIX + key for key in registry]))
     spec = registry[known_as]
@@ -209,23 +210,29 @@ def _spec(name: str) -> Any:
 
 def _signature(spec: Any) -> tuple[dict[str, Any], bool]:
     """Name -> default of what the constructor takes, None where it has none; and whether it takes any other name."""
-    from gymnasium.envs.registration import load_env_creator
+    with packages.importing("gymnasium", "gymnasium"):
+        from gymnasium.envs.registration import load_env_creator
 
     try:
         found = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
     except Exception as error:  # a package that the world is made of is missing
-        raise ValueError(f"{PREFIX}{spec.id}: {' '.join(str(error).split())}") from error
+        raise _failed(f"{PREFIX}{spec.id}", error) from error
     every = inspect.signature(found).parameters.values()
     named = {p.name: p.default for p in every if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     named = {name: None if x is inspect.Parameter.empty else x for name, x in named.items()}
     return {**named, **spec.kwargs}, any(p.kind is p.VAR_KEYWORD for p in every)
 
 
+def _failed(name: str, error: Exception) -> ValueError:
+    """The one line of an error that a world's own code raised; Gymnasium's say what to install, Python's don't."""
+    if isinstance(error, ImportError) and error.name:
+        return packages.PackageError(f"{name}: {packages.explained(error, packages.of(error))}")
+    return ValueError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")
+
+
 def _gymnasium():
     # Imported where it is used: most of the package needs none of it.
-    try:
+    with packages.importing("gymnasium", "gymnasium", f"env {PREFIX}ID"):
         import gymnasium
         from gymnasium.vector import AutoresetMode  # noqa: F401  (from 1.1 on)
-    except ImportError as error:
-        raise ValueError(f"{PREFIX} needs gymnasium >= 1.1: pip install pgjax[gymnasium] ({error})") from error
     return gymnasium

@@ -6,6 +6,7 @@ import shlex
 from typing import Any, NamedTuple
 
 from pgjax import report
+from pgjax.packages import importing
 from pgjax.plugs import unknown
 
 NEEDED = ("algorithm", "env", "seeds", "groups", "versions", "device")
@@ -93,7 +94,8 @@ def _json(path: pathlib.Path, file: str) -> dict[str, Any]:
 
 
 def _metrics(path: pathlib.Path) -> Any:
-    import xarray
+    with importing("xarray"):
+        import xarray
 
     if not (path / "metrics.zarr").is_dir():
         raise ValueError(_lacks(path, "metrics.zarr"))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.packages import importing
 from pgjax.report import drawing
 from pgjax.report.axes import Axis, swept
 from pgjax.report.drawing import NothingToDrawError, text
@@ -22,8 +23,9 @@ def parallel(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:
     Raises:
       NothingToDrawError: where nothing was swept or no setting has a final return.
     """
-    import matplotlib
-    from matplotlib.colors import Normalize
+    with importing("matplotlib"):
+        import matplotlib
+        from matplotlib.colors import Normalize
 
     every = rows(metrics)
     found = [row for row in every if np.isfinite(row.finals).any()]

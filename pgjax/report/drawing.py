@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pgjax.packages import importing
 from pgjax.report.summary import Row, ranked
 
 BEST = 5  # settings in colour where more than 10 would make none of them readable
@@ -19,7 +20,8 @@ def text(name: str) -> str:
 
 def canvas(title: str, width: float = 7, height: float = 4.2, panels: tuple[int, int] = (1, 1)) -> tuple[Any, Any]:
     """A figure and its axes [rows, columns]."""
-    from matplotlib.figure import Figure  # not pyplot: no global state, no display
+    with importing("matplotlib"):
+        from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(wspace=0.05, hspace=0.05)

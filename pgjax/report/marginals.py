@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.packages import importing
 from pgjax.report import drawing
 from pgjax.report.axes import Axis, swept
 from pgjax.report.drawing import NothingToDrawError, text
@@ -93,8 +94,9 @@ def heat_maps(metrics: Any, path: str | pathlib.Path, title: str = "", most: int
     Raises:
       NothingToDrawError: where fewer than two hyperparameters were swept, or no setting has a final return.
     """
-    import matplotlib
-    from matplotlib.colors import Normalize
+    with importing("matplotlib"):
+        import matplotlib
+        from matplotlib.colors import Normalize
 
     found = _with_finals(metrics)
     share, finals = influence(found), scores(found)[1]
@@ -173,7 +175,8 @@ def _partners(found: Sequence[Row], axis: Axis) -> list[np.ndarray]:
 
 def _label(panel: Any, axis: Axis, which: str, numeric: bool) -> None:
     """Name and ticks: numbers on a scale, or every value in its place."""
-    from matplotlib.ticker import NullFormatter
+    with importing("matplotlib"):
+        from matplotlib.ticker import NullFormatter
 
     side = panel.xaxis if which == "x" else panel.yaxis
     side.set_label_text(text(axis.name), fontsize=9)

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+from pgjax.packages import importing
 from pgjax.report.summary import describe
 
 
 def table(summary: dict[str, Any], most: int = 20) -> Any:
     """A rich table of the final returns, one row for each setting; of more than `most`, the best by IQM."""
-    from rich.table import Table
+    with importing("rich"):
+        from rich.table import Table
 
     shown, caption = summary["settings"], None
     if len(shown) > most:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.packages import importing
 from pgjax.variance.report import Report
 
 MARKERS = "osD^vPX"  # 7 markers by 10 colours: a style comes back after 70 estimators
@@ -87,7 +88,8 @@ def canvas(
     height: float = 0,
 ) -> tuple[Any, Any]:
     """A figure and its axes, with room for a legend of these names and a title of what was measured."""
-    from matplotlib.figure import Figure  # not pyplot: no global state, no display
+    with importing("matplotlib"):
+        from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
     facts = [r.summary for r in reports]
     episodes = either({f["episodes"] for f in facts})
@@ -112,7 +114,8 @@ def canvas(
 
 def finish(figure: Any, path: Any) -> None:
     """One legend for all panels, to the right of the last."""
-    from matplotlib.ticker import LogLocator, MaxNLocator
+    with importing("matplotlib"):
+        from matplotlib.ticker import LogLocator, MaxNLocator
 
     panels = [axes for axes in figure.axes if axes.get_subplotspec()]
     for axis in (a for axes in panels for a in (axes.xaxis, axes.yaxis)):
@@ -186,7 +189,8 @@ def cosines(axes: Any, x: np.ndarray, values: np.ndarray, errors: np.ndarray, na
 
 def log(axes: Any, which: str) -> None:
     """Logarithmic, with plain numbers at 1, 2 and 5."""
-    from matplotlib.ticker import LogLocator, NullLocator
+    with importing("matplotlib"):
+        from matplotlib.ticker import LogLocator, NullLocator
 
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -219,7 +223,8 @@ def contours(axes: Any, quantity: Callable[[Any, Any], Any]) -> None:
 
 def heat_map(report: Report, values: np.ndarray, columns: str, norm: Any, form: str, what: str, path: Any, title: str):
     """Estimators x columns as colours, with the values in the cells when they are few."""
-    import matplotlib
+    with importing("matplotlib"):
+        import matplotlib
 
     names, across = ([str(x) for x in report.data[d].values] for d in ("estimator", columns))
     few = values.size <= 260

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.packages import importing
 from pgjax.variance import drawing
 from pgjax.variance.drawing import NothingToDrawError
 from pgjax.variance.report import Report
@@ -164,7 +165,8 @@ def pareto(report: Report, path: Any, title: str = "") -> None:
 
 def layers(report: Report, path: Any, title: str = "") -> None:
     """Variance of one episode's estimate, summed over each layer's parameters."""
-    from matplotlib.colors import LogNorm
+    with importing("matplotlib"):
+        from matplotlib.colors import LogNorm
 
     values = np.asarray(report.data["layer_variance"].values, float)
     values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
@@ -179,7 +181,8 @@ def layers(report: Report, path: Any, title: str = "") -> None:
 
 def pairwise(report: Report, path: Any, title: str = "") -> None:
     """Mean cosine between two estimates from the same episodes, at the largest batch."""
-    from matplotlib.colors import Normalize
+    with importing("matplotlib"):
+        from matplotlib.colors import Normalize
 
     values = np.asarray(report.data["pairwise_cosine"].isel(batch=-1).values, float)
     if len(values) < 2 or not np.isfinite(values).any():

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.packages import importing
 from pgjax.variance import numbers
 from pgjax.variance.grid import ScoreFunction, statement
 from pgjax.variance.measure import Setup
@@ -118,7 +119,8 @@ def _norm(truth: np.ndarray, noise: np.ndarray | None) -> dict[str, Any]:
 
 
 def _dataset(setup, stream, target, truth, estimators) -> Any:
-    import xarray
+    with importing("xarray"):
+        import xarray
 
     names, levels, own = list(setup.estimators), list(setup.levels), list(setup.estimators.values())
     batch = np.array([e.batch for e in own], float)[:, None]

@@ -5,10 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.packages import importing
+
 
 def table(summary: dict[str, Any]) -> Any:
     """A rich table, one row for each estimator."""
-    from rich.table import Table
+    with importing("rich"):
+        from rich.table import Table
 
     source = summary["reference_episodes"]
     against = "the exact gradient" if source == "exact" else f"a reference of {source} episodes"
