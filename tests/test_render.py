@@ -206,13 +206,16 @@ def test_render_says_file_frames_and_returns(folder, tmp_path, capsys, monkeypat
     assert said == f"{path}: 4 frames, return {returns[0]:g}, {returns[1]:g}"
 
 
+LACKING = "out: .mp4: the package imageio-ffmpeg isn't installed; pip install -e \".[video]\", or write a .gif"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--out", "a.avi"], "out: 'a.avi' must end in .mp4 or .gif"),
         (["--out", "there.gif"], "out: file 'there.gif' exists; choose another or remove it"),
         (["--out", "no/a.gif"], "out: there is no folder 'no'"),
-        (["--out", "a.mp4"], "out: .mp4: the package imageio-ffmpeg isn't installed; pip install -e \".[video]\", or"),
+        (["--out", "a.mp4"], LACKING),
         (["--fps", "60"], "fps: a .gif shows 50 pictures a second at most, got 60; write an .mp4"),
         (["--fps", "0"], "fps must be more than 0, got 0"),
         (["--episodes", "0"], "episodes must be 1 or more, got 0"),
