@@ -1,5 +1,7 @@
 """What reaches TensorBoard and Weights & Biases: means over seeds or single lanes, without what isn't finite."""
 
+import sys
+
 import numpy as np
 import pytest
 
