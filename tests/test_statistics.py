@@ -3,6 +3,8 @@
 import functools
 import itertools
 import math
+import pathlib
+import runpy
 
 import numpy as np
 import pytest
@@ -30,22 +32,58 @@ def test_iqm_is_nan_where_a_run_is_missing_and_naniqm_is_of_the_others():
     np.testing.assert_allclose(statistics.naniqm(values, axis=0), [*others, np.nan])
 
 
-def test_bootstrap_interval_covers_the_mean_as_often_as_it_says():
-    g = np.random.default_rng(1)
-    trials, hits = 300, 0
-    for trial in range(trials):
-        low, high = statistics.bootstrap(g.normal(size=30), np.mean, draws=300, seed=trial)
-        hits += low <= 0 <= high
-    # Percentile intervals of 30 values cover a little less than their level: 93 % here.
-    expected = 0.935
-    assert abs(hits / trials - expected) < 4 * (expected * (1 - expected) / trials) ** 0.5
+COVERAGE = runpy.run_path(str(pathlib.Path(__file__).parent.parent / "benchmarks" / "coverage.py"))
 
 
-def test_bootstrap_agrees_with_scipys():
+@pytest.mark.parametrize("scores, statistic", [("normal", "IQM"), ("normal", "mean"), ("lognormal", "IQM")])
+@pytest.mark.parametrize("seeds", [3, 4, 5, 8, 16])
+def test_a_95_percent_interval_of_few_seeds_holds_the_true_value_in_93_percent_or_more(scores, statistic, seeds):
+    repeats, true = 2000, COVERAGE["truth"](scores)[statistic]
+    values = COVERAGE["sample"](scores, seeds, repeats)
+    low, high = statistics.bootstrap(values, COVERAGE["STATISTICS"][statistic], draws=500)
+    covered, error = np.mean((low <= true) & (true <= high)), math.sqrt(0.93 * 0.07 / repeats)
+    assert covered > 0.93 - 3 * error
+    assert covered < 0.98 + 3 * error  # nor does it hold more by being far too wide
+
+
+def test_the_interval_of_a_mean_of_normal_scores_is_as_wide_as_students():
+    values = np.random.default_rng(1).normal(size=(3, 4000))
+    low, high = statistics.bootstrap(values, np.mean)
+    half = stats.t.ppf(0.975, 2) * values.std(axis=0, ddof=1) / math.sqrt(3)
+    assert np.mean(high - low) == pytest.approx(2 * half.mean(), rel=0.05)
+
+
+def test_one_seed_has_no_interval():
+    """None of a location with finite width has a coverage above 0 against every distribution."""
+    one = np.array([[3.0, 4.0]])
+    assert np.isnan(statistics.bootstrap(one)).all() and np.shape(statistics.bootstrap(one)) == (2, 2)
+    assert np.isnan(statistics.stratified(one)).all()
+    assert statistics.difference(one[0, :1], one[0])[0] == -0.5
+    assert np.isnan(statistics.difference(one[0, :1], one[0])[1:]).all()
+    share, low, high = statistics.performance_profile(one[0, :1], [2.0, 5.0])
+    assert share.tolist() == [1, 0] and np.isnan([low, high]).all()
+    p, low, high = statistics.probability_of_improvement([1.0], [0.0, 2.0])
+    assert p == 0.5 and math.isnan(low) and math.isnan(high)
+    rank, low, high = statistics.ranking(one)
+    assert rank.tolist() == [2, 1] and np.isnan([low, high]).all()
+
+
+def test_bootstrap_agrees_with_scipys_but_for_the_few_seeds():
     values = np.random.default_rng(2).exponential(size=40)
     low, high = statistics.bootstrap(values, np.mean, draws=20_000)
     theirs = stats.bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", rng=0).confidence_interval
-    np.testing.assert_allclose([low, high], theirs, rtol=0.02)
+    by = math.sqrt(40 / 39) * stats.t.ppf(0.975, 39) / stats.norm.ppf(0.975)
+    np.testing.assert_allclose([low, high], values.mean() + by * (np.array(theirs) - values.mean()), rtol=0.02)
+
+
+def test_of_few_seeds_every_resample_is_taken_once():
+    values = np.array([1.0, 2.0, 5.0])
+    drawn = sorted(np.mean(x) for x in itertools.product(values, repeat=3))
+    # Of 27 resamples, the fourth from either end: 10 % of them lie no further out.
+    by = math.sqrt(3 / 2) * stats.t.ppf(0.9, 2) / stats.norm.ppf(0.9)
+    wanted = values.mean() + by * (np.array([drawn[2], drawn[-3]]) - values.mean())
+    np.testing.assert_allclose(statistics.bootstrap(values, np.mean, level=0.8), wanted)
+    assert statistics.bootstrap(values, seed=1) == statistics.bootstrap(values, seed=2)
 
 
 def test_bootstrap_resamples_every_further_axis_on_the_same_seeds_and_in_blocks():
@@ -55,7 +93,7 @@ def test_bootstrap_resamples_every_further_axis_on_the_same_seeds_and_in_blocks(
         np.testing.assert_allclose(statistics.bootstrap(values[:, column], draws=900), (low[column], high[column]))
 
 
-def test_stratified_interval_is_the_percentile_of_every_resample():
+def test_stratified_interval_is_the_percentile_of_every_resample_moved_outwards():
     """Two runs of two tasks have 16 resamples, all equally likely: the distribution is known exactly."""
     values = np.array([[0.0, 10.0], [1.0, 30.0]])
     means = [
@@ -63,8 +101,11 @@ def test_stratified_interval_is_the_percentile_of_every_resample():
         for i, j, k, m in itertools.product(range(2), repeat=4)
     ]
     exact = np.percentile(means, [20, 80], method="inverted_cdf")
+    v = values.var(axis=0, ddof=1)
+    free = v.sum() ** 2 / (v**2).sum()
+    by = math.sqrt(2) * stats.t.ppf(0.8, free) / stats.norm.ppf(0.8)
     found = statistics.stratified(values, np.mean, level=0.6, draws=4000)
-    np.testing.assert_allclose(found, exact)
+    np.testing.assert_allclose(found, values.mean() + by * (exact - values.mean()))
     # Not stratified, both runs' pairs would stay together: only 0 + 10 and 1 + 30 would be drawn.
     drawn = []
     statistics.stratified(values, lambda x, axis: drawn.append(x) or x.mean(), draws=200)
@@ -72,16 +113,31 @@ def test_stratified_interval_is_the_percentile_of_every_resample():
     assert all(set(x[:, 0]) <= {0.0, 1.0} and set(x[:, 1]) <= {10.0, 30.0} for x in drawn)
 
 
-def test_stratified_interval_covers_the_mean_over_tasks():
+@pytest.mark.parametrize("runs, spread", [(20, (1, 1, 1)), (3, (1, 1, 1)), (3, (0.1, 0.1, 5))])
+def test_stratified_interval_covers_the_mean_over_tasks(runs, spread):
     g = np.random.default_rng(4)
-    trials, offsets = 300, np.array([0.0, 50.0, 100.0])
+    trials, offsets = 200, np.array([0.0, 50.0, 100.0])
     hits = 0
     for trial in range(trials):
-        low, high = statistics.stratified(g.normal(size=(20, 3)) + offsets, np.mean, draws=300, seed=trial)
+        values = g.normal(size=(runs, 3)) * np.array(spread) + offsets
+        low, high = statistics.stratified(values, np.mean, draws=200, seed=trial)
         hits += low <= 50 <= high
     # Runs resampled across tasks would make it twenty times as wide and cover always.
-    expected = 0.935
-    assert abs(hits / trials - expected) < 4 * (expected * (1 - expected) / trials) ** 0.5
+    assert abs(hits / trials - 0.95) < 4 * (0.95 * 0.05 / trials) ** 0.5
+
+
+def test_a_difference_has_welchs_interval():
+    g = np.random.default_rng(9)
+    trials, hits, wide = 400, 0, []
+    for trial in range(trials):
+        x, y = g.normal(1, 1, 4), g.normal(0, 4, 7)
+        found, low, high = statistics.difference(x, y, np.mean, draws=400, seed=trial)
+        assert found == pytest.approx(x.mean() - y.mean())
+        hits += low <= 1 <= high
+        theirs = stats.ttest_ind(x, y, equal_var=False).confidence_interval()
+        wide.append((high - low) / (theirs.high - theirs.low))
+    assert abs(hits / trials - 0.94) < 4 * (0.94 * 0.06 / trials) ** 0.5
+    assert np.mean(wide) == pytest.approx(1, abs=0.05)
 
 
 def test_optimality_gap_is_its_loop():
@@ -102,12 +158,12 @@ def test_performance_profile_is_its_loop():
     for t, tau in enumerate(thresholds):
         tasks = [sum(score > tau for score in values[:, m]) / len(values) for m in range(values.shape[1])]
         assert share[t] == pytest.approx(sum(tasks) / len(tasks))
-    assert (low <= share).all() and (share <= high).all() and low[0] == high[0] == 1 and low[-1] == high[-1] == 0
-    # The band of one task is that of a binomial share.
-    one, below, above = statistics.performance_profile(np.arange(20.0), [9.5], draws=20_000)
-    wanted = stats.binom(20, 0.5).ppf([0.025, 0.975]) / 20
-    np.testing.assert_allclose([below[0], above[0]], wanted)
-    assert one[0] == 0.5
+    # Beyond the best and the worst run too there may be others.
+    assert (low <= share).all() and (share <= high).all() and 0 < low[0] < high[0] == 1 and 0 == low[-1] < high[-1] < 1
+    for won in (0, 3, 10, 20):
+        one, below, above = statistics.performance_profile(np.arange(20.0), [19.5 - won])
+        wanted = stats.binomtest(won, 20).proportion_ci(method="exact")
+        np.testing.assert_allclose([one[0], below[0], above[0]], [won / 20, wanted.low, wanted.high])
 
 
 def test_probability_of_improvement_is_its_loop_and_scipys():
@@ -128,18 +184,27 @@ def test_probability_of_improvement_is_its_loop_and_scipys():
     assert p + back == pytest.approx(1)
 
 
-def test_probability_of_improvement_interval_is_that_of_every_resample():
-    """Two against two, no ties: of the 4 x 4 equally likely resamples each probability is known."""
-    x, y = np.array([1.0, 3.0]), np.array([0.0, 2.0])
-    every = [
-        np.mean([[a > b for b in (y[k], y[m])] for a in (x[i], x[j])])
-        for i, j, k, m in itertools.product(range(2), repeat=4)
-    ]
-    for level in (0.3, 0.6, 0.8):
-        tail = 50 * (1 - level)
-        wanted = np.percentile(every, [tail, 100 - tail], method="inverted_cdf")
-        _, low, high = statistics.probability_of_improvement(x, y, level=level, draws=8000)
-        np.testing.assert_allclose([low, high], wanted)
+@pytest.mark.parametrize("shift", [0, 1, 3])
+@pytest.mark.parametrize("seeds", [3, 4, 8])
+def test_probability_of_improvement_is_held_by_its_interval(seeds, shift):
+    repeats = 1000
+    covered = COVERAGE["pairs"]("normal", shift, seeds, repeats)
+    assert covered > 0.93 - 3 * math.sqrt(0.93 * 0.07 / repeats)
+
+
+def test_where_no_run_lies_among_the_others_the_interval_has_a_width_and_is_as_sure_as_the_exact_test():
+    for count in range(2, 8):
+        p, low, high = statistics.probability_of_improvement(np.arange(count) + 100.0, np.arange(count))
+        assert p == high == 1 and low < 0.95
+        exact = stats.mannwhitneyu(np.arange(count) + 100, np.arange(count), method="exact").pvalue
+        assert (low > 0.5) == (exact < 0.05)
+    x = np.arange(4.0)
+    p, low, high = statistics.probability_of_improvement(x + 100, x)
+    np.testing.assert_allclose(statistics.probability_of_improvement(x, x + 100), (1 - p, 1 - high, 1 - low))
+    # More tasks are more runs; the side with the fewer counts.
+    one = statistics.probability_of_improvement(np.ones((3, 1)), np.zeros((9, 1)))
+    assert one[1] < statistics.probability_of_improvement(np.ones((3, 4)), np.zeros((9, 4)))[1]
+    assert one == statistics.probability_of_improvement(np.ones((3, 1)), np.zeros((3, 1)))
 
 
 def test_ranks_are_scipys_with_ties_shared():
@@ -165,43 +230,68 @@ def test_rank_intervals_are_those_of_every_resample():
     values = np.array([[0.0, 1.0, 2.5], [4.0, 2.0, 2.5], [1.0, 3.0, 2.5]])
     every = []
     for pick in itertools.product(range(3), repeat=3):
-        score = values[list(pick)].mean(axis=0)  # of three runs the IQM cuts none
-        every.append(stats.rankdata(-score))
-    for level in (0.5, 0.8):
+        every.append(values[list(pick)].mean(axis=0))  # of three runs the IQM cuts none
+    middle = values.mean(axis=0)
+    for level in (0.5, 0.8, 0.95):
+        by = math.sqrt(3 / 2) * stats.t.ppf((1 + level) / 2, 2) / stats.norm.ppf((1 + level) / 2)
+        ranks = stats.rankdata(-(middle + by * (np.array(every) - middle)), axis=1)
         tail = 50 * (1 - level)
-        wanted = np.percentile(every, [tail, 100 - tail], axis=0, method="inverted_cdf")
-        np.testing.assert_allclose(statistics.ranking(values, level=level, draws=9000)[1:], wanted)
+        low = np.percentile(ranks, tail, axis=0, method="inverted_cdf")
+        high = -np.percentile(-ranks, tail, axis=0, method="inverted_cdf")
+        np.testing.assert_allclose(statistics.ranking(values, level=level)[1:], [low, high])
+
+
+def test_rank_intervals_of_three_seeds_hold_the_true_ranks():
+    repeats = 150  # of ten settings each
+    assert COVERAGE["ranks"]("normal", 10, 0.3, 3, repeats) > 0.93 - 3 * math.sqrt(0.93 * 0.07 / repeats)
 
 
 def test_a_missing_run_is_left_out_of_its_own_setting_and_a_setting_without_runs_ranks_last():
     values = np.array([[5.0, 1.0, np.nan], [7.0, np.nan, np.nan], [6.0, 100.0, np.nan]])
     rank, low, high = statistics.ranking(values)
     np.testing.assert_array_equal(rank, [2, 1, 3])
-    assert high[2] == 3 and low[2] >= 2
+    assert np.isnan(low[2]) and np.isnan(high[2])
+    # Of its single score nothing is known of others; those of the setting with more still have an interval.
+    one = np.array([[5.0, 1.0], [7.0, np.nan]])
+    rank, low, high = statistics.ranking(one)
+    assert rank.tolist() == [1, 2] and np.isfinite([low[0], high[0]]).all() and np.isnan([low[1], high[1]]).all()
 
 
-def exact_seeds(difference, deviation, paired, power=0.8, level=0.05):
-    """The least number whose t test has the power, by the noncentral t distribution."""
-    for n in range(2, 10_000):
-        freedom = n - 1 if paired else 2 * (n - 1)
-        error = deviation / math.sqrt(n)  # of the difference of means
-        edge = stats.t(freedom).ppf(1 - level / 2)
-        reached = stats.nct(freedom, difference / error).sf(edge) + stats.nct(freedom, difference / error).cdf(-edge)
-        if reached >= power:
-            return n
-    return math.inf
+def simulated_power(n, difference, deviations, paired, trials=20_000):
+    """How often the t test of scipy finds the difference with n seeds each."""
+    g = np.random.default_rng(n)
+    x = g.normal(difference, deviations[0], (trials, n))
+    if paired:
+        return np.mean(stats.ttest_1samp(x, 0, axis=1).pvalue < 0.05)
+    return np.mean(stats.ttest_ind(x, g.normal(0, deviations[1], (trials, n)), axis=1, equal_var=False).pvalue < 0.05)
 
 
-@pytest.mark.parametrize("effect", [0.2, 0.5, 1.0, 2.0])
-def test_seeds_needed_is_the_exact_power_of_the_t_test(effect):
+@pytest.mark.parametrize("effect", [0.5, 1.0, 2.0, 3.0, 10.0])
+@pytest.mark.parametrize("deviations", [(1.0,), (1.0, 1.0), (1.0, 3.0)])
+def test_the_seeds_needed_reach_the_power_and_one_less_does_not(effect, deviations):
+    paired = len(deviations) == 1
     z = np.tile([-1.0, 1.0], 50)
     z = z / z.std(ddof=1)
     # A large spread shared by both, as of lucky seeds: only the paired test takes it away.
     luck = 30 * np.repeat([-1.0, 1.0], 50)
-    seeds, design = statistics.seeds_needed(luck + effect + z, luck)
-    assert design == "paired" and abs(seeds - exact_seeds(effect, 1.0, paired=True)) <= 1
-    seeds, design = statistics.seeds_needed(effect + z, z, common=False)
-    assert design == "unpaired" and abs(seeds - exact_seeds(effect, math.sqrt(2), paired=False)) <= 1
+    difference = effect * math.hypot(*deviations)
+    x, y = (difference + z + luck, luck) if paired else (difference + deviations[0] * z, deviations[1] * z)
+    seeds, design = statistics.seeds_needed(x, y, common=paired)
+    assert design == ("paired" if paired else "unpaired")
+    error = 4 * math.sqrt(0.8 * 0.2 / 20_000)
+    assert simulated_power(int(seeds), difference, deviations, paired) > 0.8 - error
+    # Welch's test of so few finds it less often than its own degrees of freedom promise.
+    if seeds > 2:
+        assert simulated_power(int(seeds) - 1, difference, deviations, paired) < 0.8 + error
+
+
+def test_many_seeds_are_counted_as_the_exact_power_says():
+    """On both sides of where the normal approximation takes over."""
+    z = np.tile([-1.0, 1.0], 50) / np.sqrt(100 / 99)
+    for effect in (0.1, 0.0885, 0.08):
+        n, _ = statistics.seeds_needed(effect + z, np.zeros(100))
+        power = lambda n: stats.nct(n - 1, effect * math.sqrt(n)).sf(stats.t(n - 1).ppf(0.975))  # noqa: B023, E731
+        assert power(n) >= 0.8 > power(n - 1)
 
 
 def test_the_better_design_is_chosen():
@@ -229,8 +319,8 @@ def test_missing_runs_make_the_statistics_of_one_sample_missing():
     assert np.isnan(statistics.bootstrap(values, draws=200)[0]).tolist() == [False, True, False]
     assert np.isnan(statistics.stratified(values, draws=50)).all()
     assert np.isnan(statistics.optimality_gap(values, 1.0))
-    assert np.isnan(statistics.performance_profile(values, [0.0], draws=50)).all()
-    assert np.isnan(statistics.probability_of_improvement(values, sample(), draws=50)).all()
+    assert np.isnan(statistics.performance_profile(values, [0.0])).all()
+    assert np.isnan(statistics.probability_of_improvement(values, sample())).all()
 
 
 @pytest.mark.parametrize(
