@@ -210,6 +210,8 @@ def _execute(prepared: Any, logger: Any = None) -> int:
         return 130 if result.interrupted else 0
     console, s = _console(), result.summary
     if not result.interrupted:
+        for line in report.lost(s):
+            console.print(line, highlight=False, markup=False)
         console.print(report.table(s))
     console.print(
         f"{s['env_steps']:.3g} environment steps; here trained in {s['train_seconds']:.1f} s, compiled in "

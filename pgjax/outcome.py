@@ -50,6 +50,7 @@ def collect(
             if i not in decisions[-1]["kept"]:
                 store.stop(g, [h])
     metrics = store.dataset()
+    settings = report.summarise(metrics)
     trained = float(np.nansum(np.nanmax(np.nan_to_num(store.env_steps), axis=-1)))
     summary = {
         "algorithm": config["algorithm"],
@@ -57,6 +58,7 @@ def collect(
         "interrupted": not ended,
         "lanes": int(store.finite.size),
         "failed_lanes": int((~store.finite).sum()),
+        "unscored_lanes": sum(len(row["unscored_seeds"]) for row in settings),
         "eval_episodes": max(group.config.eval_episodes for group in chosen.groups),
         "updates": done,
         "widths": schedule.widths,
@@ -66,6 +68,6 @@ def collect(
         "env_steps_per_second": trained / seconds if seconds else None,
         "halving": decisions,
         "extended": schedule.extended,
-        "settings": report.summarise(metrics),
+        "settings": settings,
     }
     return Result(metrics, summary, path, not ended, chosen, schedule, archive)

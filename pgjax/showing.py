@@ -34,14 +34,7 @@ def lines(path: pathlib.Path) -> list[Any]:
         )
     if not summary or summary["interrupted"]:
         return [*out, f"not ended; `pgjax resume {path}` goes on"]
-    if summary["failed_lanes"]:
-        failed = [
-            f"{report.describe(row['setting'])} seed={s}" for row in summary["settings"] for s in row["failed_seeds"]
-        ]
-        out.append(
-            f"failed lanes: {'; '.join(failed[:20])}" + (f"; and {len(failed) - 20} more" if failed[20:] else "")
-        )
-    return [*out, report.table(summary)]
+    return [*out, *report.lost(summary), report.table(summary)]
 
 
 def _text(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import json
 import pathlib
 
 import numpy as np
@@ -10,7 +11,7 @@ import xarray
 from rich.console import Console
 from scipy import stats
 
-from pgjax import report
+from pgjax import report, results
 from pgjax.report import axes, drawing
 
 
@@ -344,6 +345,140 @@ def test_every_figure_is_drawn_of_every_form_of_dataset(figure, name, tmp_path):
     path = tmp_path / "figure.png"
     figure(DATASETS[name], path, title="$ and _")
     assert path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 8000
+
+
+def small(value=None, settings=2, seeds=3, updates=4, episodes=2, finite=True):
+    """A sweep over two hyperparameters whose every number is `value`, or draws of a normal one."""
+    shape, dims = (settings, settings, seeds), ("a", "b", "seed")
+
+    def numbers(count):
+        drawn = np.random.default_rng(count).normal(size=(*shape, count))
+        return drawn if value is None else np.full(drawn.shape, value)
+
+    data = {"episode_return": ((*dims, "update"), numbers(updates)), "finite": (dims, np.full(shape, finite))}
+    for kind in ("stochastic", "greedy"):
+        data[f"final_return_{kind}"] = ((*dims, "episode"), numbers(episodes))
+        data[f"final_length_{kind}"] = ((*dims, "episode"), np.ones((*shape, episodes)))
+    coords = {"a": 10.0 ** np.arange(settings), "b": range(settings), "seed": range(seeds)}
+    return xarray.Dataset(data, coords | {"update": range(1, updates + 1), "env_steps": _steps(updates)})
+
+
+def changed(dataset, name, value, *place):
+    dataset[name] = dataset[name].astype(np.float32)
+    dataset[name].values[place] = value
+    return dataset
+
+
+ODD = {
+    "all zero": small(0.0),
+    "all equal and large": small(1e20),
+    "equal but for rounding": changed(small(0.1), "final_return_stochastic", np.nextafter(np.float32(0.1), 1), 0),
+    "all NaN": small(np.nan),
+    "all infinite": small(np.inf),
+    "the ends of float32": changed(small(-3.4e38), "final_return_stochastic", 3.4e38, 0),
+    "tiny": small(1e-45),
+    "a curve with an infinite point": changed(small(), "episode_return", np.inf, 0, 0, 1, 2),
+    "a curve of NaN": changed(small(), "episode_return", np.nan, 0),
+    "an evaluation that overflows": changed(small(), "final_return_stochastic", np.inf, 0, 0, 1, 0),
+    "a setting whose evaluation overflows": changed(small(), "final_return_stochastic", -np.inf, 0, 1),
+    "one point": small(settings=1, seeds=1, updates=1, episodes=1),
+    "one point of every setting": small(seeds=1, updates=1, episodes=1),
+    "no update": small(updates=0),
+    "no episode": small(episodes=0),
+    "all failed": small(np.nan, finite=False),
+}
+UNDRAWN = {
+    "a greedy evaluation that overflows": changed(small(), "final_return_greedy", np.nan),
+    "two seeds": small(seeds=2),
+    "one seed left": small()
+    .where(lambda x: x.seed == 1)
+    .assign(finite=(("a", "b", "seed"), np.tile([False, True, False], (2, 2, 1)))),
+}
+
+
+@pytest.mark.parametrize("figure", FIGURES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", ODD)
+def test_every_figure_is_drawn_of_odd_numbers_or_says_why_not_without_a_warning(figure, name):
+    file = io.BytesIO()
+    try:
+        figure(ODD[name], file)
+    except report.NothingToDrawError as error:
+        assert str(error)
+        assert name in ("all NaN", "all infinite", "no episode", "all failed", "one point")
+    else:
+        assert file.getvalue().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("metrics", [*ODD.values(), *UNDRAWN.values()], ids=[*ODD, *UNDRAWN])
+def test_summary_and_table_are_made_of_odd_numbers_without_a_warning(metrics):
+    summary = report.summarise(metrics)
+    json.dumps(results.plain(summary), allow_nan=False)
+    assert len(summary) == metrics.sizes["a"] ** 2 and printed(metrics)
+    for row in summary:
+        for kind in ("stochastic", "greedy"):
+            assert kind not in row or np.isfinite([row[kind]["iqm"], row[kind]["mean"], row[kind]["std"] or 0.0]).all()
+
+
+def test_a_lane_whose_evaluation_overflows_is_counted_and_named_everywhere(drawn):
+    metrics = changed(small(), "final_return_stochastic", np.inf, 0, 1, 2, 0)
+    metrics.finite[1, 0, 1] = False
+    rows, summary = report.rows(metrics), report.summarise(metrics)
+    assert [row["unscored_seeds"] for row in summary] == [[], [2], [], []]
+    assert [row["failed_seeds"] for row in summary] == [[], [], [1], []]
+    assert summary[1]["stochastic"]["scored"] == 2 and summary[1]["seeds"] == 3 and summary[1]["greedy"]["scored"] == 3
+    assert rows[1].lost == " (1 without a finite score)" and rows[1].counted == "2 of 3" and rows[0].counted == "3"
+    text = printed(metrics)
+    assert "final return over 2 to 3 of 3 seeds" in text and "2 of 3" in text and "no score" in text
+    lines = report.lost({"settings": summary})
+    assert lines == ["failed lanes: a=10 b=0 seed=1", "lanes without a finite score: a=1 b=1 seed=2"]
+    for figure in (report.curve, report.forest, report.profiles):
+        figure(metrics, io.BytesIO())
+        assert "(1 without a finite score)" in words(drawn[-1][0]).replace("\n", " ")
+
+
+def test_the_mean_of_an_evaluation_that_float32_cannot_add_up_is_a_number():
+    metrics = changed(small(), "final_return_stochastic", 3e38, 0, 0, 0)
+    assert report.summarise(metrics)[0]["stochastic"]["seeds"][0] == pytest.approx(3e38)
+
+
+def test_one_seed_has_no_interval_and_few_seeds_are_said(drawn):
+    one, three = small(seeds=1), small(seeds=3)
+    assert [row["stochastic"]["iqm_95"] for row in report.summarise(one)] == [None] * 4
+    text = printed(one)
+    assert "One seed says nothing about other seeds: there are no intervals." in text and " to " not in text
+    assert "3 seeds: 95 % intervals are as wide" in printed(three) and "seeds:" not in printed(small(seeds=8))
+    for figure in (report.curve, report.forest, report.profiles, report.sensitivity):
+        for metrics, said in ((one, "One seed says nothing"), (three, "3 seeds: 95 % intervals are as wide")):
+            figure(metrics, io.BytesIO())
+            assert said in words(drawn[-1][0]).replace("\n", " ")
+
+
+def test_the_interval_of_two_seeds_runs_off_the_axis_instead_of_hiding_the_lines(drawn):
+    metrics = small(seeds=2)
+    report.curve(metrics, io.BytesIO())
+    panel = drawn[0][1][0, 0]
+    lines = np.concatenate([line.get_ydata() for line in panel.get_lines()])
+    low, high = panel.get_ylim()
+    assert low < lines.min() and high > lines.max() and high - low < 3 * np.ptp(lines)
+
+
+def test_settings_that_look_alike_get_as_many_digits_as_tell_them_apart():
+    alike = {"learning_rate": ("setting", [0.00123451, 0.00123452, 0.0099999]), "n": ("setting", [4, 4, 4])}
+    metrics = search(3).drop_vars(["learning_rate", "clip_eps", "baseline"]).assign_coords(alike)
+    names = [row.name for row in report.rows(metrics)]
+    assert names == ["learning_rate=0.00123451 n=4", "learning_rate=0.00123452 n=4", "learning_rate=0.0099999 n=4"]
+    assert all(name in printed(metrics) for name in names)
+    assert next(a for a in axes.swept(report.rows(metrics))).ticks() == ["0.00123451", "0.00123452", "0.0099999"]
+    # The same numbers twice: by the number of the setting.
+    alike["learning_rate"] = ("setting", [0.1, 0.2, 0.1])
+    names = [row.name for row in report.rows(metrics.assign_coords(alike))]
+    assert names == ["learning_rate=0.1 n=4 (setting 0)", "learning_rate=0.2 n=4", "learning_rate=0.1 n=4 (setting 2)"]
+
+
+def test_equal_settings_have_no_influence_whatever_their_rounding():
+    metrics = grid({"a": [1, 2], "b": [1, 2, 3]}, lambda a, b: 0.1, spread=0.0)
+    metrics["final_return_stochastic"] = metrics.final_return_stochastic + 1e-17 * np.arange(6).reshape(2, 3, 1, 1)
+    assert report.influence(metrics) == {"a": 0.0, "b": 0.0}
 
 
 def test_a_dataset_without_final_returns_has_curves_and_says_that_there_is_nothing_else(drawn):

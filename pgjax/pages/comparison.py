@@ -6,7 +6,7 @@ from pgjax import report, statistics
 from pgjax.pages.folders import Run
 from pgjax.pages.markup import figure, heading, paragraph, table
 from pgjax.pages.sections import apart, interval, number
-from pgjax.report.summary import span
+from pgjax.report.summary import few, span
 
 
 def comparison(runs: list[Run]) -> str:
@@ -49,16 +49,17 @@ def _best(rows: list[report.Row]) -> str:
     rank, low_rank, high_rank = statistics.ranking(report.scores(rows)[1])
     lines = []
     for h in np.argsort(rank, kind="stable"):
-        good = rows[h].finals[np.isfinite(rows[h].finals)]
+        good = rows[h].good.astype(float)
         value = [number(statistics.iqm(good)), interval(*statistics.bootstrap(good)), number(good.mean())]
         place = [f"{rank[h]:g}", span(low_rank[h], high_rank[h])]
-        lines.append([*place, rows[h].name + rows[h].lost, *value, len(good)])
+        lines.append([*place, rows[h].name + rows[h].lost, *value, rows[h].counted])
     said = (
         "Best by the IQM of its final returns, on the seeds that are shown: of many settings, the best looks a little "
     )
     said += "better than it is. New seeds (--seed) settle it."
     head = ["rank", "95 %", "run and setting", "IQM", "95 %", "mean", "seeds"]
-    return paragraph(said, "note") + table(head, lines, text=(2,))
+    note = few([len(row.good) for row in rows])
+    return paragraph(said, "note") + (paragraph(note, "warning") if note else "") + table(head, lines, text=(2,))
 
 
 def _improvement(best: dict[str, report.Row]) -> str:
@@ -70,16 +71,13 @@ def _improvement(best: dict[str, report.Row]) -> str:
             if i == j:
                 line.append("")
                 continue
-            x, y = (r.finals[np.isfinite(r.finals)] for r in (row, other))
-            p, low, high = statistics.probability_of_improvement(x, y)
-            line.append(f"{p:.2f} ({low:.2f} to {high:.2f})")
+            p, low, high = statistics.probability_of_improvement(row.good, other.good)
+            line.append(f"{p:.2f} (" + ("-" if np.isnan(low) else f"{low:.2f} to {high:.2f}") + ")")
             sure += [(i, j + 1)] if low > 0.5 or high < 0.5 else []
         lines.append(line)
     said = "The chance that the best setting of the row's run scores above that of the column's run, ties counting one "
-    said += (
-        "half, with its 95 % bootstrap interval; bold where the interval leaves out one half. An interval of no width "
-    )
-    said += "says that these seeds overlap nowhere, no more."
+    said += "half, with its 95 % interval; bold where the interval leaves out one half, which takes 4 seeds of each or "
+    said += "more."
     return paragraph(said, "note") + table(["", *best], lines, sure=sure)
 
 

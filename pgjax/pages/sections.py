@@ -9,9 +9,10 @@ from pgjax import report, statistics
 from pgjax.pages.folders import Run
 from pgjax.pages.markup import code, facts, figure, folded, heading, paragraph, table
 from pgjax.report.axes import swept
-from pgjax.report.summary import final_returns, short, span
+from pgjax.report.summary import few, final_returns, span, spelled
 
 SHOWN = 20  # rows of a table before the rest is folded away
+LOSSES = {"failed": "failed", "unscored": "no finite score", "stopped": "stopped"}
 
 
 def section(run: Run, alone: bool = False) -> str:
@@ -21,7 +22,7 @@ def section(run: Run, alone: bool = False) -> str:
         parts.append(paragraph(_interrupted(run), "warning"))
     typed = bool(run.config.get("command"))
     parts += [paragraph("The command:" if typed else "Called from Python as:"), code(run.call), facts(_facts(run))]
-    parts += [_lost(run.rows, "failed"), _lost(run.rows, "stopped")]
+    parts += [_lost(run.rows, kind) for kind in ("failed", "unscored", "stopped")]
     parts += [heading("Final returns"), final_table(run.rows, run.summary.get("eval_episodes"))]
     parts.append(paragraph(apart(run.rows, *report.ranked(run.rows)[:2]), "note") if len(run.rows) > 1 else "")
     draw = lambda f: lambda file: f(run.rows, file)  # noqa: E731
@@ -42,32 +43,36 @@ def final_table(rows: list[report.Row], episodes: int | None) -> str:
     """Final returns sorted by rank, each hyperparameter a column."""
     names = list(dict.fromkeys(name for row in rows for name in row.values))
     head = ["rank", "95 %", *(names or ["setting"]), "IQM", "95 %", "mean", "median", "std", "greedy IQM", "seeds"]
-    losses = [kind for kind in ("failed", "stopped") if any(getattr(row, kind).any() for row in rows)]
+    losses = [kind for kind in LOSSES if any(getattr(row, kind).any() for row in rows)]
+    texts = {name: spelled([row.values[name] for row in rows if name in row.values]) for name in names}
     rank, low_rank, high_rank = statistics.ranking(report.scores(rows)[1])
     lines = []
     for h in np.argsort(rank, kind="stable"):
-        row, good = rows[h], rows[h].finals[np.isfinite(rows[h].finals)]
-        values = [short(row.values.get(name, "")) for name in names] or [row.name or "default"]
+        row, good = rows[h], rows[h].good.astype(float)
+        values = [texts[name].get(row.values.get(name), "") for name in names] or [row.name or "default"]
         counts = [int(getattr(row, kind).sum()) for kind in losses]
         if not len(good):
-            lines.append(["-", "-", *values, *["-"] * 6, 0, *counts])
+            lines.append(["-", "-", *values, *["-"] * 6, row.counted, *counts])
             continue
         low, high = statistics.bootstrap(good)
         numbers = [number(x) for x in (good.mean(), np.median(good), good.std(ddof=1) if len(good) > 1 else np.nan)]
         place = [f"{rank[h]:g}", span(low_rank[h], high_rank[h])]
         numbers.append(number(statistics.naniqm(final_returns(rows[h].chosen, "greedy"))))
-        lines.append([*place, *values, number(statistics.iqm(good)), interval(low, high), *numbers, len(good), *counts])
+        lines.append([*place, *values, number(statistics.iqm(good)), interval(low, high), *numbers, row.counted, *counts])
     said = (
         f"Each seed's final return is the mean of {episodes} whole episodes with sampled actions; greedy ones apart. "
         if episodes
         else ""
     )
-    said += "IQM is the mean of the middle half of the seeds; intervals are 95 % bootstrap over seeds, those of ranks "
-    said += "by resampling seeds for all settings together. Rank 1 is the best; equal settings share a rank."
-    text = range(2, 2 + max(1, len(names)))
-    out = paragraph(said, "note") + table([*head, *losses], lines[:SHOWN], text)
+    said += "IQM is the mean of the middle half of the seeds; intervals are 95 %, by bootstrap over seeds and moved "
+    said += "outwards for how few they are, those of ranks by resampling seeds for all settings together. Rank 1 is the "
+    said += "best; equal settings share a rank."
+    text, note = range(2, 2 + max(1, len(names))), few([len(row.good) for row in rows])
+    out = paragraph(said, "note") + (paragraph(note, "warning") if note else "")
+    head += [LOSSES[kind] for kind in losses]
+    out += table(head, lines[:SHOWN], text)
     rest = lines[SHOWN:]
-    return out + (folded(f"the other {len(rest)} settings", table([*head, *losses], rest, text)) if rest else "")
+    return out + (folded(f"the other {len(rest)} settings", table(head, rest, text)) if rest else "")
 
 
 def apart(rows: Sequence[report.Row], first: int | None = None, second: int | None = None) -> str:
@@ -96,7 +101,7 @@ def number(value: Any) -> str:
 
 
 def interval(low: Any, high: Any) -> str:
-    return f"{number(low)} to {number(high)}"
+    return "-" if np.isnan(low) else f"{number(low)} to {number(high)}"
 
 
 def _interrupted(run: Run) -> str:
@@ -124,20 +129,22 @@ def _facts(run: Run) -> dict[str, object]:
 
 def _lost(rows: Sequence[report.Row], kind: str) -> str:
     """Which lanes failed, or were stopped, by name."""
-    found = {row.name or "default": row.seeds[getattr(row, kind)] for row in rows if getattr(row, kind).any()}
+    found = [(row.name or "default", row.seeds[getattr(row, kind)]) for row in rows if getattr(row, kind).any()]
     if not found:
         return paragraph("No lane failed.", "note") if kind == "failed" else ""
-    lanes = _many(sum(map(len, found.values())), "lane")
+    lanes = _many(sum(len(seeds) for _, seeds in found), "lane")
     why = {
         "failed": f"{lanes} failed: a number was not finite. The statistics are over the others",
+        "unscored": f"{lanes} without a finite score: trained to the end, but the evaluation's returns are not all "
+        "finite. The statistics are over the others",
         "stopped": f"{lanes} stopped early by the halving rule: no failure, but without a final return",
     }[kind]
     count = len(rows[0].seeds)
-    lines = [[name, "all" if len(s) == count else ", ".join(map(str, s))] for name, s in found.items()]
+    lines = [[name, "all" if len(s) == count else ", ".join(map(str, s))] for name, s in found]
     listed = table(["setting", "seeds"], lines, text=(0, 1))
-    if kind == "failed" and len(found) <= SHOWN:
+    if kind != "stopped" and len(found) <= SHOWN:
         return paragraph(f"{why}:", "warning") + listed
-    return paragraph(f"{why}.", "warning" if kind == "failed" else "note") + folded("by name", listed)
+    return paragraph(f"{why}.", "note" if kind == "stopped" else "warning") + folded("by name", listed)
 
 
 def _many(count: int, what: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pgjax.report.drawing import text
-from pgjax.report.summary import Row, short
+from pgjax.report.summary import Row, spelled
 
 FEW = 8  # distinct values that are still shown one by one
 
@@ -39,7 +39,7 @@ class Axis:
         return len(self.centre) == len(self.distinct)
 
     def ticks(self) -> list[str]:
-        return [text(short(v)) for v in self.distinct]
+        return [text(name) for name in spelled(self.distinct).values()]
 
 
 def swept(found: Sequence[Row]) -> list[Axis]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.limits import limits
 from pgjax.packages import importing
 from pgjax.report import drawing
 from pgjax.report.axes import Axis, swept
@@ -33,7 +34,7 @@ def parallel(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:
     if not axes_of:
         raise NothingToDrawError("parallel coordinates need a hyperparameter that was swept, and final returns")
     y = naniqm(scores(found)[1], axis=0)
-    norm = Normalize(y.min(), y.max() if y.max() > y.min() else y.min() + 1)
+    norm = Normalize(*limits(y, margin=0))
     spread = np.empty(len(y))
     spread[np.argsort(y)] = np.linspace(-0.02, 0.02, len(y))
     heights = [_height(axis) + (spread if axis.few else 0) for axis in axes_of]

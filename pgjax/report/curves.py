@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from pgjax.report import drawing
-from pgjax.report.summary import Row, rows
+from pgjax.report.summary import Row, counted, rows
 from pgjax.statistics import bootstrap, iqm
 
 
 def curve(metrics: Any, path: str | pathlib.Path, title: str = "", name: str = "episode_return") -> None:
-    """Draw a metric against environment steps: IQM over seeds and its 95 % bootstrap band, by setting.
+    """Draw a metric against environment steps: IQM over seeds and its 95 % interval as a band, by setting.
 
     Of more than ten settings the best and the worst are drawn so, and the others as thin grey lines.
     Settings that a halving rule stopped are drawn up to there.
@@ -22,27 +22,41 @@ def curve(metrics: Any, path: str | pathlib.Path, title: str = "", name: str = "
     figure, ((axes,),) = drawing.canvas(title)
     found = [row for row in rows(metrics) if name in row.chosen]
     styles, note = drawing.styles(found)
-    ends = set()
+    ends, lines, bands, counts = set(), [], [], []
     for h, style in styles.items():
         x, y = _shown(found[h], name)
+        middle = iqm(y, axis=0) if len(x) else x
+        lines.append(middle)
         if len(found) == 1 and not found[h].name:
-            style["label"] = f"IQM of {len(y)} seeds"
+            style["label"] = f"IQM of {counted(len(y), len(found[h].seeds))} seed{'s' * (len(y) != 1)}"
         if "label" in style:
-            unseen = np.isnan(found[h].chosen[name].values).all(axis=-1)[~found[h].failed & ~found[h].stopped].sum()
-            style["label"] += found[h].lost + (f" ({unseen} not trained)" if unseen else "")
-        axes.plot(x, iqm(y, axis=0) if len(x) else x, **style)
+            style["label"] += found[h].lost + _unseen(found[h], name)
+            counts.append(len(y))
+        # A line through one point is invisible.
+        axes.plot(x, middle, **style, **({"marker": "o", "ms": 4} if np.isfinite(middle).sum() == 1 else {}))
         # What a rule stopped was meant to end early.
         ends |= set() if found[h].stopped.any() else set(x[-1:])
         if len(y) > 1 and len(x) and "label" in style:
             low, high = bootstrap(y, draws=500)
+            bands.append((low, high, len(y)))
             axes.fill_between(x, low, high, color=style["color"], alpha=0.25, lw=0)
     if ends and min(ends) < 0.9 * max(ends):
         axes.axvline(min(ends), color="0.4", lw=0.9, ls=":", label="the shortest run ends")
     axes.set_xlabel("environment steps of each seed")
     axes.set_ylabel(name.replace("_", " "))
     axes.xaxis.set_major_formatter(drawing.scale)
-    drawing.legend(figure, axes, "\n".join(filter(None, (note, "band: 95 % bootstrap over seeds"))))
+    if any(np.isfinite(line).any() for line in lines):
+        axes.set_ylim(drawing.around(lines, bands))
+    drawing.legend(figure, axes, "\n".join(filter(None, (note, drawing.band_note(counts)))))
     figure.savefig(path, dpi=150)
+
+
+def _unseen(row: Row, name: str) -> str:
+    """The lanes that a curve lacks, or lacks in part, though they neither failed nor were stopped."""
+    values = row.chosen[name].values[~row.failed & ~row.stopped]
+    untrained, infinite = int(np.isnan(values).all(axis=-1).sum()), int(np.isinf(values).any(axis=-1).sum())
+    said = f" ({untrained} not trained)" if untrained else ""
+    return said + (f" ({infinite} infinite at times)" if infinite else "")
 
 
 def _shown(row: Row, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -54,8 +68,9 @@ def _shown(row: Row, name: str) -> tuple[np.ndarray, np.ndarray]:
     if not alive.any():
         return np.empty(0), np.empty((0, 0))
     x, y = on_common_steps(row.chosen, name, alive)
-    shown = np.isfinite(y).all(axis=0) & np.isfinite(x)
-    return x[shown], y[:, shown]
+    # Before its first episode ends a lane has no return (NaN), and the curve begins later; where it is infinite, a gap.
+    shown = ~np.isnan(y).any(axis=0) & np.isfinite(x)
+    return x[shown], np.where(np.isinf(y), np.nan, y)[:, shown]
 
 
 def on_common_steps(chosen: Any, name: str, finite: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

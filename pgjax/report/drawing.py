@@ -1,10 +1,14 @@
 """What every figure of a report shares: canvas, labels, which settings are drawn in colour."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from pgjax.limits import limits
 from pgjax.packages import importing
-from pgjax.report.summary import Row, ranked
+from pgjax.report.summary import FEW_SEEDS, Row, few, ranked
 
 BEST = 5  # settings in colour where more than 10 would make none of them readable
 
@@ -55,6 +59,28 @@ def styles(found: Sequence[Row]) -> tuple[dict[int, dict[str, Any]], str]:
     return {**chosen, **grey}, note
 
 
+def around(data: Sequence[Any], intervals: Sequence[tuple[Any, Any, int]], margin: float = 0.05) -> tuple[float, float]:
+    """The ends of an axis that shows the data, and intervals (low, high, of so many seeds).
+
+    Of a few seeds an interval may be tens of times as wide as the data: it is shown as far as half the data's width
+    beyond them, and runs off the axis.
+    """
+    low, high = limits(*data, margin=0)
+    beyond = (high - low) / 2
+    ends = [
+        np.clip(end, low - beyond, high + beyond) if seeds < FEW_SEEDS else end
+        for *both, seeds in intervals
+        for end in both
+    ]
+    return limits(*data, *ends, margin=margin)
+
+
+def band_note(counts: Sequence[int]) -> str:
+    """What the bands of a figure are, and how few seeds they rest on."""
+    band = "band: 95 % interval over seeds" if max(counts, default=0) > 1 else ""
+    return "\n".join(filter(None, (band, textwrap.fill(few(counts), 90))))
+
+
 def faintness(lines: int) -> float:
     """Opacity at which so many lines still show where they crowd."""
     return min(0.7, max(0.1, 60 / lines))
@@ -77,8 +103,8 @@ def legend(figure: Any, axes: Any, title: str) -> None:
 
 
 def scale(value: float, _: Any = None) -> str:
-    """1500000 as 1.5M."""
+    """1500000 as 1.5M; from 1e13 on as a power of ten."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
+        if size <= abs(value) < 1e13:
             return f"{value / size:g}{letter}"
     return f"{value:g}"

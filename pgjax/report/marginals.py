@@ -2,16 +2,18 @@
 
 import itertools
 import pathlib
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from pgjax.limits import limits
 from pgjax.packages import importing
 from pgjax.report import drawing
 from pgjax.report.axes import Axis, swept
 from pgjax.report.drawing import NothingToDrawError, text
-from pgjax.report.summary import Row, rows, scores
+from pgjax.report.summary import Row, few, rows, scores
 from pgjax.statistics import bootstrap, naniqm
 
 
@@ -26,12 +28,13 @@ def influence(metrics: Any) -> dict[str, float]:
     found = _with_finals(metrics)
     y = naniqm(scores(found)[1], axis=0)
     total = ((y - y.mean()) ** 2).sum()
+    rounding = len(y) * (1e-12 * np.abs(y).max()) ** 2  # equal settings' means differ in the last digits
     shares = {}
     for axis in swept(found):
         groups = [y[axis.group == g] for g in np.unique(axis.group)]
         within = sum(((part - part.mean()) ** 2).sum() for part in groups)
         free = (len(y) - 1) / (len(y) - len(groups)) if len(y) > len(groups) else 1.0
-        shares[axis.name] = max(0.0, float(1 - within * free / total)) if total > 0 else 0.0
+        shares[axis.name] = max(0.0, float(1 - within * free / total)) if total > rounding else 0.0
     return dict(sorted(shares.items(), key=lambda pair: -pair[1]))
 
 
@@ -73,13 +76,16 @@ def sensitivity(metrics: Any, path: str | pathlib.Path, title: str = "") -> None
         bars = (np.maximum(middle - low, 0), np.maximum(high - middle, 0))
         style = {"color": "C0", "marker": "o", "ms": 5, "lw": 1.8 if axis.numeric else 0, "capsize": 2.5}
         panel.errorbar(axis.centre, middle, bars, elinewidth=1.5, zorder=3, **style)
+        panel.set_ylim(drawing.around([y, middle], [(low, high, len(finals))]))
         _label(panel, axis, "x", numeric=axis.numeric)
         panel.set_title(f"explains {share[name]:.0%} of the variance between settings", fontsize=8.5, color="0.35")
         panel.yaxis.set_major_formatter(drawing.scale)
     for panel in panels[:, 0]:
         panel.set_ylabel("final return", fontsize=9)
-    said = "blue: IQM over seeds and the other hyperparameters, 95 % bootstrap over seeds; grey: single settings"
-    figure.supxlabel(said + _without(metrics, found, "\n"), fontsize=8.5, color="0.35")
+    said = "blue: IQM over seeds and the other hyperparameters, 95 % interval over seeds; grey: single settings"
+    note = few([int((~np.isnan(finals)).any(axis=1).sum())])
+    said = "\n".join(filter(None, (said, textwrap.fill(note, 90), _without(metrics, found))))
+    figure.supxlabel(said, fontsize=8.5, color="0.35")
     figure.savefig(path, dpi=150)
 
 
@@ -107,8 +113,8 @@ def heat_maps(metrics: Any, path: str | pathlib.Path, title: str = "", most: int
     pairs = list(itertools.combinations(chosen, 2))
     cells = {pair: _cells(finals, *(axes_of[n] for n in pair)) for pair in pairs}
     y = naniqm(finals, axis=0)
-    seen = np.concatenate([c[np.isfinite(c)] for c in cells.values()])
-    norm = Normalize(seen.min(), seen.max() if seen.max() > seen.min() else seen.min() + 1)
+    seen = np.concatenate([c.ravel() for c in cells.values()])
+    norm = Normalize(*limits(seen, margin=0))
     colors = matplotlib.colormaps["viridis"].with_extremes(bad="0.85")
     columns = min(3, len(pairs))
     lines = -(-len(pairs) // columns)
@@ -148,13 +154,14 @@ def _with_finals(metrics: Any) -> list[Row]:
     return found
 
 
-def _without(metrics: Any, found: Sequence[Row], before: str = "") -> str:
+def _without(metrics: Any, found: Sequence[Row]) -> str:
     missing = len(rows(metrics)) - len(found)
-    return f"{before}{missing} settings without a final return are left out" if missing else ""
+    return f"{missing} settings without a final return are left out" if missing else ""
 
 
 def _pooled(finals: np.ndarray) -> tuple[float, float, float]:
     """IQM of every run [S, K] of a group of settings, and its interval over seeds."""
+    finals = finals[~np.isnan(finals).all(axis=1)]
     low, high = bootstrap(finals, lambda v, axis: naniqm(v.reshape(len(v), -1)), draws=1000)
     return float(naniqm(finals, axis=None)), float(low), float(high)
 
