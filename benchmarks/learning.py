@@ -287,22 +287,18 @@ def less(x: Any, y: Any) -> dict[str, Any]:
     """By how much the seeds of x return more than those of y; each resampled by itself, for they share nothing."""
     import numpy as np
 
-    from pgjax.statistics import iqm
+    from pgjax.statistics import difference, iqm
 
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    draws = np.random.default_rng(0)
-    picked = [z[draws.integers(0, len(z), (2000, len(z)))] for z in (x, y)]
     found = {}
     for name, statistic in (("iqm", iqm), ("mean", np.mean)):
-        both = [statistic(z, axis=1) for z in picked]
-        found[name] = float(statistic(x, axis=0) - statistic(y, axis=0))
-        found[f"{name}_95"] = np.percentile(both[0] - both[1], [2.5, 97.5]).tolist()
+        found[name], *found[f"{name}_95"] = difference(x, y, statistic)
     return found
 
 
 def compared(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What PAIRS comes to, of those that both ran."""
-    seeds = {row["name"]: row["stochastic"]["seeds"] for row in rows if row["stochastic"] and not row["failed_seeds"]}
+    seeds = {row["name"]: row["stochastic"]["seeds"] for row in rows if row["stochastic"]}
+    seeds = {name: x for name, x in seeds.items() if len(x) > 1 and None not in x}
     return [{"pair": [a, b], **less(seeds[a], seeds[b])} for a, b in PAIRS if a in seeds and b in seeds]
 
 
@@ -326,7 +322,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     about = (
         f"Final returns: undiscounted, of {episodes} whole episodes for each seed after training, actions sampled "
         "(greedy: the most likely action). A seed's return is the mean of its episodes; IQM is the interquartile "
-        "mean over seeds, its interval a bootstrap over seeds. The seeds are 0 to N-1, none chosen, all reported. "
+        "mean over seeds, its interval by bootstrap over seeds (see coverage.md). The seeds are 0 to N-1, none chosen, all reported. "
         "Wall seconds are of the whole command with an empty compilation cache. The random policy is uniform over "
         f"the actions: mean of {RANDOM_EPISODES} whole episodes, with its standard error. {CHOSEN}"
     )
@@ -344,7 +340,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         iqm, mean = (
             f"{number(found[name])} ({' to '.join(map(number, found[name + '_95']))})" for name in ("iqm", "mean")
         )
-        lines += ["", f"`{a}` less `{b}`: IQM {iqm}, mean {mean}; 95 % bootstrap intervals, each side resampled."]
+        lines += ["", f"`{a}` less `{b}`: IQM {iqm}, mean {mean}; 95 % intervals, each side resampled."]
     return "\n".join(lines) + "\n"
 
 
@@ -363,16 +359,17 @@ def cells(row: dict[str, Any]) -> list[str]:
     whole = seeds == list(range(seeds[0], seeds[-1] + 1))
     shown = f"{seeds[0]} to {seeds[-1]}" if whole and len(seeds) > 1 else ", ".join(map(str, seeds))
     random = f"{number(row['random']['mean'])} +- {number(row['random']['standard_error'])}"
-    final = ["-"] * 5
+    final, scored = ["-"] * 5, sum(x is not None for x in row["stochastic"]["seeds"]) if row["stochastic"] else 0
     if row["stochastic"]:
         s = row["stochastic"]
-        low, high = s["iqm_95"]
         worst = min(x for x in s["seeds"] if x is not None)
-        final = [f"{number(s['iqm'])} ({number(low)} to {number(high)})"]
-        final += [number(x) for x in (s["mean"], s["median"], worst, row["greedy"]["iqm"])]
+        interval = "-" if s["iqm_95"] is None else " to ".join(map(number, s["iqm_95"]))
+        final = [f"{number(s['iqm'])} ({interval})"]
+        final += [number(s["mean"]), number(s["median"]), number(worst)]
+        final.append(number(row["greedy"]["iqm"]) if row["greedy"] else "-")
     return [
         f"`{row['command']}`",
-        f"{len(seeds)} ({shown})",
+        f"{len(seeds)} ({shown})" if scored == len(seeds) else f"{scored} of {len(seeds)} ({shown})",
         f"{row['env_steps_per_seed']:,.0f}",
         *final,
         str(len(row["failed_seeds"])),

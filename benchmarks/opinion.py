@@ -173,19 +173,20 @@ def summary(seeds: list[float]) -> dict[str, Any]:
     from pgjax.statistics import bootstrap, iqm
 
     x = np.asarray(seeds, float)
+    interval = lambda f: [float(end) for end in bootstrap(x, f)] if len(x) > 1 else None  # noqa: E731
     return {
         "seeds": x.tolist(),
         "iqm": float(iqm(x)),
-        "iqm_95": [float(end) for end in bootstrap(x, iqm)],
+        "iqm_95": interval(iqm),
         "mean": float(x.mean()),
-        "mean_95": [float(end) for end in bootstrap(x, np.mean)],
+        "mean_95": interval(np.mean),
     }
 
 
 def shown(side: dict[str, Any]) -> str:
     x = side["stochastic"]
-    low, high = x["iqm_95"]
-    return f"IQM {x['iqm']:.1f} ({low:.1f} to {high:.1f}), mean {x['mean']:.1f}, {len(x['seeds'])} seeds"
+    interval = "-" if x["iqm_95"] is None else "{:.1f} to {:.1f}".format(*x["iqm_95"])
+    return f"IQM {x['iqm']:.1f} ({interval}), mean {x['mean']:.1f}, {len(x['seeds'])} seeds"
 
 
 if __name__ == "__main__":

@@ -43,9 +43,8 @@ def main(arguments=None):
                 values = returns.sel(lag=lag, learning_rate=rate).values
                 low, high = bootstrap(values, np.mean)
                 found[name, rate, lag] = (float(values.mean()), low, high)
-                print(
-                    f"{label:22s} learning rate {rate:g}, lag {lag:2d}: {values.mean():7.1f} ({low:.1f} to {high:.1f})"
-                )
+                interval = "-" if np.isnan(low) else f"{low:.1f} to {high:.1f}"  # of one seed there is none
+                print(f"{label:22s} learning rate {rate:g}, lag {lag:2d}: {values.mean():7.1f} ({interval})")
     draw(found, lags, env, options.out)
     return found
 

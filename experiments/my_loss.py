@@ -43,9 +43,13 @@ def main(arguments=None):
     }
     for name, result in runs.items():
         for row in result.summary["settings"]:
-            low, high = row["stochastic"]["iqm_95"]
             label = f"{name} {pgjax.report.describe(row['setting'])}"
-            print(f"{label:28s} IQM of final returns {row['stochastic']['iqm']:6.1f}  [{low:.1f}, {high:.1f}]")
+            if "stochastic" not in row:
+                print(f"{label:28s} no seed has a final return")
+                continue
+            interval = row["stochastic"]["iqm_95"]
+            shown = "-" if interval is None else f"[{interval[0]:.1f}, {interval[1]:.1f}]"
+            print(f"{label:28s} IQM of final returns {row['stochastic']['iqm']:6.1f}  {shown}")
     return runs
 
 

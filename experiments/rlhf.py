@@ -196,9 +196,9 @@ def main(arguments=None):
 
 
 def interval(x):
-    """'mean (low to high)': 95 %, by bootstrap over seeds."""
+    """'mean (low to high)': 95 %, by bootstrap over seeds; '(-)' of one seed."""
     low, high = statistics.bootstrap(x, np.mean)
-    return f"{x.mean():.2f} ({low:.2f} to {high:.2f})"
+    return f"{x.mean():.2f} " + ("(-)" if np.isnan(low) else f"({low:.2f} to {high:.2f})")
 
 
 def report(found, size):

@@ -111,9 +111,9 @@ def main(arguments=None):
 
 
 def interval(x):
-    """'mean (low to high)': 95 %, by bootstrap over seeds."""
+    """'mean (low to high)': 95 %, by bootstrap over seeds; '(-)' of one seed."""
     low, high = statistics.bootstrap(x, np.mean)
-    return f"{x.mean():.3f} ({low:.3f} to {high:.3f})"
+    return f"{x.mean():.3f} " + ("(-)" if np.isnan(low) else f"({low:.3f} to {high:.3f})")
 
 
 def draw(out, found, episodes):
