@@ -6,6 +6,7 @@ Nothing is compiled before everything is checked.
 import datetime
 import functools
 import pathlib
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +32,7 @@ def train(options: commands.Train, words: list[str]) -> Action:
 
 def sweep(options: commands.Sweep, words: list[str]) -> Action:
     _join(options)
-    from pgjax import loggers, search
+    from pgjax import search
 
     settings = {name: search.parse(name, text) for name, text in _settings(options).items()}
     settings = search.sample(settings, parsing.whole("samples", options.samples), options.search, options.seed)
@@ -40,12 +41,11 @@ def sweep(options: commands.Sweep, words: list[str]) -> Action:
     if options.log_lanes and options.log is None:
         raise ValueError("--log-lanes needs --log tensorboard or wandb")
     out = _folder(options)
-    logger = loggers.make(options.log, out, options.log_lanes) if options.log else None
-    extra = {k: getattr(options, k) for k in ("memory", "width", "devices", "shard", "checkpoint", "halving")}
-    return _train(options, words, settings, out=out, logger=logger, **extra)
+    names = ("memory", "width", "devices", "shard", "checkpoint", "halving", "log", "log_lanes")
+    return _train(options, words, settings, out=out, **{name: getattr(options, name) for name in names})
 
 
-def _train(options: commands.Train, words: list[str], settings: Any, logger: Any = None, **extra: Any) -> Action:
+def _train(options: commands.Train, words: list[str], settings: Any, **extra: Any) -> Action:
     from pgjax import driver
 
     prepared = driver.prepare(
@@ -62,30 +62,32 @@ def _train(options: commands.Train, words: list[str], settings: Any, logger: Any
         command=["pgjax", *words],
         **extra,
     )
-    return functools.partial(_execute, prepared, logger)
+    return functools.partial(_execute, prepared)
 
 
 def resume(options: commands.Resume, words: list[str]) -> Action:
     _join(options)
     from pgjax import resuming
 
-    return functools.partial(_execute, resuming.prepare(options.folder, devices=options.devices))
+    prepared = resuming.prepare(options.folder, devices=options.devices, log=options.log, edited=options.edited)
+    return functools.partial(_execute, prepared)
 
 
 def extend(options: commands.Extend, words: list[str]) -> Action:
     from pgjax import resuming
 
-    more = {"steps": options.steps, "updates": options.updates, "seeds": options.seeds}
+    names = ("steps", "updates", "seeds", "log", "edited")
+    more = {name: getattr(options, name) for name in names}
     return functools.partial(_execute, resuming.prepare_extension(options.folder, **more))
 
 
 def replay(options: commands.Replay, words: list[str]) -> Action:
     from pgjax import resuming, runs
 
-    labels = runs.labels(_items(options.lane), runs.read(options.folder)[1])
+    labels = runs.labels(_items(options.lane), runs.read(options.folder, options.edited)[1])
     folder = pathlib.Path(options.folder)
     out = options.out or f"{folder.resolve()}-replay-{stamp()}"
-    prepared = resuming.prepare_replay(folder, out=out, **labels)
+    prepared = resuming.prepare_replay(folder, out=out, edited=options.edited, **labels)
 
     def act():
         code = _execute(prepared)
@@ -198,16 +200,13 @@ def _settings(options: commands.Train) -> dict[str, Any]:
     return {name: text.split(",") if "," in text else text for name, text in settings.items()}
 
 
-def _execute(prepared: Any, logger: Any = None) -> int:
+def _execute(prepared: Any) -> int:
     from pgjax import driver, hosts, report
 
-    try:
-        result = driver.execute(prepared, watch=logger)
-    finally:
-        if logger is not None:
-            logger.close()
+    result = driver.execute(prepared)
+    code = 128 + (result.signal or signal.SIGINT) if result.interrupted else 0
     if not hosts.first():
-        return 130 if result.interrupted else 0
+        return code
     console, s = _console(), result.summary
     if not result.interrupted:
         for line in report.lost(s):
@@ -221,7 +220,7 @@ def _execute(prepared: Any, logger: Any = None) -> int:
     )
     if result.interrupted:
         console.print(f"`pgjax resume {result.path}` goes on", highlight=False, markup=False)
-    return 130 if result.interrupted else 0
+    return code
 
 
 def _compare(folder: pathlib.Path, labels: dict[str, Any], out: pathlib.Path) -> int:

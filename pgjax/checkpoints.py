@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import sys
+import zipfile
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
@@ -20,6 +21,9 @@ import numpy as np
 
 from pgjax.chunks import replace
 from pgjax.types import PyTree
+
+
+FILES = ("state.npz", "metrics.npz")
 
 
 class Checkpoint(NamedTuple):
@@ -74,7 +78,7 @@ class Folder:
             np.savez(draft / "state.npz", **_named(checkpoint.state))
             arrays = {f"metrics/{k}": v for k, v in checkpoint.metrics.items()}
             np.savez(draft / "metrics.npz", **arrays, **{f"finals/{k}": v for k, v in checkpoint.finals.items()})
-            manifest = {"update": checkpoint.update, "seconds": checkpoint.seconds, "files": _digests(draft)}
+            manifest = {"update": checkpoint.update, "seconds": checkpoint.seconds, "files": {x: _digest(draft / x) for x in FILES}}
             (draft / "manifest.json").write_text(json.dumps(manifest))
             replace(draft, place)
         except BaseException:
@@ -113,7 +117,9 @@ class Folder:
 
     def updates(self, index: int) -> list[int]:
         """After which updates there are checkpoints."""
-        return sorted(int(place.name.partition("-")[2]) for place in (self._folder(index)).glob("update-*"))
+        found = (place.name.removeprefix("update-") for place in self._folder(index).glob("update-*") if place.is_dir())
+        # Whatever else lies there, such as a copy or what a file manager left, is none of ours.
+        return sorted(int(text) for text in found if text.isdecimal() and f"{int(text):08}" == text)
 
     def _folder(self, index: int) -> pathlib.Path:
         return self.path / f"{index:05}"
@@ -126,13 +132,14 @@ class Folder:
             place = self._place(index, number)
             try:
                 manifest = json.loads((place / "manifest.json").read_text())
-                spoilt = [name for name, digest in _digests(place).items() if manifest["files"].get(name) != digest]
-                spoilt += [name for name in manifest["files"] if not (place / name).is_file()]
+                seconds, files = float(manifest["seconds"]), dict(manifest["files"])
+                # A file that isn't in the manifest is none of the checkpoint's.
+                spoilt = [name for name in (*FILES, *files) if _digest(place / name) != files.get(name)]
                 if spoilt:
                     raise ValueError(f"{spoilt[0]} is not what was written")
                 with np.load(place / "metrics.npz") as arrays:
                     parts = {name: arrays[name] for name in arrays.files}
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
                 print(f"checkpoint {str(place)!r} is damaged ({error}); going back", file=sys.stderr)
                 if discard:  # so that it isn't counted among those that are kept
                     shutil.rmtree(place, ignore_errors=True)
@@ -141,7 +148,7 @@ class Folder:
                 {name.partition("/")[2]: x for name, x in parts.items() if name.startswith(kind)}
                 for kind in ("metrics/", "finals/")
             )
-            return place, Checkpoint(number, None, metrics, finals, manifest["seconds"])
+            return place, Checkpoint(number, None, metrics, finals, seconds)
         return None
 
 
@@ -176,11 +183,6 @@ def _named(tree: PyTree) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def _digests(folder: pathlib.Path) -> dict[str, str]:
-    """Name -> digest of every file of a checkpoint but its manifest."""
-    found = {}
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and file != folder / "manifest.json":
-            with open(file, "rb") as content:
-                found[str(file.relative_to(folder))] = hashlib.file_digest(content, "sha256").hexdigest()
-    return found
+def _digest(file: pathlib.Path) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

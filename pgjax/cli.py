@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import pathlib
+import signal
 import sys
 
 from pgjax import packages
@@ -13,6 +14,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
     Bad input is one line and code 2, and so is a package that is missing or broken; a disk that is full one line and 1.
+    A signal that stops a run which writes what it has is 128 + its number, as the shell says it of one that ended at
+    once: 130 for Ctrl-C, 143 for SIGTERM.
     """
     try:
         return _main(arguments)
@@ -49,6 +52,9 @@ def _main(arguments: list[str] | None) -> int:
         return action(command, typed)()
     except (ValueError, TypeError) as error:
         return _say(error, 2)
+    except KeyboardInterrupt:
+        print("pgjax: stopped at once by Ctrl-C", file=sys.stderr)
+        return 128 + signal.SIGINT
     except OSError as error:
         # Whatever stands in the folder was whole before, and is.
         where = f" ({error.filename})" if error.filename else ""

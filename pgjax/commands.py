@@ -90,7 +90,11 @@ class Resume:
     folder: Annotated[Positional[str], arg(metavar="DIR")]
     """The run folder."""
     devices: str | None = None
-    """How many devices; all by default."""
+    """How many devices; by default as many as the run was given, as far as there are."""
+    log: str | None = None
+    """tensorboard or wandb: log there from here on; none: log no more. By default as the run did."""
+    edited: bool = False
+    """Go on though the source of the run's own loss or environment has changed since it was begun."""
     distributed: bool = False
     """As in `pgjax sweep`; the number of processes may be another."""
     coordinator: str | None = None
@@ -113,6 +117,10 @@ class Extend:
     """Updates of each lane, in all, instead of --steps."""
     seeds: str | None = None
     """Seeds of each setting, in all; they count on from the last."""
+    log: str | None = None
+    """tensorboard or wandb: log there from here on; none: log no more. By default as the run did."""
+    edited: bool = False
+    """Go on though the source of the run's own loss or environment has changed since it was begun."""
 
 
 @dataclasses.dataclass
@@ -125,6 +133,8 @@ class Replay:
     """Which lane, as learning_rate=1e-3,seed=7; its first seed and setting by default."""
     out: str | None = None
     """The folder of the lane, a run folder of its own; DIR-replay-<time> by default."""
+    edited: bool = False
+    """Train it though the source of the run's own loss or environment has changed since the run was begun."""
 
 
 @dataclasses.dataclass

@@ -1,6 +1,6 @@
-"""The edge: a plan in, a Result and a run folder out. Time passes here, and Ctrl-C is heard."""
+"""The edge: a plan in, a Result and a run folder out. Time passes here, and signals are heard."""
 
-import math
+import contextlib
 import pathlib
 import threading
 from typing import Any, NamedTuple
@@ -8,28 +8,13 @@ from typing import Any, NamedTuple
 from pgjax import chunks, guards, halving, hosts, memory, outcome, recipe, report, results
 from pgjax.checkpoints import Folder, Memory
 from pgjax.engine import Engine, Watch
-from pgjax.parsing import whole
-from pgjax.plugs import hyperparameters
-from pgjax.programs import SHARDS
+from pgjax.execution import Execution, check, checked, logger
 from pgjax.progress import Progress
 from pgjax.results import Result
 from pgjax.settings import Plan, plan
 
 # Environments of all lanes up to which two cores train faster than a GPU: on an H200, 4 of them 1e5 steps/s to 3e5.
 SLOW = 16
-
-
-class Execution(NamedTuple):
-    """How a run is carried out; of all this the width alone may touch its numbers."""
-
-    memory: float | None = None  # bytes; None is a share of what there is
-    width: int | None = None  # lanes of the compiled program on each device; None is what fits the memory
-    devices: int | None = None  # of this process; None is all
-    shard: str = "lanes"  # what devices share: the lanes, or the environments of a large agent
-    checkpoint: float = 60.0  # seconds between two checkpoints, at the ends of segments
-    snapshots: int = 0  # checkpoints that are kept for good, besides the last
-    halving: int | None = None  # eta: the best 1 / eta of the settings go on from each rung
-    segment: int | None = None  # updates of one call of the program; None is a fortieth, if that divides them
 
 
 class Prepared(NamedTuple):
@@ -39,6 +24,7 @@ class Prepared(NamedTuple):
     config: dict[str, Any]
     path: pathlib.Path | None
     execution: Execution
+    watch: Watch | None = None  # the logger that the execution names
 
 
 def prepare(
@@ -55,28 +41,30 @@ def prepare(
     checkpoint: float = 60.0,
     snapshots: Any = 0,
     halving: Any = None,
+    log: str | None = None,
+    log_lanes: bool = False,
     **options: Any,
 ) -> Prepared:
     """Check a run and make its folder: all that bad input can spoil happens here. See `run`."""
-    execution = _execution(memory, width, devices, shard, checkpoint, snapshots, halving)
-    if execution.snapshots and out is None:
-        raise ValueError(f"snapshots={snapshots} needs a run folder to be written to; give out")
+    execution = checked(out, memory, width, devices, shard, checkpoint, snapshots, halving, log, log_lanes)
+    watch = logger(execution, out)
     chosen = plan(algorithm, env, **options)
-    _check(chosen, execution)
+    check(chosen, execution)
     config = recipe.config(chosen, algorithm, env, command, specs or {}, options, execution._asdict())
     path = None if out is None else pathlib.Path(out)
     if path is not None:
         hosts.once("prepare", lambda: results.create(path, config))
-    return Prepared(chosen, config, path, execution)
+    return Prepared(chosen, config, path, execution, watch)
 
 
 def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = None) -> Result:
     """Train what isn't trained yet, evaluate, and write what came of it. See `run`.
 
     Args:
-      watch: called with the metrics of every segment that was trained: see `loggers`.
+      watch: called with the metrics of every segment that was trained; by default the logger of the run.
     """
-    chosen, config, path, execution = prepared
+    chosen, config, path, execution, mine = prepared
+    watch = watch or mine
     archive = Memory() if path is None else Folder(path / "chunks")
     devices = memory.devices(execution.devices)
     engine = Engine(chosen, archive, devices, execution.shard, execution.checkpoint, watch)
@@ -84,6 +72,7 @@ def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = Non
         guards.locked(path),
         guards.interruptible() as stop,
         Progress(len(chosen.groups), shown=progress and hosts.first()) as bar,
+        contextlib.closing(mine) if mine else contextlib.nullcontext(),
     ):
         schedule = None if path is None else chunks.read(path / "chunks.json")
         hosts.any_of(False)  # all have looked before one of them writes it
@@ -92,15 +81,17 @@ def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = Non
         stage, stopped = 0, False
         while stage <= schedule.chunks[-1].stage and not stopped:
             _stage(chosen, engine, schedule, stage, execution.snapshots, bar, stop)
-            stopped = hosts.any_of(stop.is_set())  # Ctrl-C may have reached one of them alone
+            stopped = hosts.any_of(stop.is_set())  # the signal may have reached one of them alone
             if execution.halving and stage == schedule.chunks[-1].stage and not stopped:
                 schedule = _halved(chosen, archive, schedule, execution.halving, path)
             stage += 1
     result = outcome.collect(chosen, config, schedule, archive, path, execution.halving, engine.clock)
+    result.signal = stop.signal if result.interrupted else None
     if path is not None:
         title = f"{config['algorithm']} on {config['env']}"
         draw = lambda file: report.curve(result.metrics, file, title=title)  # noqa: E731
         hosts.once("write", lambda: results.write(result, draw))
+    memory.give_back()
     return result
 
 
@@ -124,65 +115,29 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
       snapshots: how many checkpoints to keep for good, besides the end: first before training, then at even
         distances, each at the nearest end of a segment. See `runs.load`.
       halving: eta: after updates / eta^k updates the best 1 / eta of the settings go on, for each k.
+      log: "tensorboard" or "wandb" (extras of the same names): also write there while it trains; log_lanes:
+        every lane by itself, not the seeds of a setting together.
       progress: show a live bar (lines where the output is no terminal).
       command: what the user typed, for config.json; specs: "env" or "loss" -> the module:name or
         file.py:name that it was loaded from.
 
     Returns:
       a Result. After Ctrl-C it holds what was done up to then, and `interrupted` is true; a second
-      Ctrl-C stops at once.
+      Ctrl-C stops at once. SIGTERM and SIGHUP stop it in the same way, and when all is written the process ends
+      as that signal ends it: see `guards.end`.
 
     Raises:
       ValueError, TypeError: for bad input, before anything is compiled or written.
       OSError: where a checkpoint can't be written; `resume` goes on from the one before.
     """
-    return execute(prepare(algorithm, env, **options), progress)
+    return finish(prepare(algorithm, env, **options), progress)
 
 
-def _execution(budget, width, devices, shard, checkpoint, snapshots, eta) -> Execution:
-    if shard not in SHARDS:
-        raise ValueError(f"shard must be one of {', '.join(SHARDS)}; got {shard!r}")
-    if isinstance(checkpoint, bool) or not isinstance(checkpoint, (int, float)) or not 0 <= checkpoint < math.inf:
-        raise ValueError(f"checkpoint must be a number of seconds, 0 or more, got {checkpoint!r}")
-    if width is not None and budget is not None:
-        raise ValueError("give memory, which finds the width, or width, not both")
-    return Execution(
-        memory=memory.parse(budget),
-        width=whole("width", width),
-        # Of how many devices it is, is part of a run whose environments they share.
-        devices=len(memory.devices(whole("devices", devices))) if shard == "envs" else whole("devices", devices),
-        shard=shard,
-        checkpoint=float(checkpoint),
-        snapshots=whole("snapshots", snapshots, least=0) or 0,
-        halving=whole("halving", eta, least=2),
-    )
-
-
-def _check(chosen: Plan, execution: Execution) -> None:
-    devices, settings = len(memory.devices(execution.devices)), sum(len(g.settings) for g in chosen.groups)
-    if execution.halving:
-        if settings < execution.halving:
-            raise ValueError(f"halving={execution.halving} needs as many settings to choose from, got {settings}")
-        rungs = {len(halving.rungs(group, settings, execution.halving)) for group in chosen.groups}
-        if len(rungs) > 1:
-            raise ValueError(
-                f"halving={execution.halving}: groups of {' and '.join(str(g.updates) for g in chosen.groups)} updates "
-                "have other numbers of rungs; give more steps, or updates, the same for all"
-            )
-    for group in chosen.groups:
-        steps, warmup = (
-            group.updates * group.steps_per_update,
-            hyperparameters(group.algorithm.estimator).get("warmup", 0),
-        )
-        if warmup > steps:
-            raise ValueError(f"warmup={warmup} is longer than the {steps} steps of the run: nothing would be learned")
-    for config in (group.config for group in chosen.groups if execution.shard == "envs"):
-        if config.num_envs % devices:
-            raise ValueError(f"shard='envs': num_envs={config.num_envs} can't be split over {devices} devices")
-        if config.generator == "philox4x32" and devices > 1:
-            raise ValueError("shard='envs': XLA can't split generator='philox4x32'; use 'threefry2x32'")
-        if config.rollout != "unroll":
-            raise ValueError("shard='envs' splits a stream of environments, and rollout is 'episodes'")
+def finish(prepared: Prepared, progress: bool = True) -> Result:
+    """`execute` for a program that calls it: where a SIGTERM or SIGHUP stopped the run, the program ends with it."""
+    result = execute(prepared, progress)
+    guards.end(result.signal)
+    return result
 
 
 def _schedule(

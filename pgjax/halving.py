@@ -48,21 +48,30 @@ def kept(scores: list[float], eta: int) -> list[int]:
 
 
 def decision(plan: Plan, archive: Archive, schedule: chunks.Schedule, stage: int, eta: int) -> dict[str, Any]:
-    """After a stage: its settings (group, h), their scores, and the places of those that go on."""
+    """After a stage: its settings (group, h), their scores, and the places of those that go on.
+
+    A score is of all that was seen since the first update, in this rung and in those before it. Where the schedule
+    has the next rung already, those that go on are the settings that it trains.
+    """
+    seen: dict[tuple[int, int, int], list[np.ndarray]] = {}  # group, h, seed -> the curve of each rung
     returns: dict[tuple[int, int], list[np.ndarray]] = {}
     for number, chunk in enumerate(schedule.chunks):
-        if chunk.stage != stage:
+        if chunk.stage > stage:
             continue
         kept_there = archive.measured(number)
         if kept_there is None or kept_there.update < chunk.last:
             raise ValueError(f"halving: chunk {number} has not come to the end of its rung")
-        seen = kept_there.metrics["episode_return"]
-        for place, (h, _) in enumerate(chunk.lanes):
-            returns.setdefault((chunk.group, h), []).append(seen[place])
+        for (h, seed), curve in zip(chunk.lanes, kept_there.metrics["episode_return"], strict=False):  # and padding
+            curves = seen.setdefault((chunk.group, h, seed), [])
+            curves.append(curve)
+            if chunk.stage == stage:
+                returns.setdefault((chunk.group, h), []).append(np.concatenate(curves))
     settings = sorted(returns)
     scores = [score(np.stack(returns[one])) for one in settings]
     labels = [plan.groups[g].settings[h] for g, h in settings]
-    return {"stage": stage, "settings": settings, "labels": labels, "scores": scores, "kept": kept(scores, eta)}
+    gone_on = {(chunk.group, h) for chunk in schedule.chunks if chunk.stage == stage + 1 for h, _ in chunk.lanes}
+    places = [i for i, one in enumerate(settings) if one in gone_on] if gone_on else kept(scores, eta)
+    return {"stage": stage, "settings": settings, "labels": labels, "scores": scores, "kept": places}
 
 
 def following(plan: Plan, schedule: chunks.Schedule, found: dict[str, Any], eta: int) -> list[chunks.Chunk]:

@@ -1,5 +1,6 @@
 """Metrics of finished segments in; points of TensorBoard or Weights & Biases, out. Written by the host."""
 
+import hashlib
 import pathlib
 from typing import Any
 
@@ -50,7 +51,9 @@ class TensorBoard:
 
     def write(self, name: str, update: int, point: dict[str, float]) -> None:
         if name not in self.writers:
-            self.writers[name] = self.open(str(self.folder / name))
+            # What a run that is gone on with had logged behind its last checkpoint comes again.
+            again = {"purge_step": update} if (self.folder / name).is_dir() else {}
+            self.writers[name] = self.open(str(self.folder / name), **again)
         writer = self.writers[name]
         for metric, value in point.items():
             writer.add_scalar(metric, value, update)
@@ -71,7 +74,12 @@ class WeightsAndBiases:
         if name not in self.runs:
             self.folder.mkdir(parents=True, exist_ok=True)
             options = {"project": "pgjax", "group": self.folder.parent.name, "dir": str(self.folder)}
+            # A run that is gone on with goes on in the same curve.
+            kept = self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.id"
+            if kept.is_file():
+                options |= {"id": kept.read_text(), "resume": "allow"}
             self.runs[name] = self.wandb.init(name=name, reinit="create_new", **options)
+            kept.write_text(self.runs[name].id)
         self.runs[name].log(point, step=update)
 
     def close(self) -> None:

@@ -1,5 +1,7 @@
 """A budget and a program's own analysis in; how many lanes it may have, out."""
 
+import contextlib
+import ctypes
 import os
 import pathlib
 import re
@@ -71,6 +73,16 @@ def _resident() -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes where there is no /proc: on macOS
+
+
+def give_back() -> None:
+    """Return to the system what the C library holds of memory that was freed; nothing where it can't be asked.
+
+    XLA compiles in threads of its own, and glibc keeps what each of them freed for that thread: hundreds of megabytes
+    that grow with every run of a process.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # musl and macOS have no such call, Windows no None
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def devices(count: int | None) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pgjax import results
+from pgjax import results, sources
 from pgjax.envs.adapter import param_names
 from pgjax.parsing import anchor
 from pgjax.plugs import hyperparameters, name_of
@@ -20,8 +20,11 @@ def config(
 ) -> dict[str, Any]:
     """What config.json holds; a function of the user's by name and place."""
     mine = {name: options[name] for name in ("loss", "policy") if options.get(name) is not None}
+    place = lambda name, thing: anchor(specs.get(name)) or results.spec(thing)  # noqa: E731
     objects = {
-        name: {"name": thing} if isinstance(thing, str) else {"spec": anchor(specs.get(name)) or results.spec(thing)}
+        name: {"name": thing}
+        if isinstance(thing, str)
+        else {"spec": place(name, thing), "sources": sources.digests(thing)}
         for name, thing in {"algorithm": algorithm, "env": env, **mine}.items()
     }
     return {

@@ -40,6 +40,7 @@ class Result:
       summary: what summary.json holds.
       path: the run folder, or None.
       interrupted: whether the run was stopped before its end.
+      signal: number of the signal that stopped this process's part of it; None where none did.
     """
 
     metrics: Any
@@ -49,6 +50,7 @@ class Result:
     plan: Plan
     schedule: chunks.Schedule
     archive: Archive
+    signal: int | None = None
 
     def lane(self, *, seed: int, **labels: Any) -> tuple[Env, Policy, PyTree]:
         """Environment, policy and parameters of one lane: `result.lane(seed=4, learning_rate=1e-3)`."""

@@ -3,29 +3,40 @@
 import pathlib
 from typing import Any
 
-from pgjax import chunks, results, runs
-from pgjax.driver import Execution, Prepared, execute
+from pgjax import chunks, memory, results, runs
+from pgjax.driver import Prepared, finish
+from pgjax.execution import Execution, logger
 from pgjax.parsing import checked_updates, whole
 from pgjax.results import Result
 from pgjax.settings import Plan
 
 
-def resume(path: str | pathlib.Path, *, devices: int | None = None, progress: bool = True, **objects: Any) -> Result:
+def resume(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Result:
     """Go on with a run that was stopped or killed; the end is that of a run that never was, bit for bit.
 
     A stream of worlds on the host begins new episodes instead: their state is not kept.
 
     Args:
       path: the run folder.
-      devices: how many of this process's devices; other than before is all the same, but for shard="envs".
-      objects: algorithm, env, loss, policy: see `runs.load`.
+      devices: how many of this process's devices; other than before is all the same, but for shard="envs". By
+        default as many as the run asked for, as far as there are.
+      log: "tensorboard" or "wandb", to log there from here on; "none", to log no more; by default as the run did.
+      edited: go on though the source of the run's own loss, environment or other function has changed since.
+      algorithm, env, loss, policy: see `runs.load`.
     """
-    return execute(prepare(path, devices=devices, **objects), progress)
+    return finish(prepare(path, **options), progress)
 
 
-def prepare(path: str | pathlib.Path, *, devices: int | None = None, **objects: Any) -> Prepared:
+def prepare(
+    path: str | pathlib.Path,
+    *,
+    devices: int | None = None,
+    log: str | None = None,
+    edited: bool = False,
+    **objects: Any,
+) -> Prepared:
     """The run of a folder, as it was prepared and has been scheduled since."""
-    config, made = runs.read(path, **objects)
+    config, made = runs.read(path, edited, **objects)
     try:
         execution, wanted = Execution(**config["execution"]), whole("devices", devices)
     except TypeError as error:
@@ -36,7 +47,12 @@ def prepare(path: str | pathlib.Path, *, devices: int | None = None, **objects: 
                 f"devices={wanted}: the run's environments are split over {execution.devices}; leave it out"
             )
         wanted = execution.devices
-    return Prepared(made, config, pathlib.Path(path), execution._replace(devices=wanted))
+    elif wanted is None and execution.devices is not None:
+        wanted = min(execution.devices, len(memory.devices(None)))
+    execution = execution._replace(devices=wanted)
+    if log is not None:
+        execution = execution._replace(log=None if log == "none" else log)
+    return Prepared(made, config, pathlib.Path(path), execution, logger(execution, path))
 
 
 def extend(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Result:
@@ -45,16 +61,16 @@ def extend(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -
     Args:
       steps, updates, seeds: how many there shall be in all, of each lane, rounded up to whole segments;
         seeds count on from the last.
-      objects: see `resume`.
+      devices, log, edited, algorithm, env, loss, policy: see `resume`.
     """
-    return execute(prepare_extension(path, **options), progress)
+    return finish(prepare_extension(path, **options), progress)
 
 
 def prepare_extension(
-    path: str | pathlib.Path, *, steps: Any = None, updates: Any = None, seeds: Any = None, **objects: Any
+    path: str | pathlib.Path, *, steps: Any = None, updates: Any = None, seeds: Any = None, **options: Any
 ) -> Prepared:
     """Check an extension and write it down; `execute` then does it, or `resume` where that was cut short."""
-    before = prepare(path, **objects)
+    before = prepare(path, **options)
     schedule = chunks.read(before.path / "chunks.json")
     if schedule is None or runs.summary(before.path).get("interrupted", True):
         raise ValueError(f"path: the run in {str(path)!r} hasn't ended; pgjax resume {path} first")
@@ -111,6 +127,7 @@ def replay(
     seed: int,
     out: str | pathlib.Path | None = None,
     progress: bool = True,
+    edited: bool = False,
     **labels: Any,
 ) -> Result:
     """Train one lane of a run again, alone and at the run's width: the same curve, bit for bit.
@@ -120,15 +137,16 @@ def replay(
     Args:
       seed, labels: which lane, as in `runs.Run.lane`.
       out: a folder for it, a run folder of its own.
+      edited: see `resume`.
     """
-    return execute(prepare_replay(path, seed=seed, out=out, **labels), progress)
+    return finish(prepare_replay(path, seed=seed, out=out, edited=edited, **labels), progress)
 
 
 def prepare_replay(
-    path: str | pathlib.Path, *, seed: int, out: str | pathlib.Path | None = None, **labels: Any
+    path: str | pathlib.Path, *, seed: int, out: str | pathlib.Path | None = None, edited: bool = False, **labels: Any
 ) -> Prepared:
     """The run of one lane, its width and its last update those of the lane that it repeats."""
-    before = prepare(path)
+    before = prepare(path, log="none", edited=edited)
     schedule = chunks.read(before.path / "chunks.json")
     if schedule is None:
         raise ValueError(f"path: the run in {str(path)!r} hasn't begun; pgjax resume {path} first")

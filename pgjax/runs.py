@@ -4,9 +4,10 @@ import dataclasses
 import json
 import pathlib
 import reprlib
+import sys
 from typing import Any
 
-from pgjax import chunks, parsing, results, settings
+from pgjax import chunks, parsing, results, settings, sources
 from pgjax.checkpoints import Folder
 from pgjax.envs.adapter import param_names
 from pgjax.packages import importing
@@ -109,8 +110,12 @@ def load(path: str | pathlib.Path, **objects: Any) -> Run:
     return Run(path, config, summary(path), made, schedule)
 
 
-def read(path: str | pathlib.Path, **objects: Any) -> tuple[dict[str, Any], settings.Plan]:
-    """config.json of a run folder, and its plan as it has been scheduled since."""
+def read(path: str | pathlib.Path, edited: bool | None = None, **objects: Any) -> tuple[dict[str, Any], settings.Plan]:
+    """config.json of a run folder, and its plan as it has been scheduled since.
+
+    Args:
+      edited: whether the source of the run's own functions may have changed since; None says so on stderr.
+    """
     path = pathlib.Path(path)
     if not path.is_dir():
         others = [str(file.parent) for file in path.parent.glob("*/config.json")]
@@ -120,7 +125,12 @@ def read(path: str | pathlib.Path, **objects: Any) -> tuple[dict[str, Any], sett
             raise TypeError(unknown("no object", name, OBJECTS))
     needed = ("objects", "algorithm", "env", "seeds", "fixed", "axes", "points", "groups", "execution", "command")
     config = _read(path, "config.json", needed)
-    return config, scheduled(planned(path, config, objects), chunks.read(path / "chunks.json"))
+    found = {name: _object(path, config, name, objects.get(name)) for name in OBJECTS}
+    if not edited and (change := _edit(config, found)):
+        if edited is not None:
+            raise ValueError(f"{change}; put it back as it was, or go on with it as it is by edited (--edited)")
+        print(f"pgjax: {change}", file=sys.stderr)
+    return config, scheduled(planned(path, config, found), chunks.read(path / "chunks.json"))
 
 
 def metrics(path: pathlib.Path) -> Any:
@@ -181,7 +191,8 @@ def planned(path: pathlib.Path, config: dict[str, Any], given: dict[str, Any]) -
     chosen = {**fixed, **{name: [value(x) for x in values] for name, values in config["axes"].items()}}
     if config["points"] is not None:
         chosen = [{**fixed, **{name: value(x) for name, x in point.items()}} for point in config["points"]]
-    made = settings.plan(seeds=config["seeds"], updates=1, settings=chosen, **objects)
+    varied = (config["points"] or [{}])[0]
+    made = settings.plan(seeds=config["seeds"], updates=1, settings=chosen, varied=varied, **objects)
     groups = []
     for group, recorded in zip(made.groups, config["groups"], strict=True):
         before, now = recorded["env"], results.plain(param_names(group.env.params))
@@ -205,6 +216,15 @@ def _object(path: pathlib.Path, config: dict[str, Any], name: str, given: Any) -
         return parsing.load(entry["spec"], name)
     except ValueError as error:
         raise ValueError(f"{error}; pass {name}= to load()") from error
+
+
+def _edit(config: dict[str, Any], objects: dict[str, Any]) -> str | None:
+    """Which of the run's objects have another source than they had, in words."""
+    for name, thing in objects.items():
+        before = config["objects"].get(name, {}).get("sources")
+        if before and (files := sources.changed(before, sources.digests(thing))):
+            return f"{name}: {', '.join(files)} has changed since the run was begun"
+    return None
 
 
 def _read(path: pathlib.Path, name: str, needed: tuple[str, ...]) -> dict[str, Any]:

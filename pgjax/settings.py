@@ -7,7 +7,7 @@ is taken as it is: what a random search draws.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 import jax
@@ -55,6 +55,7 @@ def plan(
     settings: dict[str, Any] | list[dict[str, Any]] | None = None,
     loss: Any = None,
     policy: Callable[[Env, Config], Policy] | None = None,
+    varied: Collection[str] = (),
 ) -> Plan:
     """Check everything that can be checked before anything is compiled or written.
 
@@ -69,6 +70,8 @@ def plan(
         settings, each name -> value, all of the same names.
       loss: a LossFn in place of the algorithm's policy loss.
       policy: (env, config) -> Policy; by default the network that config names.
+      varied: full names that belong to each point of a list of settings even where all points agree in them: of a
+        plan that is made again, of some of its points.
 
     Raises:
       ValueError, TypeError: naming the argument, the value and the fix.
@@ -104,7 +107,8 @@ def plan(
             raise ValueError(f"settings: a list of settings must give the same names in each, got {settings[0]!r} ...")
         if len({one.get("config.eval_episodes") for one in table}) > 1:
             raise ValueError("config.eval_episodes must be one number, the same for every setting")
-        fixed = {full: x for full, x in table[0].items() if all(one[full] == x for one in table)}
+        same = {full: x for full, x in table[0].items() if all(one[full] == x for one in table)}
+        fixed = {full: x for full, x in same.items() if full not in varied}
         axes = {}
         table = [{full: x for full, x in one.items() if full not in fixed} for one in table]
     else:

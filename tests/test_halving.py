@@ -2,6 +2,7 @@
 
 import json
 import signal
+import types
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import xarray
 
 import pgjax
 from pgjax import halving, progress, runs
+from pgjax.checkpoints import Checkpoint
+from pgjax.chunks import Chunk, Schedule
 
 TINY = {"hidden": (4,), "num_steps": 4, "num_envs": 2, "eval_episodes": 2}
 RATES = [0.0, 1e-1, 1e-2, 0.0]
@@ -51,6 +54,58 @@ def test_a_seed_that_failed_counts_as_the_worst():
 )
 def test_the_best_are_kept(scores, eta, kept):
     assert halving.kept(scores, eta) == kept
+
+
+class Archive:
+    """Curves of the chunks of a run: number -> [lanes and padding, updates]."""
+
+    def __init__(self, chunks, curves):
+        self.kept = {
+            i: Checkpoint(c.last, None, {"episode_return": np.asarray(x)}, {})
+            for i, (c, x) in enumerate(zip(chunks, curves, strict=True))
+        }
+
+    def measured(self, number):
+        return self.kept.get(number)
+
+
+PLAN = types.SimpleNamespace(groups=[types.SimpleNamespace(settings=[{"rate": x} for x in (1, 2, 3, 4)])])
+# Four settings, one seed, rungs of 4, 4 and 8 updates; a place of padding in the first chunk of the second rung.
+FIRST = [[0, 0, 0, 1.0], [0, 0, 0, 2.0], [0, 0, 9, 3.0], [0, 0, 0, 4.0]]
+SECOND = [[0, 0, 6, 1.0], [5, 5, 2, 3.0], [5, 5, 2, 3.0]]
+
+
+def test_a_later_rung_is_decided_by_the_last_quarter_of_all_that_was_seen():
+    """Of 8 updates 2, not the last of the 4 of the rung: 3.5 and 2.5, where the last alone are 1 and 3."""
+    chunks = [Chunk(0, 0, 0, 4, ((0, 5), (1, 5), (2, 5), (3, 5))), Chunk(0, 1, 4, 8, ((2, 5), (3, 5)))]
+    schedule = Schedule([4], [2], [5], [16], chunks)
+    found = halving.decision(PLAN, Archive(chunks, [FIRST, SECOND]), schedule, 0, 2)
+    assert found["scores"] == [1.0, 2.0, 3.0, 4.0] and found["kept"] == [2, 3]
+    found = halving.decision(PLAN, Archive(chunks, [FIRST, SECOND]), schedule, 1, 2)
+    assert found["settings"] == [(0, 2), (0, 3)] and found["labels"] == [{"rate": 3}, {"rate": 4}]
+    assert found["scores"] == [3.5, 2.5] and found["kept"] == [0]
+
+
+def test_a_rung_may_be_spread_over_chunks_in_any_order():
+    chunks = [
+        Chunk(0, 0, 0, 4, ((0, 5), (1, 5))),
+        Chunk(0, 0, 0, 4, ((2, 5), (3, 5))),
+        Chunk(0, 1, 4, 8, ((3, 5),)),
+        Chunk(0, 1, 4, 8, ((2, 5),)),
+        Chunk(0, 2, 8, 16, ((2, 5),)),
+    ]
+    schedule = Schedule([2], [2], [5], [16], chunks)
+    last = [[7.0] * 4 + [1, 2, 3, 6.0]]
+    archive = Archive(chunks, [FIRST[:2], FIRST[2:], SECOND[1:2], SECOND[:1], last])
+    assert halving.decision(PLAN, archive, schedule, 1, 2)["scores"] == [3.5, 2.5]
+    assert halving.decision(PLAN, archive, schedule, 2, 2)["scores"] == [3.0]
+
+
+def test_those_that_went_on_are_what_the_schedule_says():
+    """A run that was begun under another rule goes on with the settings that it chose."""
+    chunks = [Chunk(0, 0, 0, 4, ((0, 5), (1, 5), (2, 5), (3, 5))), Chunk(0, 1, 4, 8, ((0, 5), (3, 5)))]
+    found = halving.decision(PLAN, Archive(chunks, [FIRST, SECOND]), Schedule([4], [2], [5], [16], chunks), 0, 2)
+    assert found["scores"] == [1.0, 2.0, 3.0, 4.0] and found["kept"] == [0, 3]
 
 
 @pytest.mark.slow

@@ -13,14 +13,15 @@ PACKAGE = pathlib.Path(pgjax.__file__).parent
 
 # A room imports only rooms above it.
 ROOMS = (
-    "types packages spaces plugs loops moments distributions envs kernels initializers networks transformers policies "
-    "pretrained critics rollout "
+    "types packages spaces plugs sources loops moments distributions envs kernels initializers networks transformers "
+    "policies pretrained critics rollout "
     "returns scaling average groups advantages losses sequences optimizers batches estimators natural configs updates "
     "supervised preferences learner trust buffered "
     "soft dqn algorithms train sweep halves outside oracle enumeration limits variance parsing search naming "
     "worlds settings "
     "memory hosts chunks checkpoints results store guards halving recipe runs playing frames video statistics "
-    "report pages progress loggers outcome programs engine driver resuming showing commands subjects laboratory "
+    "report pages progress loggers outcome programs engine execution driver resuming showing commands subjects "
+    "laboratory "
     "testing listing actions cli"
 ).split()
 # In the laboratory, the loop over chunks is an edge too.

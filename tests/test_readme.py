@@ -32,7 +32,7 @@ def test_commands_are_valid(command, monkeypatch):
     planned = []
 
     def plan_only(*arguments, out, command, specs, snapshots, **options):
-        for name in ("memory", "width", "devices", "shard", "checkpoint", "halving"):
+        for name in ("memory", "width", "devices", "shard", "checkpoint", "halving", "log", "log_lanes"):
             options.pop(name, None)
         planned.append(driver.plan(*arguments, **options))
         raise ValueError("planned")
