@@ -99,6 +99,8 @@ def replace(draft: pathlib.Path, path: pathlib.Path) -> None:
         _sync(place)
     if path.is_dir():
         shutil.rmtree(path)
+    elif draft.is_dir():
+        path.unlink(missing_ok=True)
     os.replace(draft, path)
     _sync(path.parent)
 

@@ -7,10 +7,10 @@ import reprlib
 import sys
 from typing import Any
 
-from pgjax import chunks, parsing, results, settings, sources
+from pgjax import chunks, parsing, results, settings, sources, store
 from pgjax.checkpoints import Folder
 from pgjax.envs.adapter import param_names
-from pgjax.packages import importing
+from pgjax.packages import PackageError
 from pgjax.plugs import unknown
 from pgjax.types import Env, Hypers, Policy, PyTree
 
@@ -135,11 +135,16 @@ def read(path: str | pathlib.Path, edited: bool | None = None, **objects: Any) -
 
 def metrics(path: pathlib.Path) -> Any:
     """The xarray Dataset of metrics.zarr."""
-    with importing("xarray"):
-        import xarray
-
-    with xarray.open_zarr(path / "metrics.zarr", consolidated=False) as stored:
-        return stored.load()
+    if not (path / "metrics.zarr").is_dir():
+        raise ValueError(f"path: {str(path)!r} holds no metrics.zarr; pgjax resume {path} writes it")
+    try:
+        return store.load(path / "metrics.zarr")
+    except PackageError:
+        raise
+    except Exception as error:  # whatever a torn file makes zarr and its codecs raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        where = str(path / "metrics.zarr")
+        raise ValueError(f"path: {where!r} can't be read: {reason}; pgjax resume {path} writes it anew") from error
 
 
 def summary(path: pathlib.Path) -> dict[str, Any]:

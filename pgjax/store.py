@@ -1,5 +1,7 @@
 """What the chunks of a run measured in; one labelled dataset out."""
 
+import pathlib
+import warnings
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,17 @@ from pgjax import chunks
 from pgjax.packages import importing
 from pgjax.results import label
 from pgjax.settings import Plan
+
+
+def load(path: pathlib.Path) -> Any:
+    """The xarray Dataset in a folder of zarr; what else lies there is left alone."""
+    with importing("xarray"):
+        import xarray
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized as a component of a Zarr hierarchy")
+        with xarray.open_zarr(path, consolidated=False) as stored:
+            return stored.load()
 
 
 class Store:

@@ -1,11 +1,20 @@
 """What reaches TensorBoard and Weights & Biases: means over seeds or single lanes, without what isn't finite."""
 
+<<<<<<< HEAD
 import sys
+=======
+import signal
+import sys
+import types
+>>>>>>> 41782f9 (Strays, torn metrics, tests of runs rebuilt)
 
 import numpy as np
 import pytest
 
-from pgjax import cli, loggers
+import pgjax
+from pgjax import cli, loggers, progress
+
+LOGGER = loggers.Logger
 
 
 class Writer:
@@ -50,6 +59,80 @@ def test_a_sweep_logs_every_segment(tmp_path, monkeypatch):
     # 3 chunks of 2 lanes, 4 segments each; the second has a lane of either setting.
     assert len(writer.points) == 4 * 4 and {update for _, update, _ in writer.points} == {1, 2, 3, 4}
     assert all(np.isfinite(point["loss"]) for _, _, point in writer.points)
+
+
+@pytest.mark.parametrize(("words", "logged"), [("", True), ("--log none", False)])
+def test_a_run_that_is_gone_on_with_goes_on_logging(tmp_path, monkeypatch, words, logged):
+    writers, asked = [], []
+
+    def make(folder):
+        writers.append(Writer())
+        return writers[-1]
+
+    monkeypatch.setitem(loggers.KINDS, "tensorboard", make)
+    monkeypatch.setattr(loggers, "Logger", lambda writer, lanes: asked.append(lanes) or LOGGER(writer, lanes))
+    typed = f"sweep a2c PolicyProbe-pgjax --seeds 2 --updates 4 --devices 1 --log tensorboard --log-lanes --out {tmp_path / 'run'} "
+    typed += "--set hidden=4 num_steps=4 num_envs=2 eval_episodes=2"
+    update = progress.Progress.update
+
+    def interrupt(self, *arguments):
+        update(self, *arguments)
+        signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(progress.Progress, "update", interrupt)
+        assert cli.main(typed.split()) == 143
+    assert [point[1] for point in writers[0].points] == [1, 1] and writers[0].closed
+    assert cli.main(["resume", str(tmp_path / "run"), *words.split()]) == 0
+    assert cli.main(["extend", str(tmp_path / "run"), "--updates", "5", *words.split()]) == 0
+    assert len(writers) == (3 if logged else 1) and all(asked) and all(writer.closed for writer in writers)
+    points = sorted({(name, at) for writer in writers for name, at, _ in writer.points})
+    last = 5 if logged else 1
+    assert points == [(f"seed={seed}", at) for seed in (0, 1) for at in range(1, last + 1)]
+
+
+def test_a_curve_goes_on_where_it_was(tmp_path, monkeypatch):
+    opened = []
+
+    class Opened:
+        def __init__(self, folder, **options):
+            opened.append(options)
+
+    board = types.ModuleType("tensorboardX")
+    board.SummaryWriter = Opened
+    monkeypatch.setitem(sys.modules, "tensorboardX", board)
+    (tmp_path / "seed=1").mkdir()
+    for name in ("seed=0", "seed=1"):
+        loggers.TensorBoard(tmp_path).write(name, 7, {})
+    assert opened == [{}, {"purge_step": 7}]  # what was logged from there on, before it was killed, comes again
+
+    begun = []
+
+    def init(**options):
+        begun.append(options)
+        return types.SimpleNamespace(id=options.get("id", f"made-{options['name']}"), log=lambda point, step: None)
+
+    wandb = types.ModuleType("wandb")
+    wandb.init = init
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for _ in range(2):
+        writer = loggers.WeightsAndBiases(tmp_path / "run" / "wandb")
+        for name in ("seed=0", "seed=1"):
+            writer.write(name, 7, {})
+    assert [(x["name"], x.get("id"), x.get("resume")) for x in begun] == [
+        ("seed=0", None, None),
+        ("seed=1", None, None),
+        ("seed=0", "made-seed=0", "allow"),
+        ("seed=1", "made-seed=1", "allow"),
+    ]
+
+
+def test_in_python_too(tmp_path, monkeypatch):
+    monkeypatch.setitem(loggers.KINDS, "tensorboard", lambda folder: Writer())
+    with pytest.raises(ValueError, match="log=tensorboard needs a run folder to be written to; give out"):
+        pgjax.run("a2c", "PolicyProbe-pgjax", log="tensorboard")
+    with pytest.raises(ValueError, match="log_lanes=True needs log="):
+        pgjax.run("a2c", "PolicyProbe-pgjax", log_lanes=True, out=tmp_path / "run")
 
 
 def test_mistakes(capsys, tmp_path):

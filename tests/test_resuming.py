@@ -16,10 +16,11 @@ import xarray
 
 import pgjax
 from pgjax import cli, memory, programs, progress, results, runs
-from pgjax.checkpoints import Folder
+from pgjax.checkpoints import Checkpoint, Folder
 from pgjax.resuming import extended
 
 TINY = {"hidden": (4,), "num_steps": 4, "num_envs": 2, "eval_episodes": 2, "learning_rate": [1e-3, 1e-2]}
+DRAWN = {"hidden": (4,), "num_steps": 4, "num_envs": 2, "eval_episodes": 2, "env.max_steps_in_episode": 5}
 OPTIONS = {"updates": 20, "width": 4, "progress": False}
 
 
@@ -94,6 +95,49 @@ def test_a_run_that_was_interrupted_and_resumed_ends_as_one_that_never_was(whole
     assert not json.loads((tmp_path / "run" / "summary.json").read_text())["interrupted"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_the_exit_code_and_nothing_is_lost(whole, tmp_path, monkeypatch, capsys, number):
+    update, calls = progress.Progress.update, []
+
+    def tell(self, *arguments):
+        update(self, *arguments)
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(number)
+
+    words = f"sweep a2c PolicyProbe-pgjax --seeds 3 --updates 20 --width 4 --out {tmp_path / 'run'} "
+    words += "--set hidden=4 num_steps=4 num_envs=2 eval_episodes=2 learning_rate=1e-3,1e-2"
+    with monkeypatch.context() as patched:
+        patched.setattr(progress.Progress, "update", tell)
+        assert cli.main(words.split()) == 128 + number
+    assert "goes on" in capsys.readouterr().out
+    assert Folder(tmp_path / "run" / "chunks").updates(0) == [3]  # though no minute has passed
+    assert runs.summary(tmp_path / "run")["interrupted"]
+    assert_identical(pgjax.resume(tmp_path / "run", progress=False), whole)
+
+
+@pytest.mark.slow
+def test_a_process_that_is_told_to_end_ends_as_one_that_never_was(whole, tmp_path):
+    """SIGTERM, and SIGHUP once it was resumed; no checkpoint would have been due."""
+    out = tmp_path / "run"
+    words = f"-m pgjax.cli sweep a2c PolicyProbe-pgjax --seeds 3 --updates 20 --width 4 --snapshots 10 --out {out} "
+    words += "--set hidden=4 num_steps=4 num_envs=2 eval_episodes=2 learning_rate=1e-3,1e-2"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    for number, command in ((signal.SIGTERM, words), (signal.SIGHUP, f"-m pgjax.cli resume {out}")):
+        before = progressed(out)
+        with subprocess.Popen(
+            [sys.executable, *command.split()], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            limit = time.time() + 200
+            while progressed(out) in (before, True) and process.poll() is None and time.time() < limit:
+                time.sleep(0.01)
+            process.send_signal(number)
+            said = process.communicate(timeout=200)[0].decode()
+        assert process.returncode == 128 + number, said
+        assert "Traceback" not in said and "goes on" in said
+    assert_identical(pgjax.resume(out, progress=False), whole)
+
+
 def test_resuming_a_finished_run_changes_nothing(whole, tmp_path):
     shutil.copytree(whole.path, tmp_path / "run")
     assert_identical(pgjax.resume(tmp_path / "run", progress=False), whole)
@@ -122,6 +166,64 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monk
     spoil(tmp_path / "run" / "chunks" / "00000" / "update-00000005")
     assert_identical(pgjax.resume(tmp_path / "run", progress=False), whole)
     assert "update-00000005' is damaged" in capsys.readouterr().err
+
+
+STRAY = {
+    "a copy": lambda place: shutil.copytree(place, place.with_name("update-00000009 copy")),
+    "words": lambda place: place.with_name("update-latest").mkdir(),
+    "a file": lambda place: place.with_name("update-00000006").write_text(""),
+    "an archive": lambda place: place.with_name("update-00000009.zip").write_text(""),
+    "another number": lambda place: place.with_name("update-9").mkdir(),
+    "another folder of chunks": lambda place: (place.parent.parent / "old").mkdir(),
+    "a file of a file manager": lambda place: [
+        (folder / ".DS_Store").write_bytes(b"\0") for folder in (place, place.parent, place.parent.parent)
+    ],
+}
+UNSOUND = {
+    "manifest of something else": lambda place: (place / "manifest.json").write_text("[]"),
+    "manifest of numbers": lambda place: (place / "manifest.json").write_text('{"seconds": 1.0, "files": 3}'),
+    "manifest without files": lambda place: (place / "manifest.json").write_text('{"seconds": 1.0, "files": {}}'),
+    "manifest without seconds": lambda place: (place / "manifest.json").write_text(
+        (place / "manifest.json").read_text().replace("seconds", "minutes")
+    ),
+    "emptied": lambda place: [file.unlink() for file in place.iterdir()],
+}
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """The checkpoints of a chunk after 4 and 5 updates."""
+    folder = Folder(tmp_path / "chunks")
+    for update in (4, 5):
+        folder.save(0, Checkpoint(update, {"w": np.full(2, update)}, {"loss": np.zeros((2, update))}, {}, 1.5))
+    return folder
+
+
+@pytest.mark.parametrize("stray", STRAY.values(), ids=STRAY)
+def test_what_else_lies_among_the_checkpoints_is_none_of_ours(kept, capsys, stray):
+    stray(kept.path / "00000" / "update-00000005")
+    assert kept.updates(0) == [4, 5] and kept.measured(0, discard=True).update == 5
+    kept.save(0, kept.load(0, {"w": np.zeros(2, int)})._replace(update=6))
+    assert kept.updates(0) == [5, 6] and kept.load(0, {"w": np.zeros(2, int)}).state["w"].tolist() == [5, 5]
+    assert "damaged" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spoil", UNSOUND.values(), ids=UNSOUND)
+def test_a_checkpoint_that_says_nothing_sound_is_damaged(kept, capsys, spoil):
+    spoil(kept.path / "00000" / "update-00000005")
+    assert kept.measured(0).update == 4
+    assert "update-00000005' is damaged" in capsys.readouterr().err
+
+
+def test_a_run_with_strays_is_shown(whole, tmp_path, capsys):
+    shutil.copytree(whole.path, tmp_path / "run")
+    for stray in STRAY.values():
+        stray(tmp_path / "run" / "chunks" / "00000" / "update-00000020")
+    (tmp_path / "run" / "metrics.zarr" / ".DS_Store").write_bytes(b"\0")
+    assert cli.main(["show", str(tmp_path / "run")]) == 0
+    assert "120 of 120 updates of all lanes kept" in capsys.readouterr().out
+    xarray.testing.assert_identical(runs.metrics(tmp_path / "run"), whole.metrics)
+    assert runs.load(tmp_path / "run").updates == [20]
 
 
 def test_where_every_checkpoint_is_damaged_the_chunk_begins_anew(whole, tmp_path, monkeypatch):
@@ -264,6 +366,23 @@ class TestReplay:
         ]
         assert cli.main(words) == 1
         assert "not the curve of the run: loss differ" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "swept", [("env.gravity",), pytest.param(("num_envs", "env.gravity", "learning_rate"), marks=pytest.mark.slow)]
+    )
+    def test_a_lane_of_settings_that_were_drawn(self, tmp_path, swept):
+        """What was swept stays what is swept, though one point alone is left of it."""
+        drawn = {"env.gravity": [8.0, 11.0], "learning_rate": [1e-3, 1e-2], "num_envs": [2, 3]}
+        settings = [{**DRAWN, **{name: drawn[name][i] for name in swept}} for i in range(2)]
+        options = {"seeds": 2, "updates": 2, "progress": False, "settings": settings}
+        run = pgjax.run("a2c", "CartPole-v1", out=tmp_path / "run", **options)
+        alone = pgjax.replay(tmp_path / "run", seed=1, setting=1, out=tmp_path / "lane", progress=False)
+        for name in ("loss", "final_return_stochastic"):
+            np.testing.assert_array_equal(alone.metrics[name][0, 0], run.metrics[name].sel(setting=1, seed=1))
+        assert float(alone.metrics.gravity[0]) == 11.0
+        # And once more, of the folder that came of it.
+        twice = pgjax.replay(tmp_path / "lane", seed=1, setting=0, progress=False)
+        xarray.testing.assert_identical(twice.metrics, alone.metrics)
 
     def test_a_lane_that_is_not_there(self, whole, capsys):
         assert cli.main(["replay", str(whole.path), "--lane", "learning_rate=0.5"]) == 2

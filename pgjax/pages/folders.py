@@ -5,8 +5,8 @@ import pathlib
 import shlex
 from typing import Any, NamedTuple
 
-from pgjax import report
-from pgjax.packages import importing
+from pgjax import report, store
+from pgjax.packages import PackageError
 from pgjax.plugs import unknown
 
 NEEDED = ("algorithm", "env", "seeds", "groups", "versions", "device")
@@ -94,13 +94,12 @@ def _json(path: pathlib.Path, file: str) -> dict[str, Any]:
 
 
 def _metrics(path: pathlib.Path) -> Any:
-    with importing("xarray"):
-        import xarray
-
     if not (path / "metrics.zarr").is_dir():
         raise ValueError(_lacks(path, "metrics.zarr"))
     try:
-        metrics = xarray.open_zarr(path / "metrics.zarr", consolidated=False).load()
+        metrics = store.load(path / "metrics.zarr")
+    except PackageError:
+        raise
     except Exception as error:  # whatever a torn file makes zarr and its codecs raise
         reason = str(error).split("\n")[0]
         raise ValueError(
