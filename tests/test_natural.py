@@ -166,6 +166,44 @@ def test_the_curvature_along_the_solution_is_its_product_with_b_at_every_iterati
         np.testing.assert_allclose(residual, true, atol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def singular():
+    """Twelve softmax tables and batches, which make Fisher matrices of rank S (A - 1) at most, and F^+ g in float64."""
+    g = np.random.default_rng(0)
+    tables = [{name: 1.3 * x for name, x in table(seed).items()} for seed in range(12)]
+    batches = [batch_of(seed, mask=(g.random((T, B)) < 0.9).astype(np.float32)) for seed in range(12)]
+    pairs = [dense(*pair) for pair in zip(tables, batches, strict=True)]
+    exact = np.stack([np.linalg.pinv(f, rcond=1e-10) @ b for f, b in pairs])
+    assert max(np.linalg.matrix_rank(f) for f, _ in pairs) <= STATES * (ACTIONS - 1)
+    stacked = [jax.tree.map(lambda *x: np.stack(x), *trees) for trees in (tables, batches)]
+    return *stacked, exact
+
+
+@pytest.mark.parametrize("steps", [10, 12, 15, 20, 40])
+def test_iterations_beyond_the_rank_of_a_singular_matrix_change_nothing(policy, singular, steps):
+    """They would go off along what F doesn't feel, each lane from its own iteration on."""
+    params, batch, exact = singular
+    estimator = bind(natural(losses.policy_gradient), damping=0.0, cg_steps=steps)
+    got, metrics = jax.jit(jax.vmap(lambda p, b: estimator(KEY, policy, p, b)))(params, batch)
+    error = np.linalg.norm(np.reshape(got["preference"], (12, -1)) - exact, axis=1) / np.linalg.norm(exact, axis=1)
+    assert np.median(error) < 1e-3 and error.max() < (0.3 if steps < 20 else 1e-2), error
+    assert steps < 20 or np.asarray(metrics["cg_residual"]).max() < 1e-5
+
+
+@pytest.mark.parametrize("noise", [1e-6, 1e-5])
+def test_what_rounding_puts_outside_the_range_of_a_singular_matrix_is_not_followed(noise):
+    """x is that of the pseudo-inverse within what noise can do; without a stop it is hundreds of times as long."""
+    g = np.random.default_rng(0)
+    root = g.normal(size=(12, 6))
+    a = root @ root.T
+    exact = g.normal(size=6) @ root.T
+    b = a @ exact
+    b = b + noise * np.abs(b).max() * g.normal(size=12)
+    for steps in (6, 8, 12, 20, 40):
+        x, _ = conjugate_gradients(lambda v: jnp.asarray(a, jnp.float32) @ v, jnp.asarray(b, jnp.float32), steps)
+        assert np.linalg.norm(x - exact) < 1e3 * noise * np.linalg.norm(exact)
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-18, 1e-30, 1e30])
 def test_iterations_beyond_convergence_change_nothing_at_any_scale(scale):
     b = scale * jnp.array([1.0, -2.0, 3.0])

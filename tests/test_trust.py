@@ -94,6 +94,28 @@ def test_a_whole_step_is_the_natural_gradient_with_its_length_normalised():
     assert metrics["accepted"] == 1 and metrics["backtracks"] == 0
 
 
+@pytest.mark.parametrize("cg_steps", [10, 15, 40])
+def test_undamped_a_step_is_that_of_the_pseudo_inverse_however_many_iterations(cg_steps):
+    """The Fisher matrix of a softmax table is singular: a constant of each state moves no probability."""
+    params = table(3)
+    batch = batch_of(params, seed=4)
+    obs = batch.trajectory.obs[batch.trajectory.mask > 0]
+    pi = np.exp(np.float64(params["preference"]))
+    pi /= pi.sum(axis=1, keepdims=True)
+    f = np.zeros((STATES, ACTIONS) * 2)
+    for s in range(STATES):
+        f[s, :, s] = np.mean(obs == s) * (np.diag(pi[s]) - np.outer(pi[s], pi[s]))
+    b = np.zeros((STATES, ACTIONS))
+    for i in np.nonzero(batch.trajectory.mask)[0]:
+        s, a = batch.trajectory.obs[i], batch.trajectory.action[i]
+        b[s] -= batch.advantage[i] * (np.eye(ACTIONS)[a] - pi[s]) / len(obs)
+    x = np.linalg.pinv(f.reshape(STATES * ACTIONS, -1), rcond=1e-10) @ b.reshape(-1)
+    step = x * np.sqrt(2 * 1e-3 / (x @ b.reshape(-1)))
+    estimator = bind(trust_region_step(), line_search=0, max_kl=1e-3, damping=0.0, cg_steps=cg_steps)
+    got, _ = jax.jit(lambda params: estimator(KEY, POLICY, params, batch))(params)
+    np.testing.assert_allclose(np.reshape(got["preference"], -1), step, rtol=1e-2, atol=1e-3 * np.abs(step).max())
+
+
 def test_a_step_does_not_depend_on_the_scale_of_the_advantage():
     params = table(0)
     batch = batch_of(params)
