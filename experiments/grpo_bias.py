@@ -89,7 +89,7 @@ def worth(name, p, samples):
     if name == "RLOO":
         advantage = r - others / (samples - 1)
     else:
-        advantage = (r - q) / (np.sqrt(q * (1 - q)) + 1e-6 if ROWS[name][1]["divide"] else 1)
+        advantage = (r - q) / (np.sqrt(q * (1 - q)) or 1.0 if ROWS[name][1]["divide"] else 1)
     return advantage @ scipy.stats.binom.pmf(others, samples - 1, p)
 
 

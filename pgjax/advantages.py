@@ -36,7 +36,9 @@ def gae(
         gae_lambda,
     )
     target = advantage + now.value
-    return normalized(advantage, trajectory.mask) if normalize else advantage, target
+    if normalize:
+        advantage = normalized(advantage, trajectory.mask, jnp.maximum(jnp.abs(now.value), jnp.abs(target)))
+    return advantage, target
 
 
 def v_trace(
@@ -157,7 +159,7 @@ def _monte_carlo(
         }[baseline]
     advantage = before * (weight - reference)
     if normalize:
-        advantage = normalized(advantage, mask)
+        advantage = normalized(advantage, mask, jnp.abs(before * weight))
     if gamma_t:
         advantage = advantage * discount ** trajectory.time.astype(advantage.dtype)
     return state, (advantage, to_go if baseline == "value" else now.value)
@@ -202,11 +204,19 @@ def exact_value(expected_reward: Array) -> AdvantageFn:
     return exact_value
 
 
-def normalized(advantage: Array, mask: Array) -> Array:
-    """Mean 0 and standard deviation 1 over the steps that count."""
-    count = jnp.maximum(jnp.sum(mask), 1.0)
-    centred = advantage - jnp.sum(advantage * mask) / count
-    return centred / (jnp.sqrt(jnp.sum(centred**2 * mask) / count) + 1e-8)
+def normalized(advantage: Array, mask: Array, magnitude: Array | None = None) -> Array:
+    """Mean 0 and standard deviation 1 over the steps that count, however small or large the advantages are.
+
+    All are 0 where they differ by rounding alone, as `moments.standard` has it. One step by itself keeps its
+    advantage, whose mean and deviation would say nothing.
+
+    Args:
+      magnitude: of the returns and values that the advantage is the difference of, where it is known.
+    """
+    centred, deviation = moments.standard(advantage, mask, magnitude)
+    alone = jnp.sum(mask > 0) == 1
+    found = centred / jnp.where(deviation == 0, 1.0, deviation)
+    return jnp.where(alone & (mask > 0), advantage, found)
 
 
 def _from_the_start(to_go: Array, trajectory: Trajectory) -> Array:

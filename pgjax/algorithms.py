@@ -216,7 +216,7 @@ ROSTER: dict[str, Entry] = {
         ),
         config=Config(num_envs=16, num_steps=8),
         paper="Sutton & Barto 2018, Reinforcement learning, sec. 13.6",
-        summary="average reward: temporal differences from a learned gain, no discount",
+        summary="average reward: temporal differences from a learned gain, no discount; the next start follows an end",
     ),
     "relative_actor_critic": Entry(
         algorithm=Algorithm(

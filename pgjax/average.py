@@ -1,7 +1,9 @@
 """The average-reward setting: problems that go on for ever, without discount; differential advantages out.
 
-A continuing problem never terminates; where its world has a time limit, temporal differences bootstrap there as
-everywhere, and no sum of rewards crosses it. Each advantage is a plug: keyword-only arguments are hyperparameters.
+Where a world terminates, the next start follows, one step like any other: the gain is then the reward of an episode
+over its length (the renewal theorem), and where every step pays the same, as in CartPole, every policy has that gain.
+A time limit is no end: temporal differences bootstrap there as everywhere, and no sum of rewards crosses it. Each
+advantage is a plug: keyword-only arguments are hyperparameters.
 """
 
 from typing import NamedTuple
@@ -19,7 +21,8 @@ def _differential(
     """Differential temporal difference, its own estimate of the gain as memory (Sutton & Barto 2018, sec. 13.6).
 
     A_t = delta_t = r_t - eta + V'_t - V_t, then eta moves by gain_rate times the mean of delta; target
-    r_t - eta + V'_t.
+    r_t - eta + V'_t. Where the world ended, V'_t must be that of the start that follows: learners give it where an
+    advantage has the hyperparameter `gain_rate`, by `batches.continued`.
     """
     target = _target(gain, trajectory, now)
     delta = target - now.value
@@ -32,7 +35,8 @@ def _relative(
     """What a critic of relative action values says: A_t = q(s_t, a_t) - sum_b pi(b | s_t) q(s_t, b).
 
     Its target is r_t - eta + sum_b pi(b | s') q(s', b) (expected Sarsa, differential: Sutton & Barto 2018,
-    sec. 6.6 and 10.3), and eta moves by gain_rate times the mean of target - q. Needs
+    sec. 6.6 and 10.3), s' the start that follows where the world ended, as in `differential`, and eta moves by
+    gain_rate times the mean of target - q. Needs
     config.critic = "action_value" and the critic's loss `action_value_error`.
     """
     if isinstance(now.action_value, tuple):
@@ -54,22 +58,26 @@ def relative_return(
     Each environment is a rollout and has its own empirical gain, its mean reward; several are averaged by
     several environments. Cut at `length`, biased by what the chain still remembers then; and short by the
     share length / steps, since the gain that is taken off holds the rewards that followed too. The last
-    length - 1 steps, whose sums the rollout doesn't hold, count for nothing, and the others for more. Where an
-    episode ends, so does the sum, unfinished as it is: for worlds that go on for much longer than `length`.
+    length - 1 steps, whose sums the rollout doesn't hold, count for nothing, and the others for more. Where the world
+    terminates, the sum goes on with the episode that follows; at a time limit, or behind whole episodes, it stops,
+    unfinished as it is: for limits much longer than `length`.
 
     Args:
+      length: below the rollout's steps: over all of them what is left of the rewards sums to 0, whatever they were.
       baseline: "none", or "value", the learned critic.
     """
     steps = trajectory.reward.shape[0]
-    if not 1 <= length <= steps:
-        raise ValueError(f"relative_return: length must lie in [1, {steps}], the steps of a rollout; got {length}")
+    if not 1 <= length < steps:
+        fix = f"length must lie in [1, {steps - 1}], below the num_steps of a rollout; got {length}"
+        raise ValueError(f"relative_return: {fix if steps > 1 else 'a rollout of one step is its own gain; use more'}")
     if baseline not in ("none", "value"):
         raise ValueError(f"relative_return: baseline must be none or value; got {baseline!r}")
     mask = trajectory.mask
     gain = jnp.sum(mask * trajectory.reward, axis=0, keepdims=True)
     gain = gain / jnp.maximum(jnp.sum(mask, axis=0, keepdims=True), 1.0)
     centred = trajectory.reward - gain
-    ends = (trajectory.terminated, trajectory.truncated)
+    last = jnp.concatenate([mask[1:], jnp.ones_like(mask[:1])]) == 0  # nothing follows in whole episodes
+    ends = (trajectory.terminated & last, trajectory.truncated)
     g = returns.n_step_return(centred, jnp.zeros_like(centred), *ends, 1.0, length)
     whole = (jnp.arange(steps) <= steps - length)[:, None]
     advantage = g - now.value if baseline == "value" else g
@@ -94,7 +102,7 @@ def relative_values(transition: Array, reward: Array, pi: Array) -> Relative:
     whose slowest part decays over thousands of steps.
 
     Args:
-      transition, reward: [S, A, S], [S, A].
+      transition, reward: [S, A, S], [S, A]; of a world that ends, those of `oracle.continuing`.
     """
     chain = jnp.einsum("sa,sax->sx", pi, transition)
     identity = jnp.eye(len(chain))
@@ -120,8 +128,7 @@ def relative_values(transition: Array, reward: Array, pi: Array) -> Relative:
 
 
 def _target(gain: Array, trajectory: Trajectory, now: Evaluation) -> Array:
-    bootstrap, _ = returns.discounts(trajectory.terminated, trajectory.truncated, 1.0)
-    return trajectory.reward - gain + bootstrap * now.next_value
+    return trajectory.reward - gain + now.next_value
 
 
 def _mean(x: Array, mask: Array) -> Array:

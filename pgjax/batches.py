@@ -41,6 +41,25 @@ def _next_value(policy: Policy, params: PyTree, trajectory: Trajectory, value: A
     return jax.lax.while_loop(lambda carry: jnp.any(carry[0]), ask, (left, found))[1]
 
 
+def continued(policy: Policy, params: PyTree, trajectory: Trajectory, now: Evaluation, stream: PyTree) -> Evaluation:
+    """The same, next_value being that of the start that follows wherever the world terminated.
+
+    Args:
+      stream: RolloutState after the trajectory, or () where it was whole episodes: as nothing followed there, it is
+        the mean value of their starts, which were drawn alike.
+    """
+    if stream:
+        again = jax.tree.map(lambda x: x[None], (stream.obs, stream.obs, stream.time))
+        last = jax.tree.map(lambda x: x[-1:], trajectory._replace(memory=()))
+        no, one = jnp.zeros_like(last.terminated), jnp.ones_like(last.mask)
+        last = last._replace(obs=again[0], next_obs=again[1], time=again[2], terminated=no, truncated=no, mask=one)
+        value = policy.evaluate(params, last._replace(memory=stream.memory)).value
+        following = jnp.concatenate([now.value[1:], value])
+    else:
+        following = jnp.mean(now.value[:1], axis=1, keepdims=True)
+    return now._replace(next_value=jnp.where(trajectory.terminated, following, now.next_value))
+
+
 def shuffle(key: Array, rows: int) -> Array:
     """A random order of `rows` indices, from one sort of words (random bits, index).
 

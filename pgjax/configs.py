@@ -42,8 +42,12 @@ def check(env: Env, config: Config) -> int:
     return config.num_steps or env.max_steps
 
 
-def check_options(advantage: dict[str, Any], estimator: dict[str, Any], config: Config) -> None:
-    """Options that say nothing false each by itself, and together learn nothing or something else."""
+def check_options(advantage: dict[str, Any], estimator: dict[str, Any], config: Config, steps: int) -> None:
+    """Options that say nothing false each by itself, and together learn nothing or something else.
+
+    Args:
+      steps: of one rollout.
+    """
     if estimator.get("reevaluate"):
         lost = [name for name in ("gamma_t", "normalize", "importance") if advantage.get(name)]
         lost += ["normalize_advantage"] if estimator.get("normalize_advantage") else []
@@ -71,6 +75,23 @@ def check_options(advantage: dict[str, Any], estimator: dict[str, Any], config: 
                 f"{given}.importance=True is half of the correction for another policy having acted; set "
                 f"{lacking}.importance=True too (the advantage monte_carlo has it), or neither, and learn of the "
                 "policy that acts"
+            )
+    # A trust region's step is of the whole batch.
+    at_once = {"normalize": 1, "normalize_advantage": 1 if "max_kl" in estimator else config.num_minibatches}
+    for name, pieces in at_once.items():
+        if not (advantage if name == "normalize" else estimator).get(name):
+            continue
+        size = f"num_envs={config.num_envs}, num_steps={steps}, num_minibatches={config.num_minibatches}"
+        if config.num_envs * steps == pieces:
+            raise ValueError(
+                f"{name}=True: one step at once ({size}) has no spread to be divided by; use {name}=False or more steps"
+            )
+        whole_return = not advantage.get("reward_to_go", True) and advantage.get("baseline") != "value"
+        alike = "samples" in advantage or whole_return
+        if alike and config.rollout == "episodes" and config.num_envs == pieces:
+            raise ValueError(
+                f"{name}=True: all steps of an episode weigh the same here, and one at once ({size}) leaves nothing "
+                f"of it; use {name}=False or more episodes"
             )
 
 

@@ -85,7 +85,7 @@ def policy_gradient(
     if not isinstance(advantage, RunningAdvantage):
         plain = advantage
         advantage = RunningAdvantage(lambda: (), lambda state, *args, **hypers: (state, plain(*args, **hypers)))
-    configs.check_options(hyperparameters(algorithm.advantage), hyperparameters(algorithm.estimator), config)
+    configs.check_options(hyperparameters(algorithm.advantage), hyperparameters(algorithm.estimator), config, steps)
     if config.update == "step" and policies.has_memory(policy):
         raise ValueError("update='step' needs a policy without a memory; use update='batch'")
     if config.normalize_obs and layout(env.observation_space) in ("", "L"):
@@ -102,6 +102,7 @@ def policy_gradient(
         raise ValueError(f"samples must be a whole number that divides num_envs={config.num_envs}, got {samples!r}")
     if needs_whole_episodes(policy) and not whole:
         raise ValueError("the transformer learns from whole episodes; use rollout='episodes' with num_steps=0")
+    continuing = "gain_rate" in hyperparameters(algorithm.advantage)
     anchored = "reference_penalty" in hyperparameters(algorithm.advantage)
     anchored = anchored or "reference_coef" in hyperparameters(algorithm.estimator)
     first = supervised.pretrained(env, policy, config.pretrain, config.examples)
@@ -161,6 +162,8 @@ def policy_gradient(
             away = jnp.where(trajectory.mask > 0, trajectory.log_prob - trajectory.reference, 0.0)
             metrics["kl_to_reference"] = jnp.mean(jnp.sum(away, axis=0))
         now = batches.evaluate(target, state.params, trajectory)
+        if continuing:
+            now = batches.continued(target, state.params, trajectory, now, stream)
         memory, (weight, goal) = advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
         configs.check_advantage(algorithm.advantage, weight, goal, trajectory.mask)
         batch = Batch(trajectory, weight, goal, now.value)
@@ -192,10 +195,8 @@ def policy_gradient(
 
 
 def _explained_variance(value: Array, target: Array, mask: Array) -> Array:
-    """1 - Var(target - value) / Var(target) over the steps that count."""
-    total = jnp.maximum(jnp.sum(mask), 1.0)
-
-    def variance(x):
-        return jnp.sum(mask * (x - jnp.sum(mask * x) / total) ** 2) / total
-
-    return 1 - variance(target - value) / (variance(target) + 1e-8)
+    """1 - Var(target - value) / Var(target) over the steps that count: of equal targets 1 or 0, all or nothing."""
+    _, all_of_it = moments.standard(target, mask)
+    _, left = moments.standard(target - value, mask, jnp.maximum(jnp.abs(target), jnp.abs(value)))
+    share = jnp.where(all_of_it == 0, jnp.sign(left), left / jnp.where(all_of_it == 0, 1.0, all_of_it))
+    return 1 - share**2

@@ -106,12 +106,26 @@ def gradient(mdp: MDP, policy: Policy, params: PyTree) -> tuple[np.ndarray, PyTr
     return _of_policy(objective, policy, params, states, jax.value_and_grad)
 
 
-def average_reward(mdp: MDP, pi: np.ndarray) -> Average:
-    """Gain and differential values of pi [S, A]; start, horizon and discount play no part.
+def continuing(mdp: MDP) -> MDP:
+    """The same as a problem that goes on for ever: where it would end, the next start follows; no time limit.
 
-    v = sum_a pi q with q = R - gain + P v (Sutton & Barto 2018, section 10.3). ValueError where the
-    stationary distribution is not unique, or a state is terminal.
+    What would enter a terminal state enters a state of `start`. Terminal states, then never seen, lead to one too.
     """
+    terminal, start = np.asarray(mdp.terminal, bool), np.asarray(mdp.start, np.float64)
+    transition = np.asarray(mdp.transition, np.float64)
+    ended = np.sum(transition * terminal, axis=-1, keepdims=True)
+    transition = np.where(terminal[:, None, None], start, transition * ~terminal + ended * start)
+    return mdp._replace(transition=transition, terminal=np.zeros_like(terminal), horizon=None)
+
+
+def average_reward(mdp: MDP, pi: np.ndarray) -> Average:
+    """Gain and differential values of pi [S, A]; horizon and discount play no part.
+
+    v = sum_a pi q with q = R - gain + P v (Sutton & Barto 2018, section 10.3). Where states are terminal, the next
+    start follows, as in `continuing`: the gain is the reward of an episode over its length, by the renewal theorem,
+    and a terminal state is worth what a start is. ValueError where the stationary distribution is not unique.
+    """
+    terminal = np.asarray(mdp.terminal, bool)
     mdp, pi = checked(mdp, pi, average=True)
     system = np.eye(len(pi)) - np.einsum("sa,sax->sx", pi, mdp.transition)
     reward = np.sum(pi * mdp.reward, axis=1)
@@ -121,6 +135,7 @@ def average_reward(mdp: MDP, pi: np.ndarray) -> Average:
     # ... and here the one with stationary @ v = 0.
     v = np.linalg.solve(system + stationary, reward - gain)
     q = mdp.reward - gain + mdp.transition @ v
+    v, q = np.where(terminal, mdp.start @ v, v), np.where(terminal[:, None], mdp.start @ v, q)
     return Average(gain, v, q, q - v[:, None], stationary)
 
 
@@ -170,16 +185,16 @@ def checked(mdp: MDP, pi: np.ndarray, limited: bool = False, average: bool = Fal
         raise ValueError("oracle: no episode starts in a terminal state; start must be 0 there")
     if limited if mdp.horizon is None else mdp.horizon < 1:
         raise ValueError(f"oracle: whole episodes need a finite horizon of at least 1, got {mdp.horizon}")
+    mdp = mdp._replace(**tables, terminal=terminal)
+    mdp = continuing(mdp) if average else mdp
     if average or (mdp.horizon is None and mdp.discount >= 1):
         # Whether pi ever leads from one state to the other: paths of twice the length in each round.
-        reach = np.eye(s) + np.einsum("sa,sax->sx", pi, tables["transition"]) > 0
+        reach = np.eye(s) + np.einsum("sa,sax->sx", pi, mdp.transition) > 0
         for _ in range(s.bit_length()):
             reach = np.float64(reach) @ reach > 0
-        if average and np.any(terminal):
-            raise ValueError("oracle: average reward needs an MDP without terminal states")
         if average and not np.any(np.all(reach, axis=0)):
             raise ValueError("oracle: the MDP is not unichain under pi; its stationary distribution is not unique")
         if not average and (mdp.discount > 1 or not np.all(np.any(reach[:, terminal], axis=1))):
             limit = "must be below 1, or 1 where every state leads to a terminal one"
             raise ValueError(f"oracle: with horizon None the discount {limit}, got {mdp.discount}")
-    return mdp._replace(**tables, terminal=terminal), pi
+    return mdp, pi

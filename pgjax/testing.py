@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import envs, policies, rollout, train
-from pgjax.plugs import bind, name_of
+from pgjax.plugs import bind, hyperparameters, name_of
 from pgjax.transformers import needs_whole_episodes
 from pgjax.types import Batch, Config, Env, Hypers, Learner, Policy, RunningAdvantage
 from pgjax.variance.conformance import check_unbiased as check_unbiased  # part of the kit
@@ -138,7 +138,7 @@ def check_loss(loss: Any, **hypers: Any) -> None:
 
 
 def check_advantage(advantage: Any, **hypers: Any) -> None:
-    """Shapes [T, B]; the time-limit rule; nothing behind an episode's end counts."""
+    """Shapes [T, B]; the time-limit rule, unless a `gain_rate` goes on behind ends; nothing behind an episode counts."""
     plug = bind(advantage, **hypers)
     name = name_of(plug)
     policy, params, batch = example()
@@ -159,7 +159,8 @@ def check_advantage(advantage: Any, **hypers: Any) -> None:
     counts = trajectory.mask > 0
     other = apply(trajectory, now._replace(next_value=jnp.where(trajectory.terminated, 99.0, now.next_value)))
     _require(
-        _close(*(jax.tree.map(lambda x: jnp.where(counts, x, 0.0), pair) for pair in (both, other))),
+        "gain_rate" in hyperparameters(plug)  # whose next_value is that of the next start
+        or _close(*(jax.tree.map(lambda x: jnp.where(counts, x, 0.0), pair) for pair in (both, other))),
         f"{name} bootstraps from a terminated step",
     )
     garbled = trajectory._replace(reward=jnp.where(counts, trajectory.reward, 99.0))

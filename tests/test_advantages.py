@@ -226,6 +226,42 @@ def test_normalized_is_finite_without_spread(mask):
     assert np.isfinite(advantages.normalized(jnp.full((3, 2), 2.0), jnp.full((3, 2), mask))).all()
 
 
+@pytest.mark.parametrize("number", [1.1, 37.3, -1e-12, 1e20])
+def test_normalized_equal_advantages_are_0(number):
+    np.testing.assert_array_equal(advantages.normalized(jnp.full(16, number), jnp.ones(16)), 0.0)
+
+
+@pytest.mark.parametrize("terms", [10, 200])
+def test_normalized_returns_that_differ_by_the_order_of_summation_are_0(terms):
+    g = np.random.default_rng(0)
+    rewards = g.normal(1.0, 1.0, size=terms).astype(np.float32)
+    returned = np.array([np.cumsum(g.permutation(rewards), dtype=np.float32)[-1] for _ in range(64)])
+    assert len(set(returned)) > 1
+    np.testing.assert_array_equal(advantages.normalized(returned, np.ones(64, np.float32)), 0.0)
+
+
+@pytest.mark.parametrize(("mean", "scale"), [(0.0, 1e-12), (0.0, 1e-30), (1e-3, 1e-4), (1e4, 0.1)])
+def test_normalized_small_spreads_that_are_real_are_1(mean, scale):
+    x = (mean + scale * np.random.default_rng(1).normal(size=64)).astype(np.float32)
+    found = np.asarray(advantages.normalized(x, np.ones(64, np.float32)), np.float64)
+    np.testing.assert_allclose([found.mean(), found.std()], [0, 1], atol=1e-3)
+
+
+def test_one_step_by_itself_keeps_its_advantage():
+    mask = np.array([0.0, 1.0, 0.0], np.float32)
+    np.testing.assert_array_equal(advantages.normalized(np.float32([np.nan, 2.5, 7.0]), mask), [0.0, 2.5, 0.0])
+
+
+def test_where_every_episode_returns_the_same_nothing_is_left_to_normalise():
+    """The mean of all returns so far is theirs but for rounding, which must not be blown up."""
+    g = np.random.default_rng(0)
+    trajectory, now = _episodes(5, (4, 4, 4, 4), (False,) * 4)
+    rewards = g.permuted(np.tile(np.float32([0.1, 0.7, -0.3, 12.1]), (4, 1)), axis=1).T
+    trajectory = trajectory._replace(reward=jnp.asarray(rewards))
+    plug = bind(advantages.monte_carlo, reward_to_go=False, baseline="running_mean", normalize=True, discount=1.0)
+    np.testing.assert_array_equal(plug.apply(plug.init(), trajectory, now)[1][0], 0.0)
+
+
 @pytest.fixture(scope="module")
 def bootstrapping(world):
     """((advantage, target), advantage by `returns`, whose own tests are elsewhere) of each function."""

@@ -101,7 +101,7 @@ class TestTemporalDifferences:
 
 
 class TestRollouts:
-    @pytest.mark.parametrize("length", [1, 4, 12])
+    @pytest.mark.parametrize("length", [1, 4, 11])
     @pytest.mark.parametrize("baseline", ["none", "value"])
     def test_against_a_loop(self, stream, length, baseline):
         trajectory, now = stream
@@ -116,14 +116,27 @@ class TestRollouts:
                 goal = g if baseline == "value" and t < whole else value[t, b]
                 np.testing.assert_allclose(target[t, b], goal, rtol=1e-4, atol=1e-5)
 
-    def test_no_sum_crosses_an_end(self, stream):
+    @pytest.mark.parametrize("whole", [False, True])
+    def test_a_sum_goes_on_where_the_next_start_follows_an_end(self, stream, whole):
+        """Not behind whole episodes, which nothing follows."""
         trajectory, now = stream
-        ended = trajectory._replace(terminated=jnp.zeros((12, 3), bool).at[5].set(True))
+        mask = trajectory.mask.at[6:].set(0.0) if whole else trajectory.mask
+        rows = trajectory._replace(mask=mask, terminated=jnp.zeros((12, 3), bool).at[5].set(True))
+        advantage, _ = average.relative_return(rows, now, length=3)
+        reward, mask = np.asarray(rows.reward, np.float64), np.asarray(mask)
+        gain = (reward * mask).sum(axis=0) / mask.sum(axis=0)
+        stop = 6 if whole else 8
+        expected = (reward[5:stop] - gain).sum(axis=0) * 12 / 10
+        np.testing.assert_allclose(advantage[5], expected, rtol=1e-4, atol=1e-5)
+
+    def test_no_sum_crosses_a_time_limit(self, stream):
+        trajectory, now = stream
+        ended = trajectory._replace(truncated=jnp.zeros((12, 3), bool).at[5].set(True))
         far = ended._replace(reward=ended.reward.at[6].add(5.0).at[7].add(-5.0))  # the same gain
         before, after = (average.relative_return(x, now, length=3)[0] for x in (ended, far))
         np.testing.assert_allclose(before[:6], after[:6], rtol=1e-5, atol=1e-6)
 
-    @pytest.mark.parametrize("options", [{"length": 0}, {"length": 13}, {"length": 4, "baseline": "valeu"}])
+    @pytest.mark.parametrize("options", [{"length": 0}, {"length": 12}, {"length": 13}, {"length": 4, "baseline": "valeu"}])
     def test_mistakes(self, stream, options):
         with pytest.raises(ValueError, match="relative_return: (length must lie in|baseline must be)"):
             average.relative_return(*stream, **options)

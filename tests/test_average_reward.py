@@ -1,5 +1,6 @@
 """The average-reward experiment at its smoke size; what `exact_relative` expects, by enumeration; the roster's rows."""
 
+import dataclasses
 import pathlib
 import runpy
 
@@ -8,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgjax import algorithms, average, envs, learner, oracle, policies, sweep
+from pgjax import algorithms, average, batches, envs, learner, oracle, policies, rollout, sweep
 from pgjax.estimators import exact_relative
-from pgjax.types import Batch, Trajectory
+from pgjax.types import Batch, Config, Trajectory
 
 PATH = pathlib.Path(__file__).parent.parent / "experiments" / "average_reward.py"
 
@@ -86,6 +87,58 @@ def test_the_exact_estimator_expects_the_gradient_of_the_gain(random_world, base
     _, gradient = oracle.average_reward_gradient(mdp, policy, params)
     np.testing.assert_allclose(expected, gradient["preference"], rtol=1e-4, atol=1e-6)
     assert not np.any(each["value"])
+
+
+@pytest.fixture(scope="module")
+def in_turn():
+    """Two states in turn, rewards 0 and 2, then an end: by the renewal theorem the gain is 1, reward over length."""
+    transition = np.zeros((3, 2, 3))
+    transition[[0, 1, 2], :, [1, 2, 2]] = 1.0
+    reward = np.array([[0.0, 0.0], [2.0, 2.0], [9.0, 9.0]])
+    return envs.make(
+        "TabularMDP-pgjax", transition=transition, reward=reward, start=np.eye(3)[0], terminal=np.eye(3)[2] > 0
+    )
+
+
+@pytest.mark.parametrize("kind", ["unroll", "episodes"])
+@pytest.mark.parametrize("name", ["relative_actor_critic", "differential_actor_critic"])
+def test_where_episodes_end_the_gain_is_their_reward_over_their_length(in_turn, name, kind):
+    """Whatever the gain's rate, and however the ends fall into the rollouts."""
+    row = algorithms.entry(name)
+    for steps in (1, 3) if kind == "unroll" else (0,):
+        config = dataclasses.replace(row.config, num_envs=4, num_steps=steps, rollout=kind)
+        learns = row.learner(in_turn, policies.make(in_turn, config), row.algorithm, config)
+        rates = [{"gain_rate": rate} for rate in (0.01, 0.1)]
+        hypers = [
+            learner.default_hypers(row.algorithm, advantage=rate, optimizer={"learning_rate": 1e-2}) for rate in rates
+        ]
+        keys, hypers = sweep.lanes(hypers, [0, 1])
+        states = jax.jit(lambda keys, hypers: sweep.init(keys, learns, hypers))(keys, hypers)
+        states, _ = jax.jit(lambda *args: sweep.segment(args[0], learns, *args[1:], 2000))(keys, states, hypers)
+        np.testing.assert_allclose(states.learner.advantage, 1.0, atol=0.02)
+
+
+@pytest.mark.parametrize("network", ["mlp", "gru"])
+def test_the_start_that_follows_an_end_is_valued_as_the_policy_then_sees_it(network):
+    """value[t + 1], and in the last row that of the observation at which the stream stands, its memory fresh."""
+    env = envs.make("CartPole-v1", max_steps_in_episode=6, theta_threshold_radians=0.06)
+    policy = policies.make(env, Config(hidden=(4,), network=network))
+    params = policy.init(jax.random.key(1))
+
+    @jax.jit
+    def both(key):
+        stream = rollout.start(key, env, policy, 64)
+        stream, rows = rollout.unroll(key, env, policy, params, stream, 11)
+        _, more = rollout.unroll(key, env, policy, params, stream, 1)
+        now = batches.evaluate(policy, params, rows)
+        return rows, now, batches.continued(policy, params, rows, now, stream), policy.evaluate(params, more).value
+
+    rows, now, found, later = both(jax.random.key(0))
+    ended = np.asarray(rows.terminated)
+    assert ended[-1].any() and ended[:-1].any() and rows.truncated.any()
+    following = np.concatenate([now.value[1:], later])
+    np.testing.assert_allclose(np.asarray(found.next_value)[ended], following[ended], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(found.next_value)[~ended], np.asarray(now.next_value)[~ended])
 
 
 @pytest.mark.parametrize("name", ["relative_actor_critic", "differential_actor_critic"])

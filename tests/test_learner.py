@@ -342,6 +342,31 @@ def test_rewards_are_divided_by_the_spread_seen_so_far():
         np.testing.assert_allclose(scaled.reward, reward[u] / spread, rtol=1e-4)
 
 
+def test_rewards_stay_as_they_are_until_their_spread_is_known():
+    """With one step for each update the first returns are the first rewards, here all alike."""
+    scale = scaling.start(B)
+    nothing = {name: jnp.zeros((1, B)) for name in Trajectory._fields}
+    for u in range(2):
+        rows = Trajectory(**nothing)._replace(reward=jnp.full((1, B), 1.1), mask=jnp.ones((1, B)))
+        rows = rows._replace(terminated=jnp.arange(B)[None] == 0, truncated=rows.mask < 1, time=jnp.full((1, B), u))
+        scale, scaled = jax.jit(scaling.scale)(scale, rows._replace(time=rows.time.at[0, 0].set(0)), 0.9)
+        seen = np.float32([1.1] * B + ([1.1] + [1.1 * 1.9] * (B - 1)) * u)
+        np.testing.assert_allclose(scaled.reward, 1.1 / (seen.std() if u else 1.0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0])
+def test_the_explained_variance_is_a_share_whatever_the_rewards_are_measured_in(scale):
+    g = np.random.default_rng(0)
+    target, error, mask = (scale * g.normal(size=(2, T, B))).astype(np.float32).tolist() + [np.ones((T, B), np.float32)]
+    target, error = np.float32(target), 0.5 * np.float32(error)
+    found = learner._explained_variance(target - error, target, mask)
+    np.testing.assert_allclose(found, 1 - np.var(np.float64(error)) / np.var(np.float64(target)), rtol=1e-3)
+    # Of equal targets all is explained or nothing.
+    equal = np.full((T, B), np.float32(1.1 * scale))
+    assert learner._explained_variance(equal, equal, mask) == 1
+    assert learner._explained_variance(target, equal, mask) == 0
+
+
 @pytest.mark.parametrize("rows", [1, 2, 7, 8, 1000, 1025])
 def test_a_shuffle_is_a_permutation(rows):
     order = np.asarray(jax.jit(batches.shuffle, static_argnums=1)(jax.random.key(rows), rows))
@@ -528,6 +553,25 @@ def test_an_advantage_in_a_wrapper_corrects_as_it_says(maze):
         ({"importance": False}, {"importance": True}, {"epsilon": 0.1}, "set advantage.importance=True too"),
         ({"importance": True}, {"importance": False}, {"epsilon": 0.1}, "advantage.importance=True is half of the"),
         ({"importance": True}, {}, {"lag": 2}, "set estimator.importance=True too"),
+        (
+            None,
+            {"normalize_advantage": True},
+            {"rollout": "unroll", "num_minibatches": 8},
+            r"normalize_advantage=True: one step at once \(num_envs=2, num_steps=4, num_minibatches=8\) has no spread",
+        ),
+        ({"normalize": True}, {}, {"num_envs": 1, "num_steps": 1}, "normalize=True: one step at once"),
+        (
+            {"normalize": True, "reward_to_go": False},
+            {},
+            {"num_envs": 1},
+            "normalize=True: all steps of an episode weigh the same here, and one at once",
+        ),
+        (
+            {"reward_to_go": False},
+            {"normalize_advantage": True},
+            {"num_minibatches": 2},
+            "normalize_advantage=True: all steps of an episode weigh the same here",
+        ),
     ],
 )
 def test_options_that_together_learn_nothing_or_something_else_are_refused(maze, advantage, estimator, config, message):

@@ -102,6 +102,55 @@ def test_a_constant_observation_stays_finite():
     np.testing.assert_allclose(moments.normalize(state, jnp.array([3.0])), 0, atol=1e-3)
 
 
+@pytest.mark.parametrize("number", [1.1, 37.3, 1e6, -1e-12])
+def test_of_equal_numbers_the_mean_is_that_number_and_the_scale_1(number):
+    batch = np.full((3, 50, 7, 1), number, np.float32)
+    state = _feed(batch, np.ones((3, 50, 7), np.float32))
+    np.testing.assert_array_equal(state.mean, np.float32(number))
+    np.testing.assert_array_equal(moments.std(state), 1)
+    np.testing.assert_array_equal(moments.normalize(state, batch[0]), 0)
+
+
+def test_what_differs_by_rounding_alone_scales_by_1_too():
+    g = np.random.default_rng(0)
+    x = np.float32(1e6) * (1 + np.finfo(np.float32).eps * g.integers(-1, 2, size=(4, 20, 5, 1))).astype(np.float32)
+    np.testing.assert_array_equal(moments.std(_feed(x, np.ones((4, 20, 5), np.float32))), 1)
+
+
+def test_after_one_observation_the_scale_is_1():
+    state = _feed(np.full((1, 1, 1, 2), 0.7, np.float32), np.ones((1, 1, 1), np.float32))
+    np.testing.assert_array_equal(moments.normalize(state, jnp.full(2, 1.2)), np.float32(1.2) - np.float32(0.7))
+
+
+@pytest.mark.parametrize(("mean", "scale"), [(0.0, 1e-6), (0.0, 1e-12), (1e-3, 1e-4), (1e4, 0.1)])
+def test_small_spreads_that_are_real_are_normalised(mean, scale):
+    batches = _batches(11, 3, (50, 40, 1), mean, scale)
+    state = _feed(batches, np.ones((3, 50, 40), np.float32))
+    np.testing.assert_allclose(moments.normalize(state, batches[0]).std(), batches[0].std(dtype=float) / batches.std(dtype=float), rtol=0.02)
+
+
+class TestStandard:
+    @pytest.mark.parametrize(("mean", "scale"), [(0, 1), (0, 1e-12), (0, 1e-25), (0, 1e25), (1e-3, 1e-4), (1e4, 0.1)])
+    def test_against_numpy(self, mean, scale):
+        x = _batches(12, 1, (60, 8), mean, scale)[0]
+        mask = (np.random.default_rng(13).random(x.shape) < 0.7).astype(np.float32)
+        kept = x[mask > 0].astype(np.float64)
+        centred, deviation = jax.jit(moments.standard)(np.where(mask > 0, x, np.nan), mask)
+        np.testing.assert_allclose(deviation, kept.std(), rtol=1e-4)
+        np.testing.assert_allclose(np.asarray(centred)[mask > 0], kept - kept.mean(), atol=2e-4 * kept.std())
+        np.testing.assert_array_equal(np.asarray(centred)[mask == 0], 0)
+
+    def test_a_difference_of_large_numbers_has_no_spread_below_their_rounding(self):
+        x = np.float32([3e-3, -2e-3, 1e-3, 0.0])
+        assert moments.standard(x, np.ones(4))[1] > 1e-3
+        centred, deviation = moments.standard(x, np.ones(4), np.full(4, 1e4, np.float32))
+        assert deviation == 0 and not np.any(centred)
+
+    def test_what_is_no_number_stays_none(self):
+        for bad in (np.nan, np.inf):
+            assert not np.isfinite(moments.standard(np.float32([1, bad, 2]), np.ones(3))[1])
+
+
 def test_trees_and_integers_are_observed_leaf_by_leaf():
     g = np.random.default_rng(8)
     batch = {"count": g.integers(0, 9, size=(5, 4)), "image": g.normal(size=(5, 4, 2, 3)).astype(np.float32)}

@@ -362,6 +362,33 @@ class TestAverageReward:
         CLOSE(found.gain, 2)
 
 
+    def test_where_episodes_end_the_gain_is_their_reward_over_their_length(self):
+        """The renewal theorem (Puterman 1994, sec. 8.2; Ross 1996, theorem 3.6.1), whatever the time limit."""
+        mdp, theta = _ending()
+        pi = oracle.probabilities(SOFTMAX, theta, 3)
+        found = oracle.average_reward(mdp, pi)
+        whole = oracle.values(mdp._replace(horizon=None, discount=1.0), pi)
+        length = oracle.values(mdp._replace(horizon=None, discount=1.0, reward=np.ones_like(mdp.reward)), pi)
+        CLOSE(found.gain, whole.objective / length.objective)
+        # h(s) - h(start) = J(s) - gain x length(s), in states that don't end; an end is worth what a start is.
+        relative = whole.value - found.gain * length.value
+        CLOSE(found.value - mdp.start @ found.value, relative)
+        CLOSE(found.action_value[mdp.terminal], mdp.start @ found.value)
+        CLOSE(found.stationary[mdp.terminal], 0)
+        gain, gradient = oracle.average_reward_gradient(mdp, SOFTMAX, theta)
+        CLOSE(gain, found.gain)
+        phi = oracle.scores(SOFTMAX, theta, 3)
+        CLOSE(np.einsum("s,sa,sa,sap->p", found.stationary, pi, found.action_value, phi), gradient.ravel())
+
+    def test_two_states_in_turn(self):
+        """Rewards 0 and 2, episodes of two steps: 1 per step."""
+        transition = np.array([[[0, 1, 0]], [[0, 0, 1]], [[0, 0, 1]]], float)
+        mdp = MDP(transition, np.array([[0.0], [2.0], [9.0]]), np.eye(3)[0], np.eye(3)[2] > 0, 10, 1.0)
+        found = oracle.average_reward(mdp, np.ones((3, 1)))
+        CLOSE(found.gain, 1)
+        CLOSE(found.value, [-0.5, 0.5, -0.5])
+
+
 class OneHot(nnx.Module):
     def __init__(self, rngs):
         self.hidden = nnx.Linear(3, 4, rngs=rngs)
@@ -497,10 +524,6 @@ class TestBadInput:
             oracle.values(mdp, np.full((4, 3), 1 / 3))
 
     def test_a_gain_that_does_not_exist(self):
-        mdp, theta = _ending()
-        pi = oracle.probabilities(SOFTMAX, theta, 3)
-        with pytest.raises(ValueError, match="without terminal states"):
-            oracle.average_reward(mdp, pi)
         apart = MDP(np.eye(2)[:, None], np.zeros((2, 1)), np.eye(2)[0], np.zeros(2, bool), None, 1.0)
         with pytest.raises(ValueError, match="not unichain"):
             oracle.average_reward(apart, np.ones((2, 1)))

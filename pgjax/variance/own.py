@@ -6,7 +6,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.plugs import name_of
+from pgjax import batches
+from pgjax.plugs import hyperparameters, name_of
 from pgjax.types import AdvantageFn, Array, Batch, EstimatorFn, Policy, PyTree, RunningAdvantage, Trajectory
 from pgjax.variance.grid import ScoreFunction
 
@@ -45,6 +46,8 @@ def estimates(
         key, group = inputs
         now = policy.evaluate(params, group)
         advantage = estimator.advantage
+        if "gain_rate" in hyperparameters(advantage):
+            now = batches.continued(policy, params, group, now, ())
         if isinstance(advantage, RunningAdvantage):
             _, (weight, target) = advantage.apply(advantage.init(), group, now)
         else:

@@ -76,12 +76,12 @@ def weights(
       clip: false leaves PPO's clip out, to count what it drops.
     """
     mask, time = trajectory.mask, trajectory.time
-    advantage = returned(row, trajectory, now, discount) - _baseline(row, trajectory, now, fitted, discount)
-    advantage = advantage * mask
+    followed = returned(row, trajectory, now, discount)
+    advantage = (followed - _baseline(row, trajectory, now, fitted, discount)) * mask
     if row.normalize == "mean":
         advantage = (advantage - jnp.sum(advantage) / jnp.maximum(jnp.sum(mask), 1.0)) * mask
     elif row.normalize == "std":
-        advantage = normalized(advantage, mask) * mask
+        advantage = normalized(advantage, mask, jnp.abs(followed)) * mask
     factor = discount**time if row.gamma_t and row.returns != "full" else jnp.ones_like(advantage)
 
     log_rho = (now.log_prob - trajectory.log_prob) * mask
