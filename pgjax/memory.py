@@ -52,6 +52,8 @@ def worth(devices: list[Any]) -> float:
 def needed(compiled: Any) -> float:
     """Bytes of a compiled program on each device: arguments, results and what it needs between them."""
     found = compiled.memory_analysis()
+    if found is None:  # XLA says nothing of it on some devices
+        return 0.0
     used = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     # A checkpoint holds the results once more while it is written.
     return used + found.temp_size_in_bytes + found.output_size_in_bytes

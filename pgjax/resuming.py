@@ -1,6 +1,7 @@
 """A run folder in; the run gone on with, made longer or given more seeds, or one lane of it trained again, out."""
 
 import pathlib
+import sys
 from typing import Any
 
 from pgjax import chunks, memory, results, runs
@@ -37,6 +38,8 @@ def prepare(
 ) -> Prepared:
     """The run of a folder, as it was prepared and has been scheduled since."""
     config, made = runs.read(path, edited, **objects)
+    if (before := _rounds(config)) != (now := _rounds(results.machine())):
+        print(f"pgjax: the run was begun with {before}, and rounds otherwise with {now}", file=sys.stderr)
     try:
         execution, wanted = Execution(**config["execution"]), whole("devices", devices)
     except TypeError as error:
@@ -53,6 +56,11 @@ def prepare(
     if log is not None:
         execution = execution._replace(log=None if log == "none" else log)
     return Prepared(made, config, pathlib.Path(path), execution, logger(execution, path))
+
+
+def _rounds(machine: dict[str, Any]) -> str:
+    """What the last bit of a run hangs on, besides its width."""
+    return f"jaxlib {machine.get('versions', {}).get('jaxlib')} on {machine.get('device', {}).get('kind')}"
 
 
 def extend(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Result:

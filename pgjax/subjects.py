@@ -38,7 +38,7 @@ def of(options: Variance) -> Subject:
     run = runs.load(options.params)
     labels = runs.labels(options.lane, run)
     seed = labels.pop("seed")
-    saved = run.lane_updates(**labels)
+    saved = run.lane_updates(seed=seed, **labels)
     chosen = {"last": saved[-1:], "all": saved}.get(options.at)
     if chosen is None:
         chosen = [parsing.whole("at", text, least=0) for text in options.at.split(",")]

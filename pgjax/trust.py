@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.interpreters import partial_eval
+from jax.extend.core import Literal
 
 from pgjax import learner, updates
 from pgjax.advantages import normalized
@@ -33,6 +33,12 @@ from pgjax.types import (
     PyTree,
     RunningEstimator,
 )
+
+try:
+    # Not promised to stay. Without it, what a loop or a function in a function gives depends on all that enters it.
+    from jax.interpreters.partial_eval import dce_jaxpr
+except ImportError:
+    dce_jaxpr = None
 
 
 class Attempt(NamedTuple):
@@ -182,5 +188,12 @@ def _apart(critic: EstimatorFn) -> Callable:
 def depends(function: Callable, params: PyTree) -> PyTree:
     """A bool for each leaf of `params`: whether function(params) may depend on it, read off its trace."""
     jaxpr = jax.make_jaxpr(function)(params).jaxpr
-    _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
+    if dce_jaxpr is not None:
+        used = dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1]
+    else:
+        needed = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
+        for eqn in reversed(jaxpr.eqns):
+            if needed & set(eqn.outvars):
+                needed |= {v for v in eqn.invars if not isinstance(v, Literal)}
+        used = [v in needed for v in jaxpr.invars]
     return jax.tree.unflatten(jax.tree.structure(params), used)

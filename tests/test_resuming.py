@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import jax
@@ -15,9 +16,10 @@ import pytest
 import xarray
 
 import pgjax
-from pgjax import cli, memory, programs, progress, results, runs
+from pgjax import cli, memory, programs, progress, results, resuming, runs
 from pgjax.checkpoints import Checkpoint, Folder
 from pgjax.resuming import extended
+from pgjax.train import TrainState
 
 TINY = {"hidden": (4,), "num_steps": 4, "num_envs": 2, "eval_episodes": 2, "learning_rate": [1e-3, 1e-2]}
 DRAWN = {"hidden": (4,), "num_steps": 4, "num_envs": 2, "eval_episodes": 2, "env.max_steps_in_episode": 5}
@@ -197,6 +199,15 @@ def kept(tmp_path):
     for update in (4, 5):
         folder.save(0, Checkpoint(update, {"w": np.full(2, update)}, {"loss": np.zeros((2, update))}, {}, 1.5))
     return folder
+
+
+def test_the_names_of_arrays_in_a_checkpoint_are_those_of_older_ones(kept):
+    """jax makes them of the paths of a tree; under other names no run could be resumed."""
+    tree = TrainState({"params": [np.zeros(1), (np.zeros(1),)]}, np.ones(2, bool), np.ones(2, int))
+    kept.save(1, Checkpoint(3, tree, {}, {}))
+    with np.load(kept.path / "00001" / "update-00000003" / "state.npz") as arrays:
+        names = [".learner['params'][0]", ".learner['params'][1][0]", ".finite", ".updates"]
+        assert sorted(arrays.files) == sorted(names)
 
 
 @pytest.mark.parametrize("stray", STRAY.values(), ids=STRAY)
@@ -387,6 +398,52 @@ class TestReplay:
     def test_a_lane_that_is_not_there(self, whole, capsys):
         assert cli.main(["replay", str(whole.path), "--lane", "learning_rate=0.5"]) == 2
         assert "--lane: learning_rate must be one of 0.001, 0.01; got 0.5" in capsys.readouterr().err
+
+
+def test_another_jaxlib_or_device_is_named(whole, tmp_path, capsys):
+    shutil.copytree(whole.path, tmp_path / "run")
+    resuming.prepare(tmp_path / "run")
+    assert capsys.readouterr().err == ""
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["versions"]["jaxlib"] = "0.9.1"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    resuming.prepare(tmp_path / "run")
+    assert "begun with jaxlib 0.9.1 on cpu, and rounds otherwise with jaxlib" in capsys.readouterr().err
+
+
+def test_a_run_goes_on_with_the_devices_that_it_was_given(whole, tmp_path):
+    shutil.copytree(whole.path, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    for given, wanted, found in ((None, None, None), (64, None, len(jax.devices())), (1, None, 1), (64, 1, 1)):
+        config["execution"]["devices"] = given
+        (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+        assert resuming.prepare(tmp_path / "run", devices=wanted).execution.devices == found
+
+
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="glibc alone can be asked")
+def test_what_was_freed_goes_back_to_the_system():
+    """160 MB below something that stays, in a thread of their own as XLA's are: glibc keeps what is freed of them."""
+    kept = []
+
+    def fill():
+        arrays = [np.ones(5_000) for _ in range(4_000)]
+        kept.append(np.ones(5_000))
+        del arrays
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    thread.join()
+    before = memory._resident()
+    memory.give_back()
+    assert before - memory._resident() > 100e6
+
+
+def test_every_run_gives_back_what_was_freed(whole, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(memory, "give_back", lambda: given.append(1))
+    shutil.copytree(whole.path, tmp_path / "run")
+    pgjax.resume(tmp_path / "run", progress=False)
+    assert given == [1]
 
 
 def test_show_says_what_there_is(whole, tmp_path, capsys):

@@ -9,7 +9,7 @@ import pytest
 from gymnax.environments import spaces
 from test_learner import LAPACK, custom_calls
 
-from pgjax import envs, learner, losses, policies, sweep, testing, train
+from pgjax import envs, learner, losses, policies, sweep, testing, train, trust
 from pgjax.advantages import gae
 from pgjax.envs.tabular import TabularMDP
 from pgjax.estimators import surrogate
@@ -248,7 +248,10 @@ def test_the_estimator_conforms(options):
     testing.check_estimator(trust_region_step(), **options)
 
 
-def test_what_a_function_may_depend_on_is_read_off_its_trace():
+@pytest.mark.parametrize("without", [False, True], ids=["with jax's own", "without it"])
+def test_what_a_function_may_depend_on_is_read_off_its_trace(monkeypatch, without):
+    if without:
+        monkeypatch.setattr(trust, "dce_jaxpr", None)
     params = {"a": jnp.ones(2), "b": jnp.ones(2), "c": jnp.ones(()), "d": jnp.ones(3)}
 
     def function(p):
