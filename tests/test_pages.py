@@ -230,6 +230,39 @@ def test_failed_and_stopped_lanes_are_named(tmp_path):
     assert "No lane failed." in whole.text and "stopped early" not in whole.text
 
 
+def test_lanes_whose_evaluation_overflows_are_named_and_the_table_says_over_how_many_seeds_it_is(tmp_path):
+    dataset = metrics({"a": [0.123451, 0.123452]}, [1.0, 2.0])
+    dataset.final_return_stochastic[0, 2, 1] = np.inf
+    page = written(folder(tmp_path / "a", dataset), tmp_path)
+    assert "1 lane without a finite score" in page.text and ["a=0.123451", "2"] in page.rows
+    head = next(row for row in page.rows if row[:2] == ["rank", "95 %"])
+    lines = [dict(zip(head, row, strict=True)) for row in page.rows if len(row) == len(head) and row != head]
+    assert {(line["a"], line["seeds"], line["no finite score"]) for line in lines} == {
+        ("0.123451", "3 of 4", "1"),
+        ("0.123452", "4", "0"),
+    }
+    assert "As few as 3 seeds: 95 % intervals are as wide as so few make them" in page.text
+
+
+def test_one_seed_has_no_interval_on_the_page(tmp_path):
+    paths = [folder(tmp_path / name, metrics({"a": [1, 2]}, [1.0, level], seeds=1)) for name, level in (("x", 2), ("y", 3))]
+    page = written(paths, tmp_path)
+    assert "One seed says nothing about other seeds: there are no intervals." in page.text
+    lines = [row for row in page.rows if row and row[0] in ("1", "2")]
+    assert len(lines) == 6 and all(row[1] == "-" for row in lines) and not any(" to " in cell for r in lines for cell in r)
+    (row,) = [row for row in page.rows if row[0] == "x" and len(row) == 3]
+    assert row[2].endswith("(-)")
+
+
+def test_the_page_of_odd_numbers_is_written_without_a_warning(tmp_path):
+    dataset = metrics({"a": [1, 2, 3]}, [1.0, 2.0, 3.0])
+    for name in ("final_return_stochastic", "episode_return"):
+        dataset[name] = dataset[name].astype(np.float32)
+        dataset[name].values[0], dataset[name].values[1], dataset[name].values[2] = np.inf, 3e38, 1e20
+    page = written(folder(tmp_path / "a", dataset), tmp_path)
+    assert len(page.images) == 4
+
+
 def test_an_interrupted_run_is_shown_as_such(tmp_path):
     dataset = metrics({"a": [1, 2]}, [1.0, 2.0], finals=False)
     page = written(folder(tmp_path / "a", dataset, summary=summary(interrupted=True)), tmp_path)
