@@ -1,6 +1,7 @@
 """Worlds: the adapter against gymnax itself, our own worlds against what they promise."""
 
 import re
+from typing import NamedTuple
 
 import gymnax
 import jax
@@ -11,7 +12,7 @@ from gymnax.environments import spaces
 from scipy import stats
 
 from pgjax import envs
-from pgjax.envs import probes
+from pgjax.envs import brax, probes
 from pgjax.types import Step
 
 WORLDS = [
@@ -306,3 +307,70 @@ def test_spaces_are_gymnaxs():
     env = envs.make("Pendulum-v1")
     assert isinstance(env.action_space, spaces.Box) and env.action_space.shape == (1,)
     assert isinstance(envs.make("TabularMDP-pgjax").observation_space, spaces.Discrete)
+
+
+def aligned(values):
+    """A float32 array whose memory JAX can look into without a copy."""
+    values = np.asarray(values, np.float32)
+    raw = np.zeros(values.nbytes + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    mine = raw[start : start + values.nbytes].view(np.float32).reshape(values.shape)
+    mine[...] = values
+    return mine
+
+
+def test_a_world_keeps_the_tables_that_it_was_given_though_their_owner_writes_into_them():
+    given = [np.full((2, 2, 2), 0.5), np.arange(4.0).reshape(2, 2), np.array([0.25, 0.75])]
+    tables = [aligned(x) for x in given]
+    env = envs.make("TabularMDP-pgjax", transition=tables[0], reward=tables[1], start=tables[2])
+    arms = [aligned([0.2, 0.7]), aligned([3.0, 4.0])]
+    bandit = envs.make("BernoulliBandit-pgjax", probability=arms[0], reward=arms[1])
+    for table in (*tables, *arms):
+        table[...] = 9
+    for name, right in zip(("transition", "reward", "start"), given, strict=True):
+        np.testing.assert_array_equal(getattr(env.params, name), right)
+    np.testing.assert_array_equal(bandit.params.probability, np.float32([0.2, 0.7]))
+    np.testing.assert_array_equal(bandit.params.reward, [3, 4])
+
+
+class BraxLike:
+    """What brax gives: a world of states with obs, reward and done, and its size of actions."""
+
+    class State(NamedTuple):
+        obs: jax.Array
+        reward: jax.Array
+        done: jax.Array
+
+    action_size = 1
+
+    def reset(self, key):
+        return self.State(jnp.zeros(2), jnp.zeros(()), jnp.zeros(()))
+
+    def step(self, state, action):
+        return self.State(state.obs + 1, jnp.ones(()), jnp.zeros(()))
+
+
+class AutoResetWrapper(BraxLike):
+    def __init__(self, env):
+        self.env = env
+
+
+class Harmless(AutoResetWrapper):
+    pass
+
+
+def test_a_brax_world_keeps_the_limit_alone_and_brings_none_of_its_own():
+    env = brax.from_brax(BraxLike(), 3)
+    state, _ = env.reset(jax.random.key(0), env.params)
+    ends = []
+    for _ in range(3):
+        state, seen = env.step(jax.random.key(0), env.params, state, jnp.ones(1))
+        ends.append((bool(seen.terminated), bool(seen.truncated)))
+    assert env.max_steps == 3 and ends == [(False, False)] * 2 + [(False, True)]
+    assert brax.from_brax(Harmless(BraxLike()), 3).max_steps == 3
+    for wrapped in (AutoResetWrapper(BraxLike()), Harmless(AutoResetWrapper(BraxLike()))):
+        with pytest.raises(ValueError, match="brax: take AutoResetWrapper off the world; resets and time limits are"):
+            brax.from_brax(wrapped)
+    for wrong in (0, 2.5):
+        with pytest.raises(ValueError, match=f"episode_length={wrong} must be a whole number of 1 or more"):
+            brax.from_brax(BraxLike(), wrong)

@@ -67,7 +67,7 @@ class BernoulliBandit(_Blind):
         if reward.shape != probability.shape:
             raise ValueError(f"BernoulliBandit: reward must be one for each of {len(probability)} arms, got {reward}")
         self.actions = len(probability)
-        self._params = BanditParams(probability=jnp.asarray(probability), reward=jnp.asarray(reward))
+        self._params = BanditParams(probability=jnp.array(probability), reward=jnp.array(reward))  # copies
 
     @property
     def default_params(self):

@@ -54,11 +54,12 @@ class TabularMDP(environment.Environment):
             raise ValueError(
                 f"TabularMDP: expected transition [S, A, S], reward [S, A], start [S], terminal [S]; got {shapes}"
             )
+        # Copies: `asarray` may look into the memory of the arrays that were given, which their owner may write to.
         self._params = TabularParams(
-            transition=jnp.asarray(transition, jnp.float32),
-            reward=jnp.asarray(reward, jnp.float32),
-            start=jnp.asarray(start, jnp.float32),
-            terminal=jnp.asarray(terminal, bool),
+            transition=jnp.array(transition, jnp.float32),
+            reward=jnp.array(reward, jnp.float32),
+            start=jnp.array(start, jnp.float32),
+            terminal=jnp.array(terminal, bool),
             max_steps_in_episode=horizon,
         )
 
