@@ -232,3 +232,39 @@ def test_bad_input_is_one_line_and_nothing_is_written(folder, tmp_path, capsys, 
     assert cli.main(["render", folder, *words]) == 2
     assert capsys.readouterr().err == f"pgjax: {message}\n"
     assert [file.name for file in tmp_path.iterdir()] == ["there.gif"]
+
+
+def test_a_world_that_paints_into_one_picture_of_its_own_is_filmed_to_its_end(monkeypatch):
+    gymnasium = pytest.importorskip("gymnasium")
+
+    class Painter(gymnasium.Env):
+        metadata = {"render_modes": ["rgb_array"]}
+        observation_space = gymnasium.spaces.Box(0, 100, (1,), np.float32)
+        action_space = gymnasium.spaces.Discrete(2)
+
+        def __init__(self, render_mode=None):
+            self.render_mode, self.place = render_mode, np.zeros(1, np.float32)
+            self.picture = np.zeros((8, 8, 3), np.uint8)
+
+        def render(self):
+            self.picture[:] = self.place[0]
+            return self.picture
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.place[:] = 0
+            self.render()
+            return self.place, {}
+
+        def step(self, action):
+            self.place += 1
+            return self.place, 1.0, bool(self.place[0] == 3), False, {}
+
+    monkeypatch.setitem(gymnasium.registry, "Painter-v0", gymnasium.envs.registration.EnvSpec("Painter-v0", Painter))
+    env = envs.from_gymnasium(lambda: gymnasium.make("Painter-v0", disable_env_checker=True), 9)
+    policy = policies.make(env, Config(hidden=(2,)))
+    played = playing.play(jax.random.key(0), env, policy, policy.init(jax.random.key(0)))
+    np.testing.assert_array_equal(played.obs[:, 0], [0, 1, 2, 3])
+    assert played.terminated
+    shown = list(frames.pictures(env, played).every)
+    assert [int(picture[0, 0, 0]) for picture in shown] == [0, 1, 2, 3]
