@@ -4,6 +4,7 @@ from typing import Any
 
 from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, plugs, sequences, variance
 from pgjax.envs import adapter
+from pgjax.envs.parameters import NOTES, UNUSED, derived
 from pgjax.packages import importing
 
 
@@ -44,8 +45,16 @@ def show_environment(console: Any, name: str) -> None:
     """Print the parameters of one environment, and what it shows and takes."""
     settable = adapter.settable(name)
     env = envs.make(name)
+    computed, unused = derived(env.params), UNUSED.get(name, ())
     console.print(f"{name}: observations {env.observation_space!r}, actions {env.action_space!r}", highlight=False)
-    console.print("  ".join(f"env.{key}={value}" for key, value in settable.items()), highlight=False)
+    free = {key: value for key, value in settable.items() if key not in computed and key not in unused}
+    console.print("  ".join(f"env.{key}={value}" for key, value in free.items()), highlight=False)
+    for key, found in computed.items():
+        console.print(f"env.{key} is computed as {found.formula}, and can't be set.", highlight=False)
+    for key in unused:
+        console.print(f"env.{key} can't be set: nothing depends on it, in gymnax.", highlight=False)
+    if name in NOTES:
+        console.print(NOTES[name], highlight=False)
 
 
 def _settings(row: algorithms.Entry) -> list[str]:

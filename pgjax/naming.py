@@ -38,8 +38,9 @@ def unique(full: str, known: Known) -> bool:
 
 def swept(full: str, known: Known) -> bool:
     """Whether lanes of one program may differ in it: a float that is no shape."""
-    owner, _, _ = full.partition(".")
-    return owner != "config" and not isinstance(known[owner], Static) and isinstance(default(full, known), float)
+    owner, _, name = full.partition(".")
+    built = isinstance(known[owner], Static) and name in known[owner].built
+    return owner != "config" and not built and isinstance(default(full, known), float)
 
 
 def part(name: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -48,10 +48,10 @@ def start(
         obs=obs,
         memory=policy.memory(num_envs),
         time=jnp.zeros(num_envs, jnp.int32),
-        running_return=jnp.zeros(num_envs),
+        running_return=jnp.zeros(num_envs, jnp.float32),
         last_return=nothing,
         last_length=nothing,
-        completed=jnp.zeros(()),
+        completed=jnp.zeros((), jnp.float32),
     )
 
 

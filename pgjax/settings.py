@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from pgjax import algorithms, configs, learner, naming, plugs, policies, sweep, worlds
-from pgjax.envs.adapter import param_names, settable
+from pgjax.envs.adapter import settable
+from pgjax.envs.parameters import check_values, param_names
 from pgjax.parsing import checked_updates, convert, named, seed_numbers, whole
 from pgjax.search import Range
 from pgjax.types import Algorithm, Config, Env, Hypers, Learner, Policy
@@ -170,6 +171,8 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
         raise ValueError("the environment is stepped on the host, and this learner steps it itself; choose another")
     hypers = []
     for point in points:
+        given = naming.part("env", {**chosen, **point})
+        check_values(world.params, given, env if isinstance(env, str) else "the environment")
         swept = {k: v for k, v in {**chosen, **point}.items() if naming.swept(k, known)}
         parts = {part: naming.part(part, swept) for part in PARTS if part != "config"}
         hypers.append(learner.default_hypers(algorithm, **parts))
@@ -183,7 +186,13 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
         configs.check_actions(world, policy)
     with named("one update"):
         first = lambda key: built.step(key, built.init(key, hypers[0]), hypers[0])  # noqa: E731
-        metrics = jax.eval_shape(first, jax.random.key(0))[1]
+        try:
+            metrics = jax.eval_shape(first, jax.random.key(0))[1]
+        except TypeError as error:
+            if not jax.config.jax_enable_x64:
+                raise
+            line = "jax_enable_x64=True: one update mixes 32 and 64 bits; turn it off (JAX_ENABLE_X64=0)"
+            raise ValueError(line) from error
     for name in metrics:
         if name in taken:
             raise ValueError(f"metric {name!r} has the name of a setting given as a list; rename the metric")
@@ -203,10 +212,10 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
 def _known(row: algorithms.Entry, env: Any) -> dict[str, dict[str, Any]]:
     """Part -> name -> default of everything that can be set."""
     with named(f"env {env!r}"):
-        world = settable(env) if isinstance(env, str) else param_names(worlds.made(env, {}).params)
+        world = settable(env) if isinstance(env, str) else dict(param_names(worlds.made(env, {}).params))
     if "max_steps_in_episode" in world:
         # The length of a scan, so never swept, though some worlds give it as a float.
-        world = {**world, "max_steps_in_episode": int(world["max_steps_in_episode"])}
+        world["max_steps_in_episode"] = int(world["max_steps_in_episode"])
     return {
         "env": world,
         "advantage": plugs.hyperparameters(row.algorithm.advantage),

@@ -1,22 +1,34 @@
 """Any gymnax environment in, an `Env` of pure functions out; or any of Gymnasium, stepped on the host."""
 
-import dataclasses
+import copy
 import inspect
 import numbers
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pgjax import spaces
-from pgjax.envs import brax, gymnasium
+from pgjax.envs import brax, gymnasium, wrappers
+from pgjax.envs.parameters import LIMIT, param_names, replace_fields, settled, time_limit
 from pgjax.packages import importing
 from pgjax.plugs import unknown
 from pgjax.types import Array, Env, PyTree, Step
 
+# Worlds of gymnax whose observations leave the bounds that they declare.
+UNBOUNDED = ("MemoryChain", "UmbrellaChain", "MetaMaze", "GaussianBandit", "MNISTBandit")
+
 
 class Static(dict):
-    """Name -> default of arguments that a world is built with: lanes of one program can't differ in any of them."""
+    """Name -> default of what `make` takes for a world.
+
+    Lanes of one program can't differ in what it is built with, `built`: by default in nothing.
+    """
+
+    def __init__(self, values: dict[str, Any], built: Any = None):
+        super().__init__(values)
+        self.built = frozenset(values if built is None else built)
 
 
 def names() -> list[str]:
@@ -41,78 +53,153 @@ def make(name: str, **params: Any) -> Env:
     if name not in registry.registered_envs:
         others = [gymnasium.PREFIX + name] if gymnasium.known(name) else registry.registered_envs
         raise ValueError(unknown("no environment", name, others))
-    accepted = _constructor(registry, name)
-    arguments = {key: value for key, value in params.items() if key in accepted}
-    world, defaults = registry.make(name, **arguments)
+    accepted = _constructor(registry, name) if params else {}
     rest = {key: value for key, value in params.items() if key not in accepted}
+    try:
+        world, defaults = registry.make(name, **{key: value for key, value in params.items() if key in accepted})
+    except (ValueError, TypeError):
+        raise
+    except Exception as error:  # an assertion, a division by zero, a data set that can't be fetched
+        raise ValueError(f"{name} can't be made: {type(error).__name__}: {' '.join(str(error).split())}") from error
     return from_gymnax(world, replace_fields(defaults, rest, name))
 
 
-def settable(name: str) -> dict[str, Any]:
+def settable(name: str) -> Static:
     """Name -> default of everything that `make(name, ...)` takes."""
     if name.startswith(gymnasium.PREFIX):
         return Static(gymnasium.settable(name))
     if name.startswith(brax.PREFIX):
         return Static(brax.settable(name))
     params = param_names(make(name).params)
-    return {**_constructor(_registry(), name), **params}
+    built = _constructor(_registry(), name)
+    return Static({**built, **params}, built)
 
 
 def _constructor(registry: Any, name: str) -> dict[str, Any]:
     """Name -> default of what the environment's constructor takes."""
-    # gymnax has no public way from a name to its factory.
-    parameters = inspect.signature(registry._registry[name]).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    # gymnax has no public way from a name to its factory; where this one is gone, the class must do.
+    factories = getattr(registry, "_registry", {})
+    factory = factories[name] if name in factories else type(registry.make(name)[0])
+    found = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
 def from_gymnax(world: Any, params: PyTree = None) -> Env:
-    """Adapt a gymnax >= 1.0 environment instance.
+    """Adapt a gymnax >= 1.0 environment instance, or wrappers around one.
 
-    The environment's own keyed step is used, without gymnax's automatic reset. Actions of a Box are
-    clipped to its bounds; rewards are float32; `truncated` is false wherever `terminated` is true.
+    An environment's own keyed `step_env` is used, and a wrapper's `step`, without gymnax's automatic reset; an episode
+    of a wrapped world begins by the wrapper's `reset`, so what it carries from one episode to the next begins anew.
+    Actions of a Box are clipped to its bounds; rewards are float32; `truncated` is false wherever `terminated` is
+    true; observations have the type that their space declares. Gymnax's own worlds compute in 32 bits, since several
+    fail under jax_enable_x64.
+
+    Args:
+      params: by default the world's own. Those that gymnax computed from others are computed anew.
+
+    Raises:
+      TypeError: for what is no gymnax environment, and for one whose reset or step would have no effect.
+      ValueError: for parameters that contradict each other, a time limit below 1, or observations of another shape
+        than the space declares.
     """
-    params = world.default_params if params is None else params
-    # For those who differentiate through the world; it costs nothing, and gymnax cuts it off by default.
-    if getattr(world, "supports_transition_gradients", False):
-        world = world.with_transition_gradients()
-    action_space, observation_space = world.action_space(params), world.observation_space(params)
-    spaces.check_actions(action_space, type(world).__name__)
-    if type(world).__module__.startswith("gymnax.environments.minatar"):
-        observation_space = spaces.images(observation_space)  # of Seaquest, [10, 10, 10], the sizes don't tell
+    world = wrappers.rebuilt(world, _prepared)
+    base = wrappers.innermost(world)
+    params = settled(world.default_params if params is None else params, type(base).__name__)
+    own = _plain if _of_gymnax(type(base)) else _ranked
+    functions = own(lambda: wrappers.functions(world, params))()
+    own_reset, own_step, actions = own(functions.reset), own(functions.step), own(world.action_space)
+    action_space = actions(params)
+    spaces.check_actions(action_space, type(base).__name__)
     continuous = hasattr(action_space, "low")
-    # Gymnax adds arrays of other ranks in a few worlds, which a program may forbid.
-    allowed = jax.numpy_rank_promotion("allow")
     # Gymnax states mix Python numbers with arrays; a scan needs the same types at both its ends.
-    reference = jax.eval_shape(allowed(lambda: world.reset_env(jax.random.key(0), params)))
-    spaces.check_shown(observation_space, reference[0], type(world).__name__)
+    obs, state = jax.eval_shape(lambda: own_reset(jax.random.key(0), params))
+    observation_space = own(world.observation_space)(params)
+    spaces.check_shown(observation_space, obs, type(base).__name__)
+    observation_space = _as_given(observation_space, obs, type(base))
+    if world is base and type(base).__module__.startswith("gymnax.environments.minatar"):
+        observation_space = spaces.images(observation_space)  # of Seaquest, [10, 10, 10], the sizes don't tell
+    if hasattr(observation_space, "low") and hasattr(obs, "dtype"):
+        obs = jax.ShapeDtypeStruct(obs.shape, observation_space.dtype)
+    reference = obs, state
 
     def settle(obs, state):
         return jax.tree.map(lambda x, like: jnp.asarray(x, like.dtype), (obs, state), reference)
 
     def reset(key: Array, params: PyTree) -> tuple[PyTree, PyTree]:
-        obs, state = settle(*world.reset_env(key, params))
+        obs, state = settle(*own_reset(key, params))
         return state, obs
 
     def step(key: Array, params: PyTree, state: PyTree, action: Array) -> tuple[PyTree, Step]:
         if continuous:
-            bounds = world.action_space(params)  # these parameters', which a sweep may have replaced
+            bounds = actions(params)  # these parameters', which a sweep may have replaced
             action = jnp.clip(action, bounds.low, bounds.high)
-        obs, state, reward, terminated, _ = world.step_env(key, state, action, params)
+        obs, state, reward, terminated, truncated = own_step(key, state, action, params)
         terminated = jnp.asarray(terminated, bool)
-        truncated = jnp.asarray(world.is_truncated(state, params), bool) & ~terminated
+        truncated = jnp.asarray(truncated, bool) & ~terminated
         obs, state = settle(obs, state)
         return state, Step(obs, jnp.asarray(reward, jnp.float32), terminated, truncated)
 
     return Env(
         params=params,
-        reset=allowed(reset),
-        step=allowed(step),
+        reset=reset,
+        step=step,
         observation_space=observation_space,
         action_space=action_space,
-        max_steps=int(params.max_steps_in_episode),
-        expert=getattr(world, "expert", None),
-        held_out=getattr(world, "held_out", None),
+        max_steps=time_limit(LIMIT, params.max_steps_in_episode),
+        expert=getattr(base, "expert", None) if world is base else None,
+        held_out=getattr(base, "held_out", None),
     )
+
+
+def _ranked(function: Any) -> Any:
+    """The same where arrays of other ranks may be added, as gymnax does in a few worlds and a program may forbid."""
+    return jax.numpy_rank_promotion("allow")(function)
+
+
+def _plain(function: Any) -> Any:
+    """The same in 32 bits, under jax_enable_x64 too: what is handed over is narrowed, and so is what is computed."""
+
+    def narrowed(*args):
+        if not jax.config.jax_enable_x64:
+            return function(*args)
+        args = jax.tree.map(_narrow, args)
+        with jax.enable_x64(False):
+            # A Python number is of 64 bits as soon as it leaves.
+            return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, (int, float)) else x, function(*args))
+
+    return _ranked(narrowed)
+
+
+def _narrow(x: Any) -> Any:
+    short = {"float64": np.float32, "int64": np.int32}
+    array = isinstance(x, (jax.Array, np.ndarray, np.generic))
+    return x.astype(short[str(x.dtype)]) if array and str(x.dtype) in short else x
+
+
+def _of_gymnax(world: type) -> bool:
+    return world.__module__.partition(".")[0] == "gymnax"
+
+
+def _prepared(base: Any) -> Any:
+    """The environment, made for 64 bits or not, with gradients through its transitions where it has these."""
+    if jax.config.jax_enable_x64 and _of_gymnax(type(base)):
+        base = copy.copy(base)
+        vars(base).update({name: _narrow(x) for name, x in vars(base).items()})
+    # For those who differentiate through the world; it costs nothing, and gymnax cuts it off by default.
+    able = getattr(base, "supports_transition_gradients", False)  # from gymnax 1.0.1 on
+    return base.with_transition_gradients() if able else base
+
+
+def _as_given(space: Any, obs: PyTree, world: type) -> Any:
+    """The space of what a world shows, where the one it declares isn't: of its type, and with bounds that it keeps."""
+    if not hasattr(space, "low") or not hasattr(obs, "dtype"):
+        return space
+    given = copy.copy(space)
+    # Whole numbers are exact as the real ones that FourRooms declares; the other way round they would be cut.
+    whole = not jnp.issubdtype(obs.dtype, jnp.floating) and jnp.issubdtype(space.dtype, jnp.floating)
+    given.dtype = jax.dtypes.canonicalize_dtype(space.dtype) if whole else obs.dtype
+    if _of_gymnax(world) and world.__name__ in UNBOUNDED:
+        given.low, given.high = -np.inf, np.inf
+    return given
 
 
 def check(env: Env) -> None:
@@ -147,30 +234,6 @@ def check(env: Env) -> None:
 def with_params(env: Env, values: dict[str, Any]) -> PyTree:
     """The environment's parameters with some replaced; the values may be traced."""
     return replace_fields(env.params, values, "the environment")
-
-
-def replace_fields(params: PyTree, values: dict[str, Any], owner: str) -> PyTree:
-    known = param_names(params)
-    for name in values:
-        if name not in known:
-            raise ValueError(unknown(f"{owner} takes no parameter", name, known))
-    if not values:
-        return params
-    if isinstance(params, dict):
-        return {**params, **values}
-    return params._replace(**values) if hasattr(params, "_fields") else dataclasses.replace(params, **values)
-
-
-def param_names(params: PyTree) -> dict[str, Any]:
-    """Name -> value of an environment's parameters: a dict, a NamedTuple or a dataclass."""
-    if isinstance(params, dict):
-        return params
-    if hasattr(params, "_fields"):
-        return params._asdict()
-    if dataclasses.is_dataclass(params):
-        fields = [field.name for field in dataclasses.fields(params)]
-        return {name: getattr(params, name) for name in fields if not name.startswith("_")}
-    return {}
 
 
 def _registry():

@@ -45,7 +45,7 @@ def make(name: str, *, backend: str = "spring", episode_length: int = 1000, **ar
     Raises:
       ValueError: for an unknown name, backend or argument, and without brax.
     """
-    registry = _brax()._envs  # Brax has no public list of names
+    registry = _registry()
     known = name.removeprefix(PREFIX)
     if known not in registry:
         raise ValueError(unknown("no environment", name, [PREFIX + x for x in registry]))
@@ -67,7 +67,7 @@ def make(name: str, *, backend: str = "spring", episode_length: int = 1000, **ar
 
 def settable(name: str) -> dict[str, Any]:
     """Name -> default of what can be set by name: numbers, words and switches."""
-    registry = _brax()._envs
+    registry = _registry()
     known = name.removeprefix(PREFIX)
     if known not in registry:
         raise ValueError(unknown("no environment", name, [PREFIX + x for x in registry]))
@@ -123,6 +123,17 @@ def from_brax(world: Any, episode_length: int = 1000) -> Env:
         action_space=spaces.Box(-1.0, 1.0, (world.action_size,)),
         max_steps=int(episode_length),
     )
+
+
+def _registry() -> dict[str, Any]:
+    """Name -> class of Brax's environments."""
+    found = getattr(_brax(), "_envs", None)  # Brax has no public list of names
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{PREFIX} this brax keeps its environments elsewhere than pgjax knows; install brax 0.14.2, or give "
+            "pgjax.envs.brax.from_brax(world)"
+        )
+    return found
 
 
 def _brax() -> Any:

@@ -81,9 +81,12 @@ class ObservationProbe(Probe):
 
 
 class DiscountProbe(Probe):
-    """Two steps, observations 0 and 1, reward 1 at the end: values gamma and 1."""
+    """Two steps, observations 0 and 1 (and 2 behind the end), reward 1 at the end: values gamma and 1."""
 
     length = 2
+
+    def observation_space(self, params):
+        return spaces.Box(0.0, 2.0, (1,))
 
     def observe_state(self, state):
         return (state.time * jnp.ones(1)).astype(jnp.float32)
