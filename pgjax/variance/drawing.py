@@ -1,6 +1,7 @@
 """Numbers of a report in; points, curves and maps on the axes of a figure out."""
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -65,6 +66,18 @@ def clean(value: np.ndarray, error: np.ndarray, root: bool = False, positive: bo
     return y, y - low, high - y, limit
 
 
+def spreads(report: Report, names: Sequence[str], scale: float = 1.0, root: bool = False) -> tuple[np.ndarray, ...]:
+    """As `clean`, the traces of the estimators times `scale`; where one has an interval, it is the bar."""
+    y, down, up, limit = clean(*(scale * x for x in of(report, names, "trace")), root=root, positive=True)
+    rows = report.summary["estimators"]
+    ends = [rows[n]["trace"].get("interval", (math.nan,) * 2) if n in rows else (math.nan,) * 2 for n in names]
+    ends = scale * np.array(ends, float).reshape(-1, 2)
+    low, high = np.where(ends > 0, ends, np.nan).T
+    low, high = (np.sqrt(x) if root else x for x in (low, high))
+    fits = np.isfinite(low) & np.isfinite(high) & (low <= y) & (y <= high)
+    return y, np.where(fits, y - low, down), np.where(fits, high - y, up), limit
+
+
 def norms(x: np.ndarray) -> np.ndarray:
     return np.sqrt((x**2).sum(axis=-1))
 
@@ -96,11 +109,13 @@ def canvas(
     sources = {f["reference_episodes"] for f in facts}
     truth = "the exact gradient" if sources == {"exact"} else f"a reference of {either(sources)} episodes"
     measured = f"{episodes} episodes, discount {facts[0]['discount']:g}, against {truth}"
+    doubted = [n for n in every(reports) if any(f["estimators"].get(n, {}).get("doubt") for f in facts)]
+    tails = f"long tails, not to be trusted: {', '.join(map(text, doubted))}" if doubted else ""
     columns = 1 + (len(names) > 30)
     legend = columns * (0.5 + 0.065 * max(map(len, names), default=0))
     size = (panels * width + legend, height or max(4.2, 1.3 + 0.18 * len(names) / columns))
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle("\n".join(filter(None, (title, what, measured))), x=0.01, ha="left", fontsize=9)
+    figure.suptitle("\n".join(filter(None, (title, what, measured, textwrap.fill(tails, 80)))), x=0.01, ha="left", fontsize=9)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     for one in axes:
         one.grid(alpha=0.25)
@@ -120,13 +135,13 @@ def finish(figure: Any, path: Any) -> None:
     panels = [axes for axes in figure.axes if axes.get_subplotspec()]
     for axis in (a for axes in panels for a in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())
-        if isinstance(axis.get_major_locator(), LogLocator) and not 8 < high / low < 1000:
+        if isinstance(axis.get_major_locator(), LogLocator) and low > 0 and not 8 < high / low < 1000:
             axis.set_major_locator(MaxNLocator(5) if high < 8 * low else LogLocator())
     found = {label: h for axes in panels for h, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     found = {x: h for x, h in found.items() if x.removesuffix(NOTHING) == x or x.removesuffix(NOTHING) not in found}
     if LIMIT in found:
         found[LIMIT] = found.pop(LIMIT)
-    options = {"fontsize": 7.5, "frameon": False, "title": "bars: ± 2 standard errors", "title_fontsize": 7.5}
+    options = {"fontsize": 7.5, "frameon": False, "title": "bars: ± 2 standard errors;\nof variances 95 % intervals", "title_fontsize": 7.5}
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "ncols": 1 + (len(found) > 30)}
     panels[-1].legend(found.values(), found.keys(), **options, **place)
     figure.savefig(path, dpi=150)

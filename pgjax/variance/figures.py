@@ -1,6 +1,7 @@
 """Reports of comparisons in; figures for a paper out, as PNG.
 
-Error bars are two standard errors either way. On a logarithmic axis, an open marker with an arrow is a number
+Error bars are two standard errors either way, of variances intervals of 95 %. What the title says of long tails is
+about the named estimators' numbers, whose bars can't be trusted (see `doubts`). On a logarithmic axis, an open marker with an arrow is a number
 that two standard errors don't tell from 0: it stands at the upper end of its bar.
 """
 
@@ -29,7 +30,7 @@ def bias_against_variance(report: Report, path: Any, title: str = "", n: int = 6
     figure, (axes,) = drawing.canvas(what, [report], title, names)
     drawing.points(
         axes,
-        drawing.clean(*drawing.of(report, names, "trace"), root=True, positive=True),
+        drawing.spreads(report, names, root=True),
         drawing.clean(*drawing.bias(report, names), root=True),
         names,
     )
@@ -94,7 +95,8 @@ def lambda_sweep(report: Report, rows: dict[str, Any], path: Any, title: str = "
         x, names = np.array(list(found)), list(found.values())
         variance, bias = [a / n for a in drawing.of(report, names, "trace")], drawing.bias(report, names)
         both = (variance[0] + bias[0], np.hypot(variance[1], bias[1]))
-        points = np.stack([drawing.clean(*pair) for pair in (variance, bias, both)], axis=1)
+        shown = [drawing.spreads(report, names, 1 / n), drawing.clean(*bias), drawing.clean(*both)]
+        points = np.stack(shown, axis=1)
         drawing.curves(axes, x, (*points[:3], points[3] > 0), [f"variance / {n}", "squared bias", "sum"])
         drawing.log(axes, "y")
         if np.isfinite(points[0, 2]).any():
@@ -151,7 +153,7 @@ def pareto(report: Report, path: Any, title: str = "") -> None:
         raise NothingToDrawError("pareto needs seconds_per_episode: measure with timing=True")
     x = np.array([row["seconds_per_episode"]["value"] for row in rows.values()], float)
     labels = [f"{name} (biased)" if row.get("unbiased") is False else name for name, row in rows.items()]
-    points = drawing.clean(*drawing.of(report, list(rows), "trace"), positive=True)
+    points = drawing.spreads(report, list(rows))
     figure, (axes,) = drawing.canvas("Variance against time; curves: variance × seconds", [report], title, labels)
     drawing.points(axes, drawing.clean(x, 0 * x), points, labels)
     order = [k for k in np.lexsort((points[0], x)) if np.isfinite(points[0][k])]

@@ -193,8 +193,21 @@ def parameters(setup: Setup, inputs: Inputs, found: dict[str, Array]) -> dict[st
     return out
 
 
+def squares(x: Array, target: Array) -> Array:
+    """[2, G] of estimates [G, P]: each one's squared distance from the target [P], and from the chunk's mean.
+
+    The latter is on average the trace of the covariance, biased or not; of fewer than 4 estimates the mean says too
+    little, and the former takes its place.
+    """
+    around = jnp.sum((x - target[None]) ** 2, axis=1)
+    if len(x) < 4:
+        return jnp.stack([around, around])
+    own = jnp.sum((x - jnp.mean(x, axis=0, keepdims=True)) ** 2, axis=1) * (len(x) / (len(x) - 1))
+    return jnp.stack([around, own])
+
+
 def measure(setup: Setup, key: Array, inputs: Inputs, trajectory: Trajectory, states: PyTree) -> dict[str, Any]:
-    """All that is kept of one chunk."""
+    """All that is kept of one chunk: moments, its mean, and of each estimate and each episode one number."""
     found, metrics = gradients(setup, key, inputs, trajectory, states)
     by_level, mean = levels(setup, inputs, found)
     return {
@@ -202,4 +215,6 @@ def measure(setup: Setup, key: Array, inputs: Inputs, trajectory: Trajectory, st
         "parameters": parameters(setup, inputs, found),
         "metrics": moments(metrics),
         "mean": mean,
+        "squares": {name: squares(x, inputs.target[k]) for k, (name, x) in enumerate(found.items())},
+        "ratios": metrics["ratio"],
     }

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.stats
 
+from pgjax.variance import folds, tails
 from pgjax.variance.grid import ScoreFunction, statement
 from pgjax.variance.measure import Setup
 from pgjax.variance.own import describe
@@ -13,23 +14,36 @@ from pgjax.variance.statistics import standard_error
 from pgjax.variance.stream import Stream
 
 
-def number(value: float, se: float) -> dict[str, Any]:
-    return {"value": float(value), "se": float(se)}
+ROUNDING = 1e-12  # of the estimates' spread: a gradient in float64 that is no longer than this is 0
+FLAT = 1e-6  # of the estimates' mean: a spread in float32 that is no larger than this is 0
+NOTHING = {"value": math.nan, "se": math.nan}  # of a ratio whose denominator is 0 within its error
+
+
+def number(value: float, se: float, interval: tuple[float, float] | None = None) -> dict[str, Any]:
+    """`interval`: of 95 %, where value +- 2 se is none."""
+    found = {"value": float(value), "se": float(se)}
+    return found if interval is None else {**found, "interval": [float(x) for x in interval]}
 
 
 def exactly(value: float) -> dict[str, Any]:
     return {"value": float(value), "exact": True}
 
 
-def of_mean(noise: np.ndarray) -> float:
-    """E |mean - truth|^2 from folds centred at their mean, [F, P]."""
-    return float(np.sum(noise**2) / (len(noise) * (len(noise) - 1)))
+def norm(target: np.ndarray, noise: np.ndarray | None, spread: float) -> dict[str, Any]:
+    """The norm of a gradient [P] that is known up to `noise`, folds [F, P] around it; exact without.
 
-
-def _pairs(gram: np.ndarray) -> float:
-    """Mean over pairs of different folds: products of independent errors, so no variance adds to it."""
-    n = len(gram)
-    return float((gram.sum() - np.trace(gram)) / (n * (n - 1)))
+    With `"zero": true` where it is 0 within its error: its square within 2 standard errors, or an exact one no larger
+    than float64 leaves of estimates whose root-mean-square distance from it is `spread`.
+    """
+    if noise is None:
+        size = math.sqrt(target @ target)
+        return {**exactly(size), **({"zero": True} if size <= ROUNDING * spread else {})}
+    gram = (target + noise) @ (target + noise).T
+    square = folds.pairs(gram)
+    others = [np.delete(np.arange(len(gram)), f) for f in range(len(gram))]
+    error = folds.jackknife([folds.pairs(gram[np.ix_(rest, rest)]) for rest in others])
+    value, se = folds.root(square, error)
+    return {**number(value, se), **({"zero": True} if not square > 2 * error else {})}
 
 
 def estimator(
@@ -39,31 +53,34 @@ def estimator(
     own = list(setup.estimators.values())[k]
     off = stream.folds[:, k] - target
     gram, along = off @ off.T, off @ target
-    extra = 0.0 if noise is None else of_mean(noise)
+    extra = 0.0 if noise is None else folds.of_mean(noise)
     square = target @ target
     stated = isinstance(own, ScoreFunction) and statement(own)[0]
     known = stated and (on_policy or not statement(own)[1].startswith("on policy"))
+    size = norm(target, noise, math.sqrt(stream.squares[name][0].mean()))
+    zero, flat = "zero" in size, FLAT**2 * (stream.mean[k] @ stream.mean[k])
 
-    def derived(folds: np.ndarray) -> dict[str, float]:
+    def derived(some: np.ndarray) -> dict[str, float]:
         """Of some folds; signal is |E g|^2 without the variance of the mean."""
-        bias = _pairs(gram[np.ix_(folds, folds)])
-        trace = (stream.errors[folds, k].sum(axis=-1).mean() - bias) * own.batch
-        signal = bias + 2 * along[folds].mean() + square
+        bias = folds.pairs(gram[np.ix_(some, some)])
+        trace = (stream.errors[some, k].sum(axis=-1).mean() - bias) * own.batch
+        signal = bias + 2 * along[some].mean() + square
         wanted = square - extra
         straight = math.sqrt(signal * wanted) if min(signal, wanted) > 0 else math.nan
         return {
             "trace": trace,
-            "snr": signal / trace if trace > 0 else math.inf,
-            "noise_scale": trace / wanted if wanted > 0 else math.inf,
-            "mean_cosine": (along[folds].mean() + square) / straight,
-            "variance_per_step": trace * stream.lengths[folds].mean(),
+            "signal": signal,
+            "snr": signal / trace if trace > flat else math.inf if flat > 0 else math.nan,
+            "noise_scale": trace / wanted if wanted > 0 else math.nan,
+            "mean_cosine": (along[some].mean() + square) / straight,
+            "variance_per_step": trace * stream.lengths[some].mean(),
             "bias2": bias - extra,
         }
 
     everything = np.arange(len(off))
     whole = derived(everything)
     left_out = [derived(np.delete(everything, f)) for f in everything]
-    jackknife = {q: _jackknife([x[q] for x in left_out]) for q in whole}
+    jackknife = {q: folds.jackknife([x[q] for x in left_out]) for q in whole}
     if noise is not None:
         # The reference's error comes on top of the sample's: each quantity moves with it along one direction.
         mean = off.mean(axis=0)
@@ -72,44 +89,74 @@ def estimator(
         straight = (mean + target) / length - whole["mean_cosine"] * target / math.sqrt(square)
         slopes["mean_cosine"] = straight / math.sqrt(square)
         for q, slope in slopes.items():
-            jackknife[q] = math.hypot(jackknife[q], _spread(noise, slope))
+            jackknife[q] = math.hypot(jackknife[q], folds.spread(noise, slope))
     whole["mean_cosine"] = min(1.0, whole["mean_cosine"])
-    bias2 = whole.pop("bias2")
-    bias, error = math.sqrt(max(bias2, 0.0)), jackknife.pop("bias2")
-    bias_se = error / (2 * bias) if bias2 > error else math.sqrt(error)
-    size = math.sqrt(max(square - extra, 1e-300))
-    size_se = 0.0 if noise is None else _spread(noise, target / size)
+    bias2, signal, error = whole.pop("bias2"), whole.pop("signal"), jackknife.pop("bias2")
+    pointless = zero or not signal > 2 * jackknife.pop("signal")
+    for q in [*(["noise_scale"] if zero else []), *(["mean_cosine"] if pointless else [])]:
+        whole[q] = jackknife[q] = math.nan
+    bias, bias_se = folds.root(bias2, error)
+    relative = NOTHING
+    if not zero:
+        length, length_se = size["value"], size.get("se", 0.0)
+        relative = number(bias / length, math.hypot(bias_se, bias * length_se / length) / length)
 
     reference_error = {}
     if noise is not None:
-        reference_error = {"mse": _spread(noise, slopes["bias2"]), "cosine": _spread(noise, slopes["mean_cosine"])}
+        reference_error = {q: folds.spread(noise, slopes[s]) for q, s in (("mse", "bias2"), ("cosine", "mean_cosine"))}
     curves = {
         q: [_point(stream, level, q, k, extra, target, reference_error.get(q, 0.0)) for level in setup.levels]
         for q in ("mse", "cosine", "ascends")
     }
+    if zero:
+        curves |= {q: [NOTHING] * len(setup.levels) for q in ("cosine", "ascends")}
     limit = (1.0, 0.0) if known else (whole["mean_cosine"], jackknife["mean_cosine"])
     samples = {f"samples_{round(100 * c)}": _samples(c, setup.levels, curves["cosine"], *limit) for c in (0.9, 0.99)}
     found = stream.parameters[name]
     per_parameter = found["value"]["m2"] / (found["value"]["count"] - 1) * own.batch
     layers, spreads = _layers(per_parameter, setup.where.sizes), _layer_errors(stream, setup, off, k) * own.batch
+    trace = per_parameter.sum()
+    ends = _interval(stream.squares[name], trace / own.batch, bias2, jackknife["trace"] / own.batch, len(off))
+    ends = (ends[0] * own.batch, ends[1] * own.batch)
+    intervals = {
+        q: scaled(ends, trace, whole[q], jackknife[q], jackknife["trace"]) for q in ("noise_scale", "variance_per_step")
+    }
     return {
         "kind": describe(own),
         "batch": own.batch,
         "bias": number(bias, bias_se),
-        "relative_bias": number(bias / size, math.hypot(bias_se, bias * size_se / size) / size),
-        "bias_z": _surprise(off, noise),
-        "trace": number(per_parameter.sum(), jackknife["trace"]),
-        **{q: number(whole[q], jackknife[q]) for q in whole if q != "trace"},
+        "relative_bias": relative,
+        "bias_z": folds.surprise(off, noise),
+        "trace": number(trace, jackknife["trace"], ends),
+        **{q: number(whole[q], jackknife[q], intervals.get(q)) for q in whole if q != "trace"},
         "layers": {layer: number(v, se) for layer, v, se in zip(setup.where.names, layers, spreads, strict=True)},
         **samples,
         **curves,
     }
 
 
-def _spread(noise: np.ndarray, slope: np.ndarray) -> float:
-    """Standard error of slope @ the mean of folds [F, P]; 0 where the slope is unknown."""
-    along = noise @ np.where(np.isfinite(slope), slope, 0.0)
-    return float(along.std(ddof=1) / math.sqrt(len(along)))
+def _interval(squares: np.ndarray, trace: float, bias2: float, se: float, count: int) -> tuple[float, float]:
+    """Of 95 %, of the trace of the covariance of one estimate, from squared distances [2, N]: see `measure.squares`.
+
+    Those from the target, unless a bias is in them that would make them look more spread than they are.
+    """
+    values = squares[0 if bias2 < 0.05 * trace else 1]
+    low, high = (end - values.mean() + trace for end in tails.mean_interval(values))
+    if math.isnan(low):
+        aside = se * scipy.stats.t.ppf(0.975, count - 1)
+        low, high = trace - aside, trace + aside
+    return max(low, 0.0), high
+
+
+def scaled(
+    ends: tuple[float, float], trace: float, value: float, se: float, trace_se: float
+) -> tuple[float, float] | None:
+    """The interval of value = trace x factor, from the trace's and what the factor adds to the relative error."""
+    if not (ends[0] > 0 and value > 0 and math.isfinite(value) and math.isfinite(se)):
+        return None
+    rest = 2 * math.sqrt(max((se / value) ** 2 - (trace_se / trace) ** 2, 0.0))
+    down, up = (math.hypot(math.log(trace / end), rest) for end in ends)
+    return value * math.exp(-down), value * math.exp(up)
 
 
 def _samples(
@@ -132,51 +179,6 @@ def _samples(
     left = room(cosine) - room(limit)
     n, c, se = min(points, key=lambda point: abs(math.log(room(point[1]) / room(cosine))))
     return number(n * max(room(c) - room(limit), 0.0) / left, n * 2 * se / c**3 / left)
-
-
-def _jackknife(values: list[float]) -> float:
-    values = np.asarray(values)
-    if not np.isfinite(values).all():
-        return math.nan
-    return float(np.sqrt((len(values) - 1) * np.var(values)))
-
-
-def _surprise(off: np.ndarray, noise: np.ndarray | None) -> float:
-    """How many standard deviations of a normal the mean's distance from the target is worth, if it were unbiased.
-
-    |mean - target|^2 over what is expected of it is then close to F distributed, with degrees of freedom that
-    give the weighted sum of chi-squares its first two moments (Satterthwaite 1946).
-    """
-    mean, f = off.mean(axis=0), len(off)
-    expected = np.sum((off - mean) ** 2) / (f * (f - 1))
-    spread, folds = _trace_of_square(off) / f**2, f
-    if noise is not None:
-        r = len(noise)
-        own, cross = np.sum(noise**2) / (r * (r - 1)), ((off - mean) @ noise.T) ** 2
-        spread += _trace_of_square(noise) / r**2 + 2 * cross.mean() / (f * r)
-        # As many folds as the larger share of the variance has.
-        folds = f if expected > own else r
-        expected += own
-    if expected <= 0 or spread <= 0:
-        return 0.0 if mean @ mean == 0 else math.inf
-    degrees, ratio = expected**2 / spread, mean @ mean / expected
-    p = scipy.stats.f.sf(ratio, degrees, degrees * (folds - 1))
-    if p > 1e-290:
-        return float(scipy.stats.norm.isf(p))
-    # Beyond the range of p, by the leading terms of both tails.
-    x = ratio * degrees
-    return math.sqrt(max(2 * (x / 2 + math.lgamma(degrees / 2) - (degrees / 2 - 1) * math.log(x / 2)), 0.0))
-
-
-def _trace_of_square(x: np.ndarray) -> float:
-    """tr S^2 of the covariance S of folds [F, P], pairs centred at the mean of the rest (Chen & Qin 2010, eq. 3)."""
-    f = len(x)
-    x = x - x.mean(axis=0)  # a bias, however large, is no part of it
-    gram = x @ x.T
-    # (x_i - m)' x_j, where m = -(x_i + x_j) / (F - 2) is the mean of the rest.
-    left = gram + (gram + np.diag(gram)[None]) / (f - 2)
-    products = left * left.T
-    return max(float((products.sum() - np.trace(products)) / (f * (f - 1))), 0.0)
 
 
 def _layers(per_parameter: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pgjax.packages import importing
-from pgjax.variance import numbers
+from pgjax.variance import doubts, numbers, tails
 from pgjax.variance.grid import ScoreFunction, statement
 from pgjax.variance.measure import Setup
 from pgjax.variance.statistics import standard_error
@@ -20,11 +20,14 @@ class Report:
     """What a comparison found.
 
     Attributes:
-      summary: plain numbers. Each is {"value", "se"} or {"value", "exact": true}; for every estimator
+      summary: plain numbers. Each is {"value", "se"} or {"value", "exact": true}, and where the distribution is skewed
+        {"value", "se", "interval"}, of 95 %; NaN is a ratio whose denominator is 0 within its error. For every estimator
         `bias` (norm), `relative_bias`, `bias_z`, `trace` of the covariance of one episode's estimate, `snr`,
         `noise_scale`, `mean_cosine` (of the expected estimate to its target), `samples_90`, `samples_99`,
         `variance_per_step`, `variance_per_second`, `layers`, `decomposition`, and by batch size `mse`, `cosine`,
-        `ascends`.
+        `ascends`; `pareto_k` of the estimates' tail, `untrusted`, the names of those numbers of the row of which the
+        sample can't say how far off they are, and `doubt`, why. Off policy also `weights`: mean and tail of the
+        importance weights.
       data: the same and the rest as an xarray Dataset, with dimensions estimator, other, batch, layer and
         parameter: mean and variance of each parameter, pairwise cosines.
       fitted: name -> the baselines that the pilot gave a row of the grid.
@@ -60,6 +63,8 @@ def build(
     """
     noise = None if reference is None else reference.folds[:, 0] - truth
     estimators = {}
+    weighed = None if facts["on_policy"] else doubts.weights(stream.ratios)
+    reference_k = math.nan if reference is None else tails.pareto_k(np.sqrt(reference.squares["reference"][1]))
     for k, (name, own) in enumerate(setup.estimators.items()):
         off = noise if noise is None or name not in moved else noise @ moved[name]
         row = numbers.estimator(setup, stream, k, name, target[k], off, facts["on_policy"])
@@ -72,12 +77,15 @@ def build(
             row["decomposition"] = {term: numbers.number(*pair) for term, pair in parts[name].items()}
         if name in times:
             seconds, error = times[name]
-            trace, spread = row["trace"].values()
+            trace, spread = row["trace"]["value"], row["trace"]["se"]
             row["seconds_per_episode"] = numbers.number(seconds, error)
-            row["variance_per_second"] = numbers.number(trace * seconds, math.hypot(spread * seconds, trace * error))
+            product, error = trace * seconds, math.hypot(spread * seconds, trace * error)
+            interval = numbers.scaled(row["trace"]["interval"], trace, product, error, spread)
+            row["variance_per_second"] = numbers.number(product, error, interval)
         if f"clip_fraction {name}" in stream.metrics:
             row["clip_fraction"] = _metric(stream, f"clip_fraction {name}")
-        estimators[name] = row
+        estimators[name] = row | doubts.of(name, own, stream, weighed, reference_k)
+    widest = math.sqrt(max(stream.squares[name][0].mean() for name in setup.estimators))
     summary = {
         **facts,
         "episodes": stream.episodes,
@@ -86,7 +94,7 @@ def build(
         "return": _metric(stream, "return"),
         "discounted_return": _metric(stream, "discounted_return"),
         "length": _metric(stream, "length"),
-        "gradient_norm": _norm(truth, noise),
+        "gradient_norm": numbers.norm(truth, noise, widest),
         "reference_episodes": "exact" if reference is None else reference.episodes,
         "estimators": estimators,
     }
@@ -99,23 +107,13 @@ def build(
         relative2 = (2 * errors[0] / ratio["mean"]) ** 2 + (errors[1] / square["mean"]) ** 2
         relative2 -= 4 * third / ratio["count"] / (ratio["mean"] * square["mean"])
         relative = math.sqrt(max(relative2, 0.0))
-        summary |= {"effective_sample_share": numbers.number(share, share * relative), "kl": _metric(stream, "kl")}
+        share = numbers.number(share, share * relative)
+        summary |= {"effective_sample_share": share, "kl": _metric(stream, "kl"), "weights": weighed}
     return Report(summary, _dataset(setup, stream, target, truth, estimators), fitted)
 
 
 def _metric(stream: Stream, name: str) -> dict[str, Any]:
     return numbers.number(stream.metrics[name]["mean"], standard_error(stream.metrics[name]))
-
-
-def _norm(truth: np.ndarray, noise: np.ndarray | None) -> dict[str, Any]:
-    square = truth @ truth
-    if noise is None:
-        return numbers.exactly(math.sqrt(square))
-    extra, spread = numbers.of_mean(noise), noise @ truth
-    norm = math.sqrt(max(square - extra, 0.0))
-    # The norm moves with the component of the error along the gradient.
-    se = spread.std(ddof=1) / math.sqrt(len(spread)) / max(norm, 1e-300)
-    return numbers.number(norm, se)
 
 
 def _dataset(setup, stream, target, truth, estimators) -> Any:
@@ -162,6 +160,9 @@ def _dataset(setup, stream, target, truth, estimators) -> Any:
             data[f"{scalar}{end}"] = ("estimator", np.array([estimators[name][scalar][key] for name in names]))
         by_layer = [[p[key] for p in estimators[name]["layers"].values()] for name in names]
         data[f"layer_variance{end}"] = (("estimator", "layer"), np.array(by_layer))
+    ends = [estimators[name]["trace"]["interval"] for name in names]
+    data["trace_low"], data["trace_high"] = (("estimator", np.array(x)) for x in zip(*ends, strict=True))
+    data["pareto_k"] = ("estimator", np.array([estimators[name]["pareto_k"] for name in names]))
     data["bias_z"] = ("estimator", np.array([estimators[name]["bias_z"] for name in names]))
     text = lambda x: np.array(x, object)  # noqa: E731  (a fixed-width text type is no stable part of zarr)
     coords = {

@@ -1,7 +1,7 @@
 """A measurement's setup and inputs in; what all its chunks of episodes came to out.
 
-Each chunk is measured on a device, and merged on the host in float64: memory doesn't grow with their
-number, and nothing is squared before its centre was taken off.
+Each chunk is measured on a device, and merged on the host in float64; nothing is squared before its centre was
+taken off. What grows with the number of chunks is two numbers for each estimate and one for each episode, for the tails.
 """
 
 import functools
@@ -20,6 +20,7 @@ from pgjax.variance import measure, statistics
 from pgjax.variance.measure import Inputs, Setup
 from pgjax.variance.own import Sampler
 
+_RATIO = object()  # beside the estimators' names, none of which it can be
 FOLDS = 32  # parts of the sample for jackknife errors and the test of bias, at most
 
 
@@ -34,6 +35,8 @@ class Stream(NamedTuple):
     lengths: np.ndarray  # [F]
     counts: np.ndarray  # [F] episodes
     episodes: int
+    squares: dict[str, np.ndarray]  # [2, N / batch] of single estimates: see `measure.squares`
+    ratios: np.ndarray  # [N] of each episode's probability under the measured policy to that under the actors'
 
     @property
     def mean(self) -> np.ndarray:
@@ -91,7 +94,7 @@ class Program:
         number, rounds = _folds(rounds, len(self.devices))
         above = [level for level in setup.levels if level > chunk]
         waiting = {level: (0, 0.0) for level in above}
-        total, folds = None, []
+        total, folds, singles = None, [], []
         spread = self._replicate(inputs)
         done = 0
         for i in range(rounds):
@@ -99,6 +102,7 @@ class Program:
             for d in range(len(self.devices)):
                 one = jax.tree.map(lambda x: x[d], found)  # noqa: B023
                 mean = one.pop("mean")
+                singles.append({**one.pop("squares"), _RATIO: one.pop("ratios")})
                 errors = np.stack([one["parameters"][name]["layer"]["mean"] for name in setup.estimators])
                 fold = (mean.astype(np.float64), errors.astype(np.float64), float(one["metrics"]["length"]["mean"]), 1)
                 if done < number:
@@ -116,7 +120,9 @@ class Program:
             progress((i + 1) / rounds)
         counts = np.array([f[3] for f in folds], float)
         averaged = [np.stack([f[j] / f[3] for f in folds]) for j in range(3)]
-        return Stream(total["levels"], total["parameters"], total["metrics"], *averaged, counts * chunk, done * chunk)
+        single = {name: np.concatenate([one[name] for one in singles], axis=-1).astype(np.float64) for name in singles[0]}
+        moments = (total["levels"], total["parameters"], total["metrics"])
+        return Stream(*moments, *averaged, counts * chunk, done * chunk, ratios=single.pop(_RATIO), squares=single)
 
     def seconds(self, key, inputs: Inputs, repeats: int = 5) -> tuple[float, float]:
         """Seconds of one episode, sampled and made a gradient, statistics left out: the mean, its standard error."""
