@@ -250,3 +250,45 @@ def test_a_gradient_of_norm_0_is_no_unit(tmp_path):
     found.summary["gradient_norm"] = number(0.0)
     with pytest.raises(ValueError, match="measured as 0"):
         figures.error_against_batch(found, tmp_path / "x.png")
+
+
+ALIKE = {
+    "equal": (1.0, 0.0),
+    "large and equal": (1e30, 0.0),
+    "zero": (0.0, 0.0),
+    "tiny": (1e-300, 0.0),
+    "missing": (math.nan, math.nan),
+    "infinite": (math.inf, math.nan),
+    "of infinite error": (1.0, math.inf),
+    "negative": (-1.0, 0.0),
+}
+CASES = [(kind, list(ROWS)) for kind in ALIKE] + [("equal", []), ("large and equal", ["gae 0.5"]), ("equal", ["gae 0.5"])]
+EVERY = {draw.__name__: draw for draw in (*DRAWINGS, figures.error_against_batch, figures.pairwise)}
+EVERY["decomposition"] = figures.decomposition
+EVERY["lambda_sweep"] = lambda report, path: figures.lambda_sweep(report, ROWS, path)
+EVERY["along_training"] = lambda report, path: figures.along_training({0: report, 1: report}, path)
+EVERY["along_training at one point"] = lambda report, path: figures.along_training({7: report}, path)
+
+
+@pytest.mark.parametrize(("kind", "names"), CASES, ids=[f"{kind} x {len(names)}" for kind, names in CASES])
+@pytest.mark.parametrize("name", EVERY)
+def test_every_figure_is_drawn_or_refused_whatever_the_numbers(name, kind, names, tmp_path, monkeypatch):
+    """Without a warning, which pytest makes an error."""
+    save = matplotlib.figure.Figure.savefig
+    monkeypatch.setattr(matplotlib.figure.Figure, "savefig", lambda *args, dpi: save(*args, dpi=40))
+    found = made(names)
+    value, se = ALIKE[kind]
+    for row in found.summary["estimators"].values():
+        for quantity in ("bias", "trace", "snr", "seconds_per_episode"):
+            row[quantity] = number(value, se)
+        row["mse"] = [number(value, se)] * 3
+        row["cosine"] = [number(min(value, 1.0), se)] * 3
+        row["decomposition"] = {term: number(value, se) for term in row["decomposition"]}
+    found.data["layer_variance"][:] = found.data["pairwise_cosine"][:] = value
+    try:
+        EVERY[name](found, tmp_path / "x.png")
+    except figures.NothingToDrawError as refused:
+        assert "\n" not in str(refused)
+        assert not (kind == "equal" and names == list(ROWS))
+    else:
+        assert (tmp_path / "x.png").stat().st_size > 1000

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.limits import limits
 from pgjax.packages import importing
 from pgjax.variance.report import Report
 
@@ -170,11 +171,18 @@ def points(axes: Any, x: tuple, y: tuple, names: Sequence[str]) -> None:
         raise NothingToDrawError("no estimator has two numbers that are positive and finite")
     log(axes, "x")
     log(axes, "y")
-    axes.margins(0.12)
+    frame(axes, x, y)
     for k, name in enumerate(names):
         here = slice(k, k + 1)
         value = tuple(a[here] if shown[k] else np.full(1, np.nan) for a in y[:3])
         series(axes, x[0][here], (*value, y[3][here]), k, name, "none", [a[here] for a in x[1:3]])
+
+
+def frame(axes: Any, x: tuple, y: tuple, *more: tuple) -> None:
+    """Two logarithmic axes around the points, their bars, and further pairs (x, y), whatever these are."""
+    for which, (value, down, up, *_), others in (("x", x, [m[0] for m in more]), ("y", y, [m[1] for m in more])):
+        shown = [np.asarray(a, float) for a in (value, value - down, value + up, *others)]
+        axes.set(**{f"{which}lim": limits(*shown, log=True, margin=0.12)})
 
 
 def curves(axes: Any, x: np.ndarray, points: tuple, names: Sequence[str], ranked: bool = False) -> None:

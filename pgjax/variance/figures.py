@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.limits import SMALLEST, limits
 from pgjax.packages import importing
 from pgjax.variance import drawing
 from pgjax.variance.drawing import NothingToDrawError
@@ -28,16 +29,13 @@ def bias_against_variance(report: Report, path: Any, title: str = "", n: int = 6
     names, rows = drawing.every([report]), report.summary["estimators"]
     what = f"Bias and variance; curves: root-mean-square error of the mean of {n} episodes"
     figure, (axes,) = drawing.canvas(what, [report], title, names)
-    drawing.points(
-        axes,
-        drawing.spreads(report, names, root=True),
-        drawing.clean(*drawing.bias(report, names), root=True),
-        names,
-    )
+    x, y = drawing.spreads(report, names, root=True), drawing.clean(*drawing.bias(report, names), root=True)
+    drawing.points(axes, x, y, names)
     exact = [(row["exact_trace"]["value"], row["exact_bias"]["value"]) for row in rows.values() if "exact_bias" in row]
     low = axes.get_ylim()[0]
     shown = [(math.sqrt(t), b) for t, b in exact if 0 < t < math.inf and low < b < math.inf]
     if shown:
+        drawing.frame(axes, x, y, *shown)
         axes.plot(*zip(*shown, strict=True), "kx", ms=4, mew=0.8, zorder=5, label="exact")
     drawing.contours(axes, lambda x, y: np.sqrt(y**2 + x**2 / n))
     axes.set_xlabel("standard deviation of one episode's estimate (root of the trace)")
@@ -61,7 +59,7 @@ def error_against_batch(report: Report, path: Any, title: str = "") -> None:
     norm = np.where(
         (target == truth).all(axis=-1), drawing.numbers([report.summary["gradient_norm"]])[0], drawing.norms(target)
     )
-    if not (norm > 0).all():
+    if "zero" in report.summary["gradient_norm"] or not (norm > 0).all():
         raise NothingToDrawError("error_against_batch divides by the norm of the gradient, which was measured as 0")
     values, errors = (a / norm[:, None] ** 2 for a in drawing.of(report, names, "mse"))
     points = drawing.clean(values, errors, root=True)
@@ -155,7 +153,7 @@ def pareto(report: Report, path: Any, title: str = "") -> None:
     labels = [f"{name} (biased)" if row.get("unbiased") is False else name for name, row in rows.items()]
     points = drawing.spreads(report, list(rows))
     figure, (axes,) = drawing.canvas("Variance against time; curves: variance × seconds", [report], title, labels)
-    drawing.points(axes, drawing.clean(x, 0 * x), points, labels)
+    drawing.points(axes, drawing.clean(x, np.zeros_like(x)), points, labels)
     order = [k for k in np.lexsort((points[0], x)) if np.isfinite(points[0][k])]
     front = [k for i, k in enumerate(order) if points[0][k] < min(points[0][order[:i]], default=math.inf)]
     axes.step(x[front], points[0][front], "k-", lw=1, where="post", zorder=1.5, label="Pareto front")
@@ -171,11 +169,11 @@ def layers(report: Report, path: Any, title: str = "") -> None:
         from matplotlib.colors import LogNorm
 
     values = np.asarray(report.data["layer_variance"].values, float)
-    values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
+    values = np.where(np.isfinite(values) & (values > SMALLEST), values, np.nan)
     if np.isnan(values).all():
         raise NothingToDrawError("layers: no layer has a variance that is positive and finite")
     low, high = np.nanmin(values), np.nanmax(values)
-    norm = LogNorm(low, high) if low < high else LogNorm(low / 2, high * 2)
+    norm = LogNorm(low, high) if low < high * (1 - 1e-9) else LogNorm(*limits(values, log=True))
     drawing.heat_map(
         report, values, "layer", norm, "{:.2g}", "Variance of one episode's estimate (trace), by layer", path, title
     )
@@ -205,9 +203,11 @@ def along_training(reports: dict[int, Report], path: Any, title: str = "") -> No
     figure, panels = drawing.canvas("Gradient estimates along training", found, title, names, 3, width=3.6)
     labels = ("variance of one episode's estimate (trace)", "signal-to-noise ratio of one episode's estimate")
     for axes, quantity, label in zip(panels, ("trace", "snr"), labels, strict=False):
-        columns = [drawing.of(r, names, quantity) for r in found]
-        values, errors = (np.stack(c, axis=1) for c in zip(*columns, strict=True))
-        drawing.curves(axes, x, drawing.clean(values, errors, positive=quantity == "trace"), names)
+        if quantity == "trace":
+            columns = [drawing.spreads(r, names) for r in found]
+        else:
+            columns = [drawing.clean(*drawing.of(r, names, quantity)) for r in found]
+        drawing.curves(axes, x, tuple(np.stack(c, axis=1) for c in zip(*columns, strict=True)), names)
         drawing.log(axes, "y")
         axes.set_ylabel(label)
     values, errors = (
