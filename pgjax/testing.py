@@ -14,7 +14,8 @@ from pgjax import envs, policies, rollout, train
 from pgjax.plugs import bind, hyperparameters, name_of
 from pgjax.transformers import needs_whole_episodes
 from pgjax.types import Batch, Config, Env, Hypers, Learner, Policy, RunningAdvantage
-from pgjax.variance.conformance import check_unbiased as check_unbiased  # part of the kit
+from pgjax.variance.conformance import UndecidedError as UndecidedError  # part of the kit
+from pgjax.variance.conformance import check_unbiased as check_unbiased
 
 
 def check_env(env: Env, steps: int = 20) -> None:

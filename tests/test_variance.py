@@ -362,18 +362,18 @@ class TestFigures:
 
     def test_the_test_of_bias_is_calibrated(self):
         """Folds without bias: a z beyond 3 is as rare as it should be, with few parameters and with many."""
-        from pgjax.variance import numbers
+        from pgjax.variance.folds import surprise
 
         g = np.random.default_rng(0)
         for parameters, folds in ((1, 16), (10, 32), (300, 32)):
-            z = np.array([numbers._surprise(g.normal(size=(folds, parameters)), None) for _ in range(4000)])
+            z = np.array([surprise(g.normal(size=(folds, parameters)), None) for _ in range(4000)])
             assert 0.8 < z.std() < 1.2 and abs(z.mean()) < 0.1
             assert (z > 3).mean() < 0.005
         z = []
         for _ in range(2000):
             reference = g.normal(size=(32, 50))
             mean = reference.mean(axis=0)
-            z.append(numbers._surprise(g.normal(size=(32, 50)) - mean, reference - mean))
+            z.append(surprise(g.normal(size=(32, 50)) - mean, reference - mean))
         assert 0.8 < np.std(z) < 1.2 and np.mean(np.array(z) > 3) < 0.005
 
 

@@ -15,7 +15,7 @@ from pgjax.variance.stream import Stream
 
 
 ROUNDING = 1e-12  # of the estimates' spread: a gradient in float64 that is no longer than this is 0
-FLAT = 1e-6  # of the estimates' mean: a spread in float32 that is no larger than this is 0
+FLAT = 1e-6  # of the estimates' mean and target: a spread in float32 that is no larger than this is 0
 NOTHING = {"value": math.nan, "se": math.nan}  # of a ratio whose denominator is 0 within its error
 
 
@@ -58,7 +58,8 @@ def estimator(
     stated = isinstance(own, ScoreFunction) and statement(own)[0]
     known = stated and (on_policy or not statement(own)[1].startswith("on policy"))
     size = norm(target, noise, math.sqrt(stream.squares[name][0].mean()))
-    zero, flat = "zero" in size, FLAT**2 * (stream.mean[k] @ stream.mean[k])
+    mean = stream.mean[k]
+    zero, flat = "zero" in size, FLAT**2 * (mean @ mean + square)
 
     def derived(some: np.ndarray) -> dict[str, float]:
         """Of some folds; signal is |E g|^2 without the variance of the mean."""
@@ -70,7 +71,7 @@ def estimator(
         return {
             "trace": trace,
             "signal": signal,
-            "snr": signal / trace if trace > flat else math.inf if flat > 0 else math.nan,
+            "snr": signal / trace if trace > flat else math.inf if mean @ mean > 0 else math.nan,
             "noise_scale": trace / wanted if wanted > 0 else math.nan,
             "mean_cosine": (along[some].mean() + square) / straight,
             "variance_per_step": trace * stream.lengths[some].mean(),
