@@ -58,8 +58,10 @@ def estimator(
     stated = isinstance(own, ScoreFunction) and statement(own)[0]
     known = stated and (on_policy or not statement(own)[1].startswith("on policy"))
     size = norm(target, noise, math.sqrt(stream.squares[name][0].mean()))
-    mean = stream.mean[k]
-    zero, flat = "zero" in size, FLAT**2 * (mean @ mean + square)
+    found = stream.parameters[name]["value"]
+    per_parameter = found["m2"] / (found["count"] - 1) * own.batch
+    zero, length2 = "zero" in size, stream.mean[k] @ stream.mean[k]
+    steady = per_parameter.sum() <= FLAT**2 * (length2 + square)
 
     def derived(some: np.ndarray) -> dict[str, float]:
         """Of some folds; signal is |E g|^2 without the variance of the mean."""
@@ -71,7 +73,7 @@ def estimator(
         return {
             "trace": trace,
             "signal": signal,
-            "snr": signal / trace if trace > flat else math.inf if mean @ mean > 0 else math.nan,
+            "snr": signal / trace if trace > 0 and not steady else math.inf if length2 > 0 else math.nan,
             "noise_scale": trace / wanted if wanted > 0 else math.nan,
             "mean_cosine": (along[some].mean() + square) / straight,
             "variance_per_step": trace * stream.lengths[some].mean(),
@@ -113,8 +115,6 @@ def estimator(
         curves |= {q: [NOTHING] * len(setup.levels) for q in ("cosine", "ascends")}
     limit = (1.0, 0.0) if known else (whole["mean_cosine"], jackknife["mean_cosine"])
     samples = {f"samples_{round(100 * c)}": _samples(c, setup.levels, curves["cosine"], *limit) for c in (0.9, 0.99)}
-    found = stream.parameters[name]
-    per_parameter = found["value"]["m2"] / (found["value"]["count"] - 1) * own.batch
     layers, spreads = _layers(per_parameter, setup.where.sizes), _layer_errors(stream, setup, off, k) * own.batch
     trace = per_parameter.sum()
     ends = _interval(stream.squares[name], trace / own.batch, bias2, jackknife["trace"] / own.batch, len(off))
