@@ -8,7 +8,8 @@ is known no better than Student's s with n - 1 degrees of freedom. So its ends a
 
 the ratio of Student's interval of a mean to the normal one from a resample's spread (Hesterberg 2015, What Teachers
 Should Know About the Bootstrap, The American Statistician 69(4), sec. 3.2, who widens the percentiles' level by it).
-Of a mean of normal scores that is Student's interval; what the resamples show of skewness is kept.
+Of a mean of normal scores that is Student's interval; what the resamples show of skewness is kept. As Student's, an
+interval of few seeds may reach beyond what a score can be, such as the highest return.
 """
 
 import itertools
