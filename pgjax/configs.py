@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pgjax.distributions import Categorical
+from pgjax.distributions import Categorical, check_fields
 from pgjax.plugs import name_of
 from pgjax.spaces import check_actions as check_action_space
 from pgjax.types import Array, Config, Env, Policy
@@ -116,6 +116,7 @@ def check_actions(env: Env, policy: Policy) -> None:
     (action, dist), space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
     if isinstance(dist, Categorical) and dist.logits.shape[-1] != getattr(space, "n", None):
         raise ValueError(f"the policy chooses among {dist.logits.shape[-1]} actions, the action space is {space!r}")
+    check_fields(dist, (1,), "the policy")
     continuous = jnp.issubdtype(action.dtype, jnp.floating)
     if action.shape != (1, *space.shape) or continuous != hasattr(space, "low"):
         raise ValueError(

@@ -4,6 +4,7 @@ The towers are those of `networks`. Where observations are discrete, a network i
 """
 
 import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from pgjax import networks
-from pgjax.distributions import Categorical, Exploring, SquashedGaussian
+from pgjax.distributions import Categorical, SquashedGaussian
 from pgjax.initializers import orthogonal
 from pgjax.types import Array, Config, Env, Policy, PyTree
 
@@ -112,6 +113,39 @@ def box(env: Env) -> tuple[Bound, Bound] | None:
 def like(x: Array, bounds: tuple[Bound, Bound]) -> tuple[Array, Array]:
     """Bounds of D numbers as [..., D]."""
     return tuple(jnp.broadcast_to(jnp.asarray(bound, x.dtype), x.shape) for bound in bounds)
+
+
+class Exploring(NamedTuple):
+    """With probability `share` a uniform action, else one of `dist`; for acting only."""
+
+    dist: Any  # a Categorical, or over a box
+    low: Array | None  # [..., D] of a Box of actions; None for a Categorical
+    high: Array | None
+    share: Array  # []
+
+    def sample(self, key: Array) -> Array:
+        """[...] or [..., D]"""
+        if self.low is None:
+            return self._mixed().sample(key)
+        key_which, key_uniform, key_dist = jax.random.split(key, 3)
+        uniform = jax.random.uniform(key_uniform, self.low.shape, self.low.dtype, self.low, self.high)
+        which = jax.random.uniform(key_which, (*self.low.shape[:-1], 1)) < self.share
+        return jnp.where(which, uniform, self.dist.sample(key_dist))
+
+    def log_prob(self, action: Array) -> Array:
+        """[...]"""
+        if self.low is None:
+            return self._mixed().log_prob(action)
+        uniform = -jnp.sum(jnp.log(self.high - self.low), axis=-1)
+        return jnp.logaddexp(jnp.log(self.share) + uniform, jnp.log1p(-self.share) + self.dist.log_prob(action))
+
+    def mode(self) -> Array:
+        """[...] or [..., D]: that of `dist`."""
+        return self.dist.mode()
+
+    def _mixed(self) -> Categorical:
+        uniform = self.share / self.dist.logits.shape[-1]
+        return Categorical(jnp.log((1 - self.share) * jnp.exp(self.dist.log_probs()) + uniform))
 
 
 def exploring(env: Env, policy: Policy, params: PyTree, share: Array | float) -> tuple[Policy, PyTree]:

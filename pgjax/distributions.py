@@ -1,7 +1,7 @@
 """Action distributions as pytrees: parameters in, samples and log-probabilities out.
 
-Leading axes are batch axes. A distribution has `sample(key)`, `log_prob(action)`, `entropy()`,
-`mode()` and `kl(other)`, the divergence KL(self || other); entropies are in nats.
+Leading axes are batch axes, and every field has them. A distribution has `sample(key)`, `log_prob(action)`,
+`entropy()`, `mode()` and `kl(other)`, the divergence KL(self || other); entropies are in nats.
 """
 
 import math
@@ -90,15 +90,66 @@ class DiagGaussian(NamedTuple):
         return jnp.sum(0.5 * (ratio + z**2 - 1) + other.log_std - self.log_std, axis=-1)
 
 
-# Of E[f(z)], z standard normal. For what is smooth and wide, equal steps beat Gauss-Hermite's nodes.
+def check_fields(dist: Any, batch: tuple[int, ...], name: str) -> None:
+    """That each array of a distribution has the batch axes: batches are cut along them, field by field."""
+    for path, x in jax.tree_util.tree_flatten_with_path(dist)[0]:
+        if jnp.shape(x)[: len(batch)] != batch:
+            raise ValueError(
+                f"{name}: {type(dist).__name__}{jax.tree_util.keystr(path)} has shape {jnp.shape(x)}, expected the "
+                f"batch axes {batch} first; use jnp.broadcast_to on what steps share"
+            )
+
+
+def units(space: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """(middle, half), D numbers each: the units in which a Box of actions with one axis is to be seen.
+
+    Where a component has both bounds they are (low + high) / 2 and (high - low) / 2; where one is infinite (or the
+    largest float32) nothing says what the units are, and they are the number of the Box nearest to 0, and 1.
+
+    Raises:
+      ValueError: where the Box has more axes than one, or a lower bound above the upper.
+    """
+    if len(space.shape) != 1:
+        raise ValueError(f"a Box of actions must have one axis, got shape {space.shape}")
+    low, high = (np.broadcast_to(np.asarray(x, np.float64), space.shape) for x in (space.low, space.high))
+    if not np.all(low <= high):
+        raise ValueError(f"a Box of actions must have low <= high, got {space!r}")
+    most = float(np.finfo(np.float32).max)
+    bounded = (np.maximum(np.abs(low), np.abs(high)) < most) & (low < high)
+    low, high = np.clip(low, -most, most), np.clip(high, -most, most)
+    middle = np.where(bounded, 0.5 * low + 0.5 * high, np.clip(0.0, low, high))
+    return tuple(middle.tolist()), tuple(np.where(bounded, 0.5 * high - 0.5 * low, 1.0).tolist())
+
+
+def gaussian(mean: Array, log_std: Array, units: tuple[tuple[float, ...], tuple[float, ...]]) -> DiagGaussian:
+    """The DiagGaussian of a = middle + half u, u of this mean and log_std [..., D], in the `units` of a Box.
+
+    At mean 0 and log_std 0 it covers a finite Box, and a linear change of the Box's units changes nothing that is
+    learned: log-probabilities and entropies shift by a constant; ratios, divergences and gradients stay.
+    """
+    middle, half = units
+    log_std = jnp.broadcast_to(log_std, mean.shape)
+    if not any(middle) and set(half) <= {1.0}:
+        return DiagGaussian(mean, log_std)
+    each = (jnp.broadcast_to(jnp.asarray(x, mean.dtype), mean.shape) for x in (middle, half, np.log(half)))
+    middle, half, log_half = each
+    return DiagGaussian(middle + half * mean, log_std + log_half)
+
+
+# Of sums over a normal's bell. For what is smooth and wide, equal steps beat Gauss-Hermite's nodes.
 _NODES = np.linspace(-7, 7, 64)
-_WEIGHTS = np.exp(-0.5 * _NODES**2) / np.sum(np.exp(-0.5 * _NODES**2))
 
 
 class SquashedGaussian(NamedTuple):
     """A DiagGaussian u pressed into a box: a = (low + high) / 2 + (high - low) / 2 tanh(u).
 
     Haarnoja et al. 2018, app. C: log p(a) = log N(u) - sum log da/du.
+
+    Next to a bound the numbers a lie so close that u can't be told from them. The last cells, some 64 roundings wide
+    (from |u| = 6.6 on for [-1, 1] in float32), are each taken as a whole: there log_prob(a) is the log of the mean
+    density, P(cell) / its volume. So it is the likelihood of what can be seen: it integrates to 1, ratios are exact,
+    and E[f(a) d log_prob(a)] = d E[f(a)] however far out the mean is. `sample_and_log_prob`, `entropy` and `kl` know
+    u and are those of the Gaussian in full.
     """
 
     mean: Array  # [..., D] of u
@@ -118,19 +169,30 @@ class SquashedGaussian(NamedTuple):
         return self._squash(u), jnp.sum(normal - self._log_slope(u), axis=-1)
 
     def log_prob(self, action: Array) -> Array:
-        """[...]; u is kept within atanh(1 - 1e-6) = 7.25, beyond which the action has no digits to tell it by."""
-        x = (action - 0.5 * (self.low + self.high)) / (0.5 * (self.high - self.low))
-        u = jnp.arctanh(jnp.clip(x, -1 + 1e-6, 1 - 1e-6))
-        return self._gaussian().log_prob(u) - jnp.sum(self._log_slope(u), axis=-1)
+        """[...]; within a last cell that of its mean density, see above."""
+        half = 0.5 * (self.high - self.low)
+        cell_low, cell_high = _cell(-self.low, half), _cell(self.high, half)
+        from_low, from_high = action - self.low, self.high - action
+        below, above = from_low < cell_low, from_high < cell_high
+        within = ~(below | above)
+        # What isn't chosen must be finite all the same: its gradient, times 0, would be no number.
+        x = jnp.where(within, from_low - from_high, 0.0) / (2 * half)
+        middle = jnp.arctanh(jnp.clip(x, -0.5, 0.5))
+        outer = 0.5 * (jnp.log(jnp.where(within, from_low, 1.0)) - jnp.log(jnp.where(within, from_high, 1.0)))
+        u = jnp.where(jnp.abs(x) < 0.5, middle, outer)
+        z = (u - self.mean) * jnp.exp(-self.log_std)
+        density = -0.5 * z**2 - self.log_std - 0.5 * math.log(2 * math.pi) - self._log_slope(u)
+        sign, cell = jnp.where(below, -1.0, 1.0), jnp.where(below, cell_low, cell_high)
+        edge = 0.5 * (jnp.log(2 * half - cell) - jnp.log(cell))
+        outward = jnp.where(within, 0.0, (sign * self.mean - edge) * jnp.exp(-self.log_std))
+        mass = jax.scipy.special.log_ndtr(outward) - jnp.log(cell)
+        return jnp.sum(jnp.where(within, density, mass), axis=-1)
 
     def entropy(self) -> Array:
-        """[...]; there is no closed form: H(u) + E[log da/du] by quadrature, within 1e-3 for log_std <= 2."""
-        nodes, weights = (
-            jnp.reshape(jnp.asarray(x, self.mean.dtype), (-1, *[1] * self.mean.ndim)) for x in (_NODES, _WEIGHTS)
-        )
-        u = self.mean[None] + jnp.exp(self.log_std)[None] * nodes
-        slope = jax.vmap(self._log_slope)(u)
-        return self._gaussian().entropy() + jnp.sum(weights * slope, axis=(0, -1))
+        """[...]; H(u) + E[log da/du], differential: the smaller the closer to a bound. There is no closed form."""
+        half = 0.5 * (self.high - self.low)
+        slope = jnp.log(half) - 2 * _mean_log_cosh(self.mean, self.log_std)
+        return self._gaussian().entropy() + jnp.sum(slope, axis=-1)
 
     def mode(self) -> Array:
         """[..., D]: the median, where u is likeliest. The density of a may be higher elsewhere, even at the bounds."""
@@ -144,41 +206,40 @@ class SquashedGaussian(NamedTuple):
         return DiagGaussian(self.mean, self.log_std)
 
     def _squash(self, u: Array) -> Array:
-        return 0.5 * (self.low + self.high) + 0.5 * (self.high - self.low) * jnp.tanh(u)
+        # The distance to the nearer bound is what must have its digits there; tanh is 1 from |u| = 8 on.
+        middle = 0.5 * (self.low + self.high) + 0.5 * (self.high - self.low) * jnp.tanh(u)
+        width = self.high - self.low
+        low, high = self.low + width * jax.nn.sigmoid(2 * u), self.high - width * jax.nn.sigmoid(-2 * u)
+        return jnp.where(u > 2, high, jnp.where(u < -2, low, middle))
 
     def _log_slope(self, u: Array) -> Array:
         """log da/du [..., D]: 1 - tanh(u)^2 would be 0 from |u| = 9 on."""
         return jnp.log(0.5 * (self.high - self.low)) + 2 * (math.log(2) - u - jax.nn.softplus(-2 * u))
 
 
-class Exploring(NamedTuple):
-    """With probability `share` a uniform action, else one of `dist`; for acting only."""
+def _cell(bound: Array, half: Array) -> Array:
+    """The width of the last cell at the upper bound of a box: between the numbers 64 and 65 roundings below it."""
+    rounding = bound - jnp.nextafter(bound, jnp.full_like(bound, -jnp.inf))
+    return jnp.minimum(64.5 * jnp.maximum(rounding, jnp.finfo(bound.dtype).tiny), 0.5 * half)
 
-    dist: Any  # a Categorical, or over a box
-    low: Array | None  # [..., D] of a Box of actions; None for a Categorical
-    high: Array | None
-    share: Array  # []
 
-    def sample(self, key: Array) -> Array:
-        """[...] or [..., D]"""
-        if self.low is None:
-            return self._mixed().sample(key)
-        key_which, key_uniform, key_dist = jax.random.split(key, 3)
-        uniform = jax.random.uniform(key_uniform, self.low.shape, self.low.dtype, self.low, self.high)
-        which = jax.random.uniform(key_which, (*self.low.shape[:-1], 1)) < self.share
-        return jnp.where(which, uniform, self.dist.sample(key_dist))
+def _mean_log_cosh(mean: Array, log_std: Array) -> Array:
+    """E[log cosh u] [..., D], u normal; within 1e-6 of its size in float32.
 
-    def log_prob(self, action: Array) -> Array:
-        """[...]"""
-        if self.low is None:
-            return self._mixed().log_prob(action)
-        uniform = -jnp.sum(jnp.log(self.high - self.low), axis=-1)
-        return jnp.logaddexp(jnp.log(self.share) + uniform, jnp.log1p(-self.share) + self.dist.log_prob(action))
+    log cosh u + log 2 is close to |u|; so it is to A(u) = E|u + s n|, n standard normal, which is as smooth, and whose
+    mean is known: A of the deviation sqrt(s^2 + std^2). The rest, a bump some 2 wide, is a sum over the product of
+    its own bell and the normal's.
+    """
+    s, bump, std = 0.8, 2.0, jnp.exp(log_std)
+    nodes = jnp.asarray(_NODES.reshape(-1, *[1] * mean.ndim), mean.dtype)
 
-    def mode(self) -> Array:
-        """[...] or [..., D]: that of `dist`."""
-        return self.dist.mode()
+    def near(u, s):
+        z = u / s
+        return u * jax.scipy.special.erf(z / math.sqrt(2)) + s * math.sqrt(2 / math.pi) * jnp.exp(-0.5 * z**2)
 
-    def _mixed(self) -> Categorical:
-        uniform = self.share / self.dist.logits.shape[-1]
-        return Categorical(jnp.log((1 - self.share) * jnp.exp(self.dist.log_probs()) + uniform))
+    share = bump / jnp.sqrt(bump**2 + std**2)  # the product's deviation, in those of the normal
+    z = share[None] * nodes - (mean * std / (bump**2 + std**2))[None]
+    u = mean[None] + std[None] * z
+    rest = jnp.logaddexp(u, -u) - near(u, s)  # log 2 is in both
+    weight = share[None] * jnp.exp(-0.5 * z**2) * float(_NODES[1] - _NODES[0]) / math.sqrt(2 * math.pi)
+    return near(mean, jnp.sqrt(s**2 + std**2)) - math.log(2) + jnp.sum(weight * rest, axis=0)

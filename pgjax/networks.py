@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pgjax import kernels
-from pgjax.distributions import Categorical, DiagGaussian
+from pgjax.distributions import Categorical, gaussian, units
 from pgjax.initializers import orthogonal
 from pgjax.spaces import check_actions, check_image, layout, outputs
 from pgjax.types import Config, Env
@@ -68,13 +68,15 @@ class Torso(nnx.Module):
 class ActorHead(nnx.Module):
     """Features to a distribution over the action space; the first policy is nearly uniform.
 
-    A Gaussian's standard deviation is a parameter of its own, the same for every observation.
+    A Gaussian's standard deviation is a parameter of its own, the same for every observation; mean and deviation are
+    in the units of the Box, see `distributions.gaussian`: the first one covers it.
     """
 
     def __init__(self, features: int, space, *, rngs: nnx.Rngs):
         self.continuous = hasattr(space, "low")
         width = outputs(space)
         if self.continuous:
+            self.units = units(space)
             self.log_std = nnx.Param(jnp.zeros(space.shape))
         self.output = _linear(features, width, 0.01, rngs)
 
@@ -83,7 +85,7 @@ class ActorHead(nnx.Module):
 
     def distribution(self, x):
         if self.continuous:
-            return DiagGaussian(x, jnp.broadcast_to(self.log_std[...], x.shape))
+            return gaussian(x, self.log_std[...], self.units)
         return Categorical(x)
 
 
@@ -177,6 +179,7 @@ class Table(nnx.Module):
                 f"temperature={config.temperature:g} is of a softmax, and actions are {env.action_space!r}"
             )
         width = outputs(env.action_space)
+        self.units = units(env.action_space) if self.continuous else ()
         self.preference = nnx.Param(jnp.zeros((states, width)))
         if self.continuous:
             self.log_std = nnx.Param(jnp.zeros((states, width)))
@@ -184,7 +187,7 @@ class Table(nnx.Module):
 
     def actor(self, obs):
         if self.continuous:
-            return DiagGaussian(self.preference[...][obs], self.log_std[...][obs])
+            return gaussian(self.preference[...][obs], self.log_std[...][obs], self.units)
         return Categorical(self.preference[...][obs] / self.temperature)
 
     def critic(self, obs):

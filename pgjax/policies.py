@@ -8,12 +8,13 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import flax.errors
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from pgjax import networks, transformers
-from pgjax.distributions import Categorical
+from pgjax.distributions import Categorical, check_fields
 from pgjax.moments import Moments, normalize
 from pgjax.types import Config, Env, Evaluation, Policy, Trajectory
 
@@ -70,12 +71,29 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module], constants: bool = True) ->
 
 
 def from_linen(module: Any, env: Env) -> Policy:
-    """A memoryless policy from the user's own linen module: `module(obs) -> (distribution, value)`."""
+    """A memoryless policy from the user's own linen module: `module(obs) -> (distribution, value)`.
+
+    Its variables are all "params"; a module with other collections (batch statistics, caches) or one that draws random
+    numbers when it is applied (dropout) is refused.
+    """
     reference = jax.eval_shape(env.reset, jax.random.key(0), env.params)[1]
     example = jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), reference)
+    name = type(module).__name__
+    try:
+        variables = jax.eval_shape(module.init, jax.random.key(0), example)
+        if kept := [collection for collection in variables if collection != "params"]:
+            raise ValueError(
+                f"{name} has variables that are no params, {', '.join(kept)}, and all would be trained; "
+                "make constants plain arrays, and keep what changes in the policy's memory"
+            )
+        jax.eval_shape(module.apply, variables, example)
+    except flax.errors.InvalidRngError as error:
+        raise ValueError(
+            f"{name} draws random numbers when it is applied, as dropout does; leave that out or make it deterministic"
+        ) from error
 
     def call(params, obs, part=None):
-        output = _checked(module.apply(params, obs), type(module).__name__)
+        output = _checked(module.apply(params, obs), name)
         return output if part is None else output[("actor", "critic").index(part)]
 
     return _memoryless(lambda key: module.init(key, example), call)
@@ -234,11 +252,13 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module], constants: bool) -> tupl
 def _checked(output: Any, name: str) -> tuple[Any, Any]:
     if not (isinstance(output, tuple) and len(output) == 2 and hasattr(output[0], "log_prob")):
         raise TypeError(f"{name}: expected (distribution, value), got {type(output).__name__}")
-    batch = jnp.shape(output[0].entropy())
-    actions = (*batch, output[0].logits.shape[-1]) if isinstance(output[0], Categorical) else batch
-    if jnp.shape(output[1]) not in (batch, actions):
+    dist, value = output
+    # Where every field lacks batch axes so does the entropy, and the value says what they are.
+    batch = jnp.shape(dist.entropy()) or jnp.shape(value)
+    check_fields(dist, batch, name)
+    actions = (*batch, dist.logits.shape[-1]) if isinstance(dist, Categorical) else batch
+    if jnp.shape(value) not in (batch, actions):
         raise ValueError(
-            f"{name}: value has shape {jnp.shape(output[1])}, expected {batch} like the distribution; "
-            "squeeze its last axis"
+            f"{name}: value has shape {jnp.shape(value)}, expected {batch} like the distribution; squeeze its last axis"
         )
     return output

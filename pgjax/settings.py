@@ -2,7 +2,8 @@
 
 A setting is named `part.name`, the parts being env, advantage, estimator, optimizer and config, or
 by its name alone where one part only has it. A list of values makes a grid. Floats are swept by vmap;
-everything else is static and makes groups, one compilation each. A list of settings, one dict for each,
+everything else is static and makes groups, one compilation each, as do environment parameters that move the bounds
+of actions. A list of settings, one dict for each,
 is taken as it is: what a random search draws.
 """
 
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from pgjax import algorithms, configs, learner, naming, plugs, policies, sweep, worlds
 from pgjax.envs.adapter import settable
@@ -121,8 +123,9 @@ def plan(
     points = [{labels[full]: x for full, x in one.items()} for one in table]
     selectors = [{"setting": i} for i in range(len(table))] if listed else points
     groups: dict[tuple, list[int]] = {}
-    for i, one in enumerate(table):
-        groups.setdefault(tuple((k, v) for k, v in one.items() if not naming.swept(k, known)), []).append(i)
+    for i, (one, bounds) in enumerate(zip(table, _bounds(env, fixed, table, known), strict=True)):
+        static = tuple((k, v) for k, v in one.items() if not naming.swept(k, known))
+        groups.setdefault((static, bounds), []).append(i)
     built = [
         _group(
             row=row,
@@ -136,7 +139,7 @@ def plan(
             steps=steps,
             updates=updates,
         )
-        for static, members in groups.items()
+        for (static, _), members in groups.items()
     ]
     # Defaults too, since a later version may have others; an environment's are the environment's own.
     defaults = {
@@ -153,10 +156,9 @@ def plan(
 def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, steps, updates) -> Group:
     frozen = {k: v for k, v in chosen.items() if not naming.swept(k, known)}
     world = worlds.made(env, naming.part("env", chosen))
-    if row.own_policy:
-        spaces = {repr(worlds.made(env, naming.part("env", {**chosen, **point})).action_space) for point in points}
-        if len(spaces) > 1:
-            raise ValueError("env: these settings have other bounds of actions, which a network fixes; give one alone")
+    if any(full.startswith("env.") for full in points[0]):  # the bounds of its actions are the same for all points
+        given = naming.part("env", {**chosen, **points[0]})
+        world = world._replace(action_space=worlds.made(env, given).action_space)
     config = dataclasses.replace(row.config, **naming.part("config", frozen))
     algorithm = row.algorithm._replace(
         **{
@@ -207,6 +209,21 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
         updates=updates,
         steps_per_update=per_update,
     )
+
+
+def _bounds(env: Any, fixed: dict[str, Any], table: list[dict[str, Any]], known: naming.Known) -> list[Any]:
+    """For each setting something that tells the bounds of its actions: networks are made in their units."""
+
+    def bounds(values):
+        space = worlds.made(env, naming.part("env", {**fixed, **values})).action_space
+        return tuple(np.asarray(x).tobytes() for x in (space.low, space.high)) if hasattr(space, "low") else ()
+
+    swept = [full for full in table[0] if full.startswith("env.") and naming.swept(full, known)]
+    if not swept or not (usual := bounds({})):
+        return [()] * len(table)
+    ends = {full: [pick(one[full] for one in table) for pick in (min, max)] for full in swept}
+    moving = [full for full in swept if any(bounds({full: x}) != usual for x in ends[full])]
+    return [bounds({full: one[full] for full in moving}) if moving else usual for one in table]
 
 
 def _known(row: algorithms.Entry, env: Any) -> dict[str, dict[str, Any]]:

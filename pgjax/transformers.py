@@ -72,6 +72,12 @@ def shape_of(env: Env, config: Config) -> Shape:
     )
 
 
+def _norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    # The fast variance is the mean of squares less the square of the mean: nothing is left of it in float32 where
+    # numbers lie far from 0.
+    return nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+
+
 class Block(nnx.Module):
     """Attention and a two-layer perceptron, each behind a norm and beside the residual stream."""
 
@@ -79,10 +85,10 @@ class Block(nnx.Module):
         width, self.shape = shape.width, shape
         # What writes to the residual stream is smaller, since all the layers' outputs add up there.
         added = nnx.initializers.variance_scaling(0.5 / shape.layers, "fan_in", "truncated_normal")
-        self.norm_attention = nnx.LayerNorm(width, epsilon=1e-5, rngs=rngs)
+        self.norm_attention = _norm(width, rngs)
         self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
         self.project = nnx.Linear(width, width, kernel_init=added, rngs=rngs)
-        self.norm_mlp = nnx.LayerNorm(width, epsilon=1e-5, rngs=rngs)
+        self.norm_mlp = _norm(width, rngs)
         self.up = nnx.Linear(width, 4 * width, rngs=rngs)
         self.down = nnx.Linear(4 * width, width, kernel_init=added, rngs=rngs)
 
@@ -131,7 +137,7 @@ class Transformer(nnx.Module):
         if shape.positions == "learned":
             self.position = nnx.Param(draw(rngs.params(), (shape.length, shape.width)))
         self.blocks = nnx.List([Block(shape, rngs=rngs) for _ in range(shape.layers)])
-        self.norm = nnx.LayerNorm(shape.width, epsilon=1e-5, rngs=rngs)
+        self.norm = _norm(shape.width, rngs)
         self.value_head = nnx.Linear(shape.width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, tokens: Array, places: Array | None = None, past: list | None = None) -> tuple[Array, list]:

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from gymnax.environments import spaces
 
-from pgjax.distributions import Categorical, DiagGaussian, SquashedGaussian
+from pgjax.distributions import Categorical, DiagGaussian, SquashedGaussian, gaussian, units
 
 INF = np.inf
 # A right program fails one chi-square or Kolmogorov-Smirnov test in a thousand seeds; the seeds are fixed.
@@ -208,7 +209,7 @@ class TestSquashedGaussian:
         dist = jax.tree.map(lambda x: jnp.broadcast_to(x, (200_000, 3)), _random_squashed(1, 3))
         log_prob = np.float64(jax.jit(lambda key: dist.sample_and_log_prob(key)[1])(jax.random.key(0)))
         error = log_prob.std() / np.sqrt(len(log_prob))
-        assert abs(-log_prob.mean() - float(dist.entropy()[0])) < 5 * error + 1e-3
+        assert abs(-log_prob.mean() - float(_random_squashed(1, 3).entropy())) < 5 * error
 
     def test_kl_is_the_integral(self):
         this = SquashedGaussian(*(jnp.array(x) for x in ([0.3, -0.5], [-1.0, -0.7], [-2.0, 0.0], [2.0, 1.0])))
@@ -245,11 +246,107 @@ class TestSquashedGaussian:
         exact = (scipy.stats.norm.logpdf(noise) - np.log(2) - 2 * (np.log(2) - (20 + noise))).sum()
         np.testing.assert_allclose(log_prob, exact, rtol=1e-5)
 
+    def test_the_score_function_is_unbiased_however_near_the_bounds(self):
+        """E[x d log_prob / d mean] = d E[x] / d mean = E[1 - tanh(u)^2], x the action in units of the box."""
+        number = 100_000
+
+        @jax.jit
+        def drawn(key, *fields):
+            dist = SquashedGaussian(*(jnp.full((number, 1), x) for x in fields))
+            action = dist.sample(key)
+            return action, jax.grad(lambda m: jnp.sum(dist._replace(mean=m).log_prob(action)))(dist.mean)
+
+        z = np.linspace(-12, 12, 100_001)
+        cases = [(0.5, 2.0), (6.0, 0.0), (-6.5, 0.0), (10.0, 3.0), (-3.0, 1.0), (6.6, -3.0), (20.0, 0.0)]
+        for low, high in [(-1.0, 1.0), (10.0, 20.0), (0.0, 1.0)]:
+            for i, (mean, log_std) in enumerate(cases):
+                action, score = (np.float64(x) for x in drawn(jax.random.key(i), mean, log_std, low, high))
+                exact = np.trapezoid(scipy.stats.norm.pdf(z) / np.cosh(mean + np.exp(log_std) * z) ** 2, z)
+                x = 2 * (action - low) / (high - low) - 1
+                # The score's own mean is 0; so what is taken off x beforehand takes off noise alone.
+                for values, expected in (((x - x.mean()) * score, exact), (score, 0.0)):
+                    error = values.std() / number**0.5
+                    assert abs(values.mean() - expected) < 5 * error + 1e-4, (mean, log_std, low, high)
+
+    def test_log_prob_next_to_the_bounds_is_that_of_the_last_cell(self):
+        """P(cell) over its width, 64.5 roundings of the bound, in float64."""
+        log_prob = jax.jit(lambda x, *fields: SquashedGaussian(*fields).log_prob(x))
+        for low, high in [(-1.0, 1.0), (10.0, 20.0), (0.0, 1.0), (-20.0, -10.0)]:
+            inward = np.nextafter(np.float32([low, high]), np.float32([high, low]))
+            width = 64.5 * np.maximum(np.abs(np.float64(inward) - [low, high]), np.finfo(np.float32).tiny)
+            u = 0.5 * np.log((high - low - width) / width)
+            for mean, log_std in [(6.0, 0.0), (-9.0, 0.5), (0.3, 3.0)]:
+                normal = scipy.stats.norm(mean, np.exp(log_std))
+                for i, (bound, log_mass) in enumerate(((low, normal.logcdf(-u[0])), (high, normal.logsf(u[1])))):
+                    found = log_prob(*(jnp.full(1, x, jnp.float32) for x in (bound, mean, log_std, low, high)))
+                    np.testing.assert_allclose(found, log_mass - np.log(width[i]), rtol=2e-5)
+
+    def test_entropy_and_kl_far_out_are_the_integrals(self):
+        z = np.linspace(-12, 12, 400_001)
+        for mean, log_std in [(10.0, 3.0), (-10.0, 3.0), (10.0, 0.0), (0.0, 3.0), (10.0, -3.0), (3.0, 4.0)]:
+            slope = 2 * (np.log(2) - np.logaddexp(mean + np.exp(log_std) * z, -mean - np.exp(log_std) * z))
+            expected = log_std + 0.5 * np.log(2 * np.pi * np.e) + np.trapezoid(slope * scipy.stats.norm.pdf(z), z)
+            make = lambda *x: SquashedGaussian(*(jnp.array([y], jnp.float32) for y in x))  # noqa: E731
+            dist = make(mean, log_std, -1.0, 1.0)
+            np.testing.assert_allclose(dist.entropy(), expected, rtol=2e-6)
+            other = make(mean - 2, log_std - 0.4, -1.0, 1.0)
+            exact = 0.5 * (np.exp(0.8) + (2 * np.exp(0.4 - log_std)) ** 2 - 1) - 0.4
+            np.testing.assert_allclose(dist.kl(other), exact, rtol=2e-6)
+            # The mean of what a sample knows of itself, too.
+            many = jax.tree.map(lambda x: jnp.broadcast_to(x, (50_000, 1)), dist)
+            log_prob = np.float64(many.sample_and_log_prob(jax.random.key(0))[1])
+            assert abs(log_prob.mean() + expected) < 5 * log_prob.std() / 50_000**0.5
+
+    def test_actions_next_to_a_bound_keep_their_digits(self):
+        """tanh in float32 is 1 from 8 on; the distance to the nearer bound is (high - low) / (1 + exp(2 |u|))."""
+        u = np.linspace(-12, 12, 97, dtype=np.float32)
+        for low, high in [(-1.0, 1.0), (0.0, 1.0)]:
+            action = SquashedGaussian(u[:, None], 0 * u[:, None], *(jnp.full((97, 1), x) for x in (low, high))).mode()
+            exact = low + (high - low) / (1 + np.exp(-2 * np.float64(u)))
+            np.testing.assert_allclose(np.float64(action)[:, 0], exact, rtol=0, atol=1.2e-7)
+            assert (np.diff(np.float64(action)[24:73, 0]) > 0).all()
+
     def test_mode_is_the_median(self):
         dist = _random_squashed(4, 3)
         drawn = np.asarray(_draw(jax.random.key(3), dist, 20_000))
         below = (drawn < np.asarray(dist.mode())).sum(0)
         assert (abs(below - 10_000) < 5 * np.sqrt(5000)).all()
+
+
+class TestUnits:
+    def test_of_a_finite_box_are_its_middle_and_half_width_each_for_itself(self):
+        box = spaces.Box(np.float32([-1, 0, 10, -0.01]), np.float32([1, 1000, 20, 0.01]), (4,))
+        np.testing.assert_allclose(units(box), [[0, 500, 15, 0], [1, 500, 5, 0.01]], rtol=1e-6)
+        assert units(spaces.Box(-2.0, 4.0, (2,))) == ((1.0, 1.0), (3.0, 3.0))
+
+    def test_of_what_has_no_bound_are_the_nearest_number_to_0_and_1(self):
+        most = np.finfo(np.float32).max
+        low, high = np.float32([-INF, 0, 5, -INF, -most, 3]), np.float32([INF, INF, INF, -7, most, 3])
+        assert units(spaces.Box(low, high, (6,))) == ((0.0, 0.0, 5.0, -7.0, 0.0, 3.0), (1.0,) * 6)
+
+    def test_of_a_box_that_is_none_are_refused(self):
+        with pytest.raises(ValueError, match="low <= high, got Box"):
+            units(spaces.Box(1.0, -1.0, (1,)))
+        with pytest.raises(ValueError, match="low <= high, got Box"):
+            units(spaces.Box(np.float32(np.nan), 1.0, (1,)))
+
+    def test_change_nothing_but_constants(self):
+        """a = middle + half u: log p(a) = log N(u) - log half, and divergences stay."""
+        this, that = _random_gaussian(11, 5, 2), _random_gaussian(12, 5, 2)
+        box = ((500.0, 15.0), (500.0, 5.0))
+        there, other = gaussian(*this, box), gaussian(*that, box)
+        key, shift = jax.random.key(0), np.log(500 * 5)
+        u, a = this.sample(key), there.sample(key)
+        np.testing.assert_allclose(a, box[0] + box[1] * np.float64(u), rtol=1e-5, atol=1e-3)
+        np.testing.assert_allclose(there.log_prob(a), this.log_prob(u) - shift, rtol=1e-4)
+        np.testing.assert_allclose(there.entropy(), this.entropy() + shift, rtol=1e-5)
+        np.testing.assert_allclose(there.kl(other), this.kl(that), rtol=1e-4, atol=1e-5)
+
+    def test_of_minus_1_to_1_change_no_bit(self):
+        this = _random_gaussian(13, 5, 2)
+        there = gaussian(*this, units(spaces.Box(-1.0, 1.0, (2,))))
+        assert there.mean is this.mean
+        np.testing.assert_array_equal(there.log_std, this.log_std)
 
 
 def _everything(key, this, that):

@@ -188,6 +188,18 @@ def test_a_gaussian_has_one_spread_for_all_observations(network):
     assert float(jnp.min(jnp.std(dist.mean, axis=0))) > 0.01
 
 
+@pytest.mark.parametrize("network", ["mlp", "gru", "table"])
+def test_the_first_gaussian_covers_a_finite_box_of_actions(network):
+    box = spaces.Box(np.float32([10.0, -0.01, -np.inf]), np.float32([20.0, 0.01, 3.0]), (3,))
+    seen = spaces.Discrete(4) if network == "table" else VECTOR
+    policy = policies.make(world(seen, box), Config(num_steps=2, hidden=(8,), network=network))
+    obs = np.arange(4) if network == "table" else np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    first, _ = jax.jit(lambda key: policy.act(policy.init(key), policy.memory(4), obs))(jax.random.key(0))
+    np.testing.assert_allclose(np.exp(first.log_std), np.tile(np.float32([5, 0.01, 1]), (4, 1)), rtol=1e-5)
+    off = (np.asarray(first.mean) - np.float32([15, 0, 0])) / np.float32([5, 0.01, 1])
+    assert np.abs(off).max() < 0.1
+
+
 def test_a_gaussian_table_has_a_spread_for_each_observation():
     policy = policies.make(world(spaces.Discrete(4), spaces.Box(-1.0, 1.0, (2,))), SMALL)
     params = policy.init(jax.random.key(0))

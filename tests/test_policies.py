@@ -8,7 +8,7 @@ import pytest
 from flax import nnx
 
 from pgjax import envs, moments, policies, rollout
-from pgjax.distributions import Categorical
+from pgjax.distributions import Categorical, DiagGaussian, SquashedGaussian
 from pgjax.types import Config, Trajectory
 
 KINDS = {
@@ -249,6 +249,78 @@ def test_a_module_whose_variables_change_as_it_is_called_is_refused():
 
     with pytest.raises(ValueError, match="no nnx.Param: calls"):
         policies.from_nnx(lambda rngs: Counting(rngs))
+
+
+class LinenStates(linen.Module):
+    """A module with what is no parameter."""
+
+    kind: str
+
+    @linen.compact
+    def __call__(self, obs):
+        if self.kind == "cache":
+            self.variable("cache", "calls", lambda: jnp.zeros(())).value  # noqa: B018
+        layers = {
+            "batch_stats": linen.BatchNorm(use_running_average=True),
+            "batch_stats, changed": linen.BatchNorm(use_running_average=False),
+            "dropout": linen.Dropout(0.5, deterministic=False),
+            "none": linen.Dropout(0.5, deterministic=True),
+        }
+        out = linen.Dense(3)(layers.get(self.kind, layers["none"])(obs))
+        return Categorical(out[..., :2]), out[..., 2]
+
+
+@pytest.mark.parametrize("kind", ["batch_stats", "batch_stats, changed", "cache"])
+def test_a_linen_module_whose_other_variables_would_be_trained_is_refused(kind):
+    with pytest.raises(ValueError, match=f"LinenStates has variables that are no params, {kind.split(',')[0]}, and"):
+        policies.from_linen(LinenStates(kind), flat_env())
+
+
+def test_a_linen_module_that_draws_random_numbers_is_refused():
+    with pytest.raises(ValueError, match="LinenStates draws random numbers when it is applied, as dropout does"):
+        policies.from_linen(LinenStates("dropout"), flat_env())
+    policy = policies.from_linen(LinenStates("none"), flat_env())
+    assert set(policy.init(jax.random.key(0))) == {"params"}
+
+
+@pytest.mark.parametrize("state", [nnx.BatchNorm, nnx.Dropout, nnx.Cache, nnx.Intermediate])
+def test_an_nnx_module_with_any_other_state_is_refused(state):
+    class Stateful(Line):
+        def __init__(self, rngs):
+            super().__init__(rngs)
+            given = {nnx.BatchNorm: (2,), nnx.Dropout: (0.5,)}.get(state, (jnp.zeros(()),))
+            self.kept = state(*given, rngs=rngs) if isinstance(given[0], (int, float)) else state(*given)
+
+    with pytest.raises(ValueError, match="no nnx.Param: kept"):
+        policies.from_nnx(lambda rngs: Stateful(rngs))
+
+
+class Shared(Line):
+    """A module whose distribution has a field that all steps share."""
+
+    def __init__(self, kind, rngs):
+        super().__init__(rngs)
+        self.kind = kind
+
+    def __call__(self, obs):
+        out = self.linear(obs)
+        mean, one = out[..., :2], jnp.ones(2)
+        if self.kind == "log_std":
+            return DiagGaussian(mean, one), out[..., 2]
+        return SquashedGaussian(mean, jnp.zeros_like(mean), -jnp.ones_like(mean), one), out[..., 2]
+
+
+@pytest.mark.parametrize("kind", ["log_std", "high"])
+@pytest.mark.parametrize("steps", [2, 4, 8])
+def test_a_field_that_all_steps_share_is_refused_whatever_T_is(kind, steps):
+    trajectory = sequence(np.random.default_rng(0))._replace(memory=())
+    trajectory = jax.tree.map(lambda x: x[:steps], trajectory)
+    policy = policies.from_nnx(lambda rngs: Shared(kind, rngs))
+    params = policy.init(jax.random.key(0))
+    with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match=rf"Shared: \w+\.{kind} has shape \(2,\)"):
+        policy.evaluate(params, trajectory)
+    with jax.numpy_rank_promotion("allow"), pytest.raises(ValueError, match=rf"{kind} has shape .* jnp.broadcast_to"):
+        policy.act(params, (), trajectory.obs[0])
 
 
 class LogitsAlone(Line):

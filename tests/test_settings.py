@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -42,6 +43,23 @@ def test_environment_floats_are_swept_and_integers_rebuild_the_environment():
     made = make_plan(env="Pendulum-v1", settings={"env.g": [8.0, 10.0], "env.max_steps_in_episode": 7})
     assert [float(h.env["g"]) for h in made.groups[0].hypers] == [8.0, 10.0]
     assert made.groups[0].env.max_steps == 7
+
+
+def test_parameters_that_move_the_bounds_of_actions_make_groups_with_networks_of_their_own():
+    swept = {"env.max_torque": [1.0, 2.0, 4.0], "env.g": [8.0, 10.0]}
+    for algorithm, tiny in (("a2c", TINY), ("sac", {"hidden": (4,), "num_envs": 2, "num_steps": 4})):
+        made = plan(algorithm, "Pendulum-v1", settings={**tiny, **swept})
+        assert [float(group.env.action_space.high) for group in made.groups] == [1.0, 2.0, 4.0]
+        assert [float(group.env.params.max_torque) for group in made.groups] == [2.0] * 3  # the lanes' own come later
+        for group, torque in zip(made.groups, (1.0, 2.0, 4.0), strict=True):
+            assert [(float(h.env["max_torque"]), float(h.env["g"])) for h in group.hypers] == [(torque, 8), (torque, 10)]
+            if algorithm == "a2c":
+                params = group.policy.init(jax.random.key(0))
+                dist, _ = group.policy.act(params, (), jnp.zeros((1, 3)))
+                assert float(jnp.exp(dist.log_std)[0, 0]) == pytest.approx(torque)
+    listed = [{"env.max_torque": 1.0, "env.g": 8.0}, {"env.max_torque": 3.0, "env.g": 8.0}]
+    assert len(plan("a2c", "Pendulum-v1", settings=[{**TINY, **one} for one in listed]).groups) == 2
+    assert len(make_plan(env="Pendulum-v1", settings={"env.g": [8.0, 10.0]}).groups) == 1
 
 
 def test_constructor_arguments_of_an_environment_can_be_set():

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax import rollout
+from pgjax.distributions import check_fields
 from pgjax.policies import has_memory
 from pgjax.types import (
     Array,
@@ -111,6 +112,7 @@ def _evaluated(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evalua
     longer = jax.tree.map(lambda x: jnp.concatenate([x, x[-1:]]), trajectory)
     obs = jax.tree.map(lambda x, y: jnp.concatenate([x[:1], y]), trajectory.obs, trajectory.next_obs)
     now = policy.evaluate(params, longer._replace(obs=obs))
+    check_fields(now.dist, longer.mask.shape, "the policy")
     ahead = now.value[1:]
     return jax.tree.map(lambda x: x[:-1], now)._replace(next_value=ahead)
 
