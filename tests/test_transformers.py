@@ -104,14 +104,6 @@ both = pytest.mark.parametrize("positions", ["learned", "rotary"])
 
 
 @both
-def test_norms_keep_their_digits_far_from_0():
-    """Rows around 10,000 with a spread of 1, whose squares have no digits left for it in float32."""
-    x = np.float32(10_000 + np.random.default_rng(0).normal(size=(6, 64)))
-    layer = transformers.Block(transformers.Shape(5, 4, 64, 1, 4, "learned"), rngs=nnx.Rngs(0)).norm_mlp
-    exact = norm({"scale": 1.0, "bias": 0.0}, np.float64(x))
-    np.testing.assert_allclose(layer(jnp.asarray(x)), exact, rtol=1e-3, atol=2e-3)
-
-
 def test_what_acts_from_its_cache_is_what_evaluate_says_of_whole_episodes(positions):
     _, _, whole, now, _ = experience(positions)
     counts = np.asarray(whole.mask) > 0
@@ -307,3 +299,11 @@ class TestMistakes:
         row, made = algorithms.entry("a2c"), Config(num_envs=4, hidden=(8,), heads=2, **options)
         with pytest.raises(ValueError, match=message):
             row.learner(world(), policies.make(world(), made), row.algorithm, made)
+
+
+def test_norms_keep_their_digits_far_from_0():
+    """Rows around 10,000 with a spread of 1, whose squares have no digits left for it in float32."""
+    x = np.float32(10_000 + np.random.default_rng(0).normal(size=(6, 64)))
+    layer = transformers.Block(transformers.Shape(5, 4, 64, 1, 4, "learned"), rngs=nnx.Rngs(0)).norm_mlp
+    exact = norm({"scale": 1.0, "bias": 0.0}, np.float64(x))
+    np.testing.assert_allclose(layer(jnp.asarray(x)), exact, rtol=1e-3, atol=2e-3)
