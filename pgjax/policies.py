@@ -56,7 +56,9 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module], constants: bool = True) ->
       constants: whether the module may hold arrays besides its Params, in closures too; without them it
         is traced in less time.
 
-    A module that also has `actor(obs)` and `critic(obs)` is asked only for what is needed.
+    A module that also has `actor(obs)` and `critic(obs)` is asked only for what is needed. A Gaussian of its own is in
+    the world's units: `networks.ActorHead`, or `distributions.gaussian` with the `units` of the action space, makes one
+    that covers a finite Box.
     """
     init, merge = functional(build, constants)
 

@@ -3,8 +3,7 @@
 A setting is named `part.name`, the parts being env, advantage, estimator, optimizer and config, or
 by its name alone where one part only has it. A list of values makes a grid. Floats are swept by vmap;
 everything else is static and makes groups, one compilation each, as do environment parameters that move the bounds
-of actions. A list of settings, one dict for each,
-is taken as it is: what a random search draws.
+of actions. A list of settings, one dict for each, is taken as it is: what a random search draws.
 """
 
 import dataclasses

@@ -102,6 +102,34 @@ def test_the_state_says_what_to_act_with(made):
     close(params, lane(states, 0).params)
 
 
+@pytest.mark.parametrize(
+    "name", ["a2c", *(pytest.param(name, marks=pytest.mark.slow) for name in ("reinforce", "ppo", "npg", "trpo"))]
+)
+def test_a_linear_change_of_the_units_of_actions_changes_nothing_that_is_learned(name):
+    row = algorithms.entry(name)
+    algorithm, config = row.algorithm, dataclasses.replace(row.config, num_envs=B, num_steps=T, hidden=(4,))
+    hypers = learner.default_hypers(algorithm)
+
+    def learned(env):
+        built = row.learner(env, policies.make(env, config), algorithm, config)
+
+        @jax.jit
+        def run(key):
+            state = start = built.init(key, hypers)
+            for u in range(2):
+                state, metrics = built.step(jax.random.fold_in(key, u), state, hypers)
+            return start.params, state.params, metrics["episode_return"]
+
+        return run(jax.random.key(0))
+
+    before, after, score = learned(worlds.stretched((0, 0), (1, 1)))
+    moved = [float(jnp.max(jnp.abs(a - b))) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True)]
+    _, there, other = learned(worlds.stretched((500, -0.3), (500, 0.01)))
+    # An action of the second kind has 5 digits of its range.
+    close(there, after, rtol=0, atol=2e-2 * max(moved))
+    np.testing.assert_allclose(other, score, rtol=1e-3)
+
+
 LAPACK = re.compile("lapack|qr|cholesky|geqrf|orgqr|potrf|syevd|gesdd|getrf|trsm", re.IGNORECASE)
 IMAGE, VECTOR, TWO = spaces.Box(0.0, 1.0, (3, 3, 2)), spaces.Box(-1.0, 1.0, (3,)), spaces.Discrete(2)
 FITTING = {

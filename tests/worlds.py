@@ -5,10 +5,12 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnax.environments import spaces
 
 from pgjax import enumeration, oracle
 from pgjax.envs.adapter import make
 from pgjax.policies import make as make_policy
+from pgjax.types import Env, Step
 from pgjax.variance import ESTIMATORS, ScoreFunction, statement
 from pgjax.variance.weights import Fitted, Tables, critic, weights
 
@@ -147,3 +149,19 @@ def correct(row, off_policy):
     """Whether the row states that it is unbiased here."""
     unbiased, why = statement(row)
     return unbiased and (not off_policy or not why.startswith("on policy"))
+
+
+def stretched(middle, half):
+    """A world of two actions, each best .2 half widths above the middle of its range; observations are noise."""
+    middle, half = np.float32(middle), np.float32(half)
+
+    def reset(key, params):
+        return jnp.zeros(()), jax.random.normal(key, (3,))
+
+    def step(key, params, state, action):
+        obs = reset(key, params)[1]
+        off = (jnp.clip(action, middle - half, middle + half) - middle) / half - 0.2
+        return state, Step(obs, jnp.sum(obs) - jnp.sum(off**2), obs[0] > 1.0, (obs[0] < -1.0) & (obs[1] > 0))
+
+    box = spaces.Box(middle - half, middle + half, (2,))
+    return Env({}, reset, step, spaces.Box(-np.inf, np.inf, (3,)), box, max_steps=6)
