@@ -52,7 +52,8 @@ def test_parameters_that_move_the_bounds_of_actions_make_groups_with_networks_of
         assert [float(group.env.action_space.high) for group in made.groups] == [1.0, 2.0, 4.0]
         assert [float(group.env.params.max_torque) for group in made.groups] == [2.0] * 3  # the lanes' own come later
         for group, torque in zip(made.groups, (1.0, 2.0, 4.0), strict=True):
-            assert [(float(h.env["max_torque"]), float(h.env["g"])) for h in group.hypers] == [(torque, 8), (torque, 10)]
+            lanes = [(float(h.env["max_torque"]), float(h.env["g"])) for h in group.hypers]
+            assert lanes == [(torque, 8), (torque, 10)]
             if algorithm == "a2c":
                 params = group.policy.init(jax.random.key(0))
                 dist, _ = group.policy.act(params, (), jnp.zeros((1, 3)))
