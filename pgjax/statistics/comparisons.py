@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.special import betaincinv
 
+from pgjax.packages import importing
 from pgjax.statistics.intervals import check, matrix, naniqm, percentiles, resamples, widening
 
 
@@ -94,7 +95,8 @@ def ranking(
     Returns:
       rank, lower and upper end, each [H]; the ends are NaN for a setting with fewer than two scores.
     """
-    from scipy.stats import rankdata
+    with importing("scipy"):
+        from scipy.stats import rankdata
 
     values = matrix("values", values)
     check(level, draws, values=values)
