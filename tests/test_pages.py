@@ -245,11 +245,13 @@ def test_lanes_whose_evaluation_overflows_are_named_and_the_table_says_over_how_
 
 
 def test_one_seed_has_no_interval_on_the_page(tmp_path):
-    paths = [folder(tmp_path / name, metrics({"a": [1, 2]}, [1.0, level], seeds=1)) for name, level in (("x", 2), ("y", 3))]
+    levels = {"x": [1.0, 2.0], "y": [1.0, 3.0]}
+    paths = [folder(tmp_path / name, metrics({"a": [1, 2]}, found, seeds=1)) for name, found in levels.items()]
     page = written(paths, tmp_path)
     assert "One seed says nothing about other seeds: there are no intervals." in page.text
     lines = [row for row in page.rows if row and row[0] in ("1", "2")]
-    assert len(lines) == 6 and all(row[1] == "-" for row in lines) and not any(" to " in cell for r in lines for cell in r)
+    assert len(lines) == 6 and all(row[1] == "-" for row in lines)
+    assert not any(" to " in cell for row in lines for cell in row)
     (row,) = [row for row in page.rows if row[0] == "x" and len(row) == 3]
     assert row[2].endswith("(-)")
 

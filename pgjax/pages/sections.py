@@ -58,15 +58,16 @@ def final_table(rows: list[report.Row], episodes: int | None) -> str:
         numbers = [number(x) for x in (good.mean(), np.median(good), good.std(ddof=1) if len(good) > 1 else np.nan)]
         place = [f"{rank[h]:g}", span(low_rank[h], high_rank[h])]
         numbers.append(number(statistics.naniqm(final_returns(rows[h].chosen, "greedy"))))
-        lines.append([*place, *values, number(statistics.iqm(good)), interval(low, high), *numbers, row.counted, *counts])
+        middle = [number(statistics.iqm(good)), interval(low, high)]
+        lines.append([*place, *values, *middle, *numbers, row.counted, *counts])
     said = (
         f"Each seed's final return is the mean of {episodes} whole episodes with sampled actions; greedy ones apart. "
         if episodes
         else ""
     )
     said += "IQM is the mean of the middle half of the seeds; intervals are 95 %, by bootstrap over seeds and moved "
-    said += "outwards for how few they are, those of ranks by resampling seeds for all settings together. Rank 1 is the "
-    said += "best; equal settings share a rank."
+    said += "outwards for how few they are, those of ranks by resampling seeds for all settings together. Rank 1 is "
+    said += "the best; equal settings share a rank."
     text, note = range(2, 2 + max(1, len(names))), few([len(row.good) for row in rows])
     out = paragraph(said, "note") + (paragraph(note, "warning") if note else "")
     head += [LOSSES[kind] for kind in losses]

@@ -19,8 +19,8 @@ def table(summary: dict[str, Any], most: int = 20) -> Any:
     names = [name or "default" for name in descriptions([row["setting"] for row in settings])]
     shown, captions = list(range(len(settings))), []
     if len(shown) > most:
-        score = lambda h: settings[h]["stochastic"]["iqm"] if "stochastic" in settings[h] else float("-inf")  # noqa: E731
-        shown = sorted(shown, key=score, reverse=True)[:most]
+        scores = [row["stochastic"]["iqm"] if "stochastic" in row else float("-inf") for row in settings]
+        shown = sorted(shown, key=scores.__getitem__, reverse=True)[:most]
         count = len(settings)
         captions.append(f"the best {most} of {count} settings by IQM; {count - most} more are in summary.json")
     finals = [_finals(row) for row in settings]
@@ -56,7 +56,8 @@ def lost(summary: dict[str, Any], most: int = 20) -> list[str]:
     kinds = {"failed_seeds": "failed lanes", "unscored_seeds": "lanes without a finite score"}
     out = []
     for kind, what in kinds.items():
-        found = [f"{name} seed={s}".strip() for name, row in zip(names, settings, strict=True) for s in row.get(kind, ())]
+        rows = zip(names, settings, strict=True)
+        found = [f"{name} seed={seed}".strip() for name, row in rows for seed in row.get(kind, ())]
         if found:
             rest = f"; and {len(found) - most} more" if len(found) > most else ""
             out.append(f"{what}: {'; '.join(found[:most])}{rest}")

@@ -173,7 +173,7 @@ def outwards(middle: Any, drawn: np.ndarray, level: float, by: Any) -> tuple[np.
 
 
 def percentiles(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
-    """[...] of [D, ...]: the least draws that (1 - level) / 2 of all are no more, or no less, than; NaN where one is."""
+    """[...] of [D, ...]: the draws that (1 - level) / 2 of all are no more, or no less, than; NaN where one is."""
     count = len(drawn)
     beyond = max(1, math.ceil(count * (1 - level) / 2 - 1e-9))
     ordered = np.partition(drawn, (beyond - 1, count - beyond), axis=0)
