@@ -29,6 +29,7 @@ class SoftPolicy(NamedTuple):
     evaluate: Callable
     twins: Callable  # (params, obs, action) -> Q of both critics, [2, N]; of finitely many actions, all: [2, N, A]
     target_entropy: Callable  # (target_entropy_box, target_entropy_finite) -> H
+    volume: float  # what entropy a Box of actions adds to that of the same actions scaled to [-1, 1]; else 0
 
 
 class Network(nnx.Module):
@@ -57,16 +58,19 @@ def make_policy(env: Env, config: Config = Config()) -> SoftPolicy:
     init, merge = policies.functional(build, constants=False)
     policy = policies.from_nnx(build, constants=False)
     bounds = critics.box(env)
+    # An entropy is a bonus for every step that an episode lasts: in the Box's own units it would depend on these.
+    volume = 0.0
     if bounds is None:
         target_entropy = lambda box, finite: finite * math.log(env.action_space.n)  # noqa: E731
     else:
         low, high = bounds
         volume = sum(math.log((b - a) / 2) for a, b in zip(low, high, strict=True))
-        target_entropy = lambda box, finite: volume + box * len(low)  # noqa: E731
+        target_entropy = lambda box, finite: box * len(low)  # noqa: E731
     return SoftPolicy(
         *(init, policy.memory, policy.act, policy.evaluate),
         twins=lambda params, obs, action: merge(params).twins(obs, action),
         target_entropy=target_entropy,
+        volume=volume,
     )
 
 
@@ -125,13 +129,16 @@ def losses(
 def _expected(
     key: Array, policy: SoftPolicy, params: PyTree, twins: PyTree, dist: Any, obs: PyTree
 ) -> tuple[Array, Array]:
-    """(-log pi(a), min_i Q_i(s, a)) [N], of one action a drawn from `dist`; their means where it is a Categorical."""
+    """(-log pi(a), min_i Q_i(s, a)) [N], of one action a drawn from `dist`; their means where it is a Categorical.
+
+    pi is the density of actions scaled to [-1, 1].
+    """
     params = {**params, "twins": twins}
     if isinstance(dist, Categorical):
         q = jnp.min(policy.twins(params, obs, None), axis=0)
         return dist.entropy(), jnp.sum(jnp.exp(dist.log_probs()) * q, axis=-1)
     action, log_prob = dist.sample_and_log_prob(key)
-    return -log_prob, jnp.min(policy.twins(params, obs, action), axis=0)
+    return -log_prob - policy.volume, jnp.min(policy.twins(params, obs, action), axis=0)
 
 
 def evaluate(key: Array, policy: SoftPolicy, params: PyTree, targets: PyTree, rows: Trajectory) -> Evaluation:

@@ -103,11 +103,14 @@ def test_the_state_says_what_to_act_with(made):
 
 
 @pytest.mark.parametrize(
-    "name", ["a2c", *(pytest.param(name, marks=pytest.mark.slow) for name in ("reinforce", "ppo", "npg", "trpo"))]
+    "name", ["a2c", *(pytest.param(name, marks=pytest.mark.slow) for name in ("reinforce", "ppo", "npg", "trpo", "sac"))]
 )
 def test_a_linear_change_of_the_units_of_actions_changes_nothing_that_is_learned(name):
     row = algorithms.entry(name)
     algorithm, config = row.algorithm, dataclasses.replace(row.config, num_envs=B, num_steps=T, hidden=(4,))
+    if row.own_policy:
+        small = bind(algorithm.estimator, batch_size=16, buffer_size=64, warmup=0, gradient_steps=2)
+        algorithm = algorithm._replace(estimator=small)
     hypers = learner.default_hypers(algorithm)
 
     def learned(env):
