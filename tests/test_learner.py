@@ -102,9 +102,10 @@ def test_the_state_says_what_to_act_with(made):
     close(params, lane(states, 0).params)
 
 
-@pytest.mark.parametrize(
-    "name", ["a2c", *(pytest.param(name, marks=pytest.mark.slow) for name in ("reinforce", "ppo", "npg", "trpo", "sac"))]
-)
+SLOW = ("reinforce", "ppo", "npg", "trpo", "sac")
+
+
+@pytest.mark.parametrize("name", ["a2c", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_a_linear_change_of_the_units_of_actions_changes_nothing_that_is_learned(name):
     row = algorithms.entry(name)
     algorithm, config = row.algorithm, dataclasses.replace(row.config, num_envs=B, num_steps=T, hidden=(4,))
