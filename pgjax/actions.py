@@ -23,7 +23,7 @@ def stamp() -> str:
 
 def _folder(options: commands.Train) -> str:
     name = options.env_name.replace(":", "-").replace("/", "-") or options.env.rpartition(":")[2]
-    return options.out or f"runs/{options.algorithm}-{name}-{stamp()}"
+    return f"runs/{options.algorithm}-{name}-{stamp()}" if options.out is None else options.out
 
 
 def train(options: commands.Train, words: list[str]) -> Action:
@@ -50,13 +50,13 @@ def _train(options: commands.Train, words: list[str], settings: Any, **extra: An
 
     prepared = driver.prepare(
         options.algorithm,
-        parsing.load(options.env, "--env") if options.env else options.env_name,
+        options.env_name if options.env is None else parsing.load(options.env, "--env"),
         seeds=options.seeds,
         seed=options.seed,
         steps=options.steps,
         updates=options.updates,
         settings=settings,
-        loss=parsing.load(options.loss, "--loss") if options.loss else None,
+        loss=None if options.loss is None else parsing.load(options.loss, "--loss"),
         snapshots=options.snapshots,
         specs={"env": options.env, "loss": options.loss},
         command=["pgjax", *words],
@@ -86,7 +86,7 @@ def replay(options: commands.Replay, words: list[str]) -> Action:
 
     labels = runs.labels(_items(options.lane), runs.read(options.folder, options.edited)[1])
     folder = pathlib.Path(options.folder)
-    out = options.out or f"{folder.resolve()}-replay-{stamp()}"
+    out = f"{folder.resolve()}-replay-{stamp()}" if options.out is None else options.out
     prepared = resuming.prepare_replay(folder, out=out, edited=options.edited, **labels)
 
     def act():
@@ -99,12 +99,13 @@ def replay(options: commands.Replay, words: list[str]) -> Action:
 def render(options: commands.Render, words: list[str]) -> Action:
     from pgjax import runs, video
 
-    path, episodes = video.check(options.out, options.fps), parsing.whole("episodes", options.episodes)
+    path, seed = video.check(options.out, options.fps), parsing.seed_number(options.seed)
+    episodes = parsing.whole("episodes", options.episodes, most=video.EPISODES)
     run, update = runs.load(options.folder), parsing.whole("update", options.update, least=0)
     env, policy, params = run.lane(update=update, **runs.labels(_items(options.lane), run))
 
     def act():
-        chosen = {"episodes": episodes, "greedy": options.greedy, "seed": options.seed, "fps": options.fps}
+        chosen = {"episodes": episodes, "greedy": options.greedy, "seed": seed, "fps": options.fps}
         made = video.write(path, env, policy, params, title=run.config["env"], **chosen)
         said = f"{made.path}: {made.frames} frames, return {', '.join(f'{x:.5g}' for x in made.returns)}"
         print(*filter(None, [made.note]), said, sep="\n")
@@ -175,6 +176,8 @@ def _join(options: commands.Sweep | commands.Resume) -> None:
         return
     if any(x is None for x in given) and any(x is not None for x in given):
         raise ValueError("give all of --coordinator, --processes and --process, or none where JAX finds them")
+    if options.coordinator is not None and not 0 <= options.process < options.processes:
+        raise ValueError(f"--process must lie in [0, --processes), got {options.process} of {options.processes}")
     from pgjax import hosts
 
     hosts.join(*given)
@@ -186,7 +189,7 @@ def _items(given: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _settings(options: commands.Train) -> dict[str, Any]:
-    if bool(options.env_name) == bool(options.env):
+    if bool(options.env_name) == (options.env is not None):
         raise ValueError("say which environment: either ENV by name, or --env module:factory")
     names = ("num_envs", "num_steps", "num_epochs", "num_minibatches")
     settings = {f"config.{name}": getattr(options, name) for name in names if getattr(options, name) is not None}

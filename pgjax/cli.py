@@ -30,8 +30,12 @@ def _main(arguments: list[str] | None) -> int:
     from pgjax.actions import ACTIONS
 
     words = list(sys.argv[1:] if arguments is None else arguments)
-    typed, words = words, _one_set(words)
-    complaint = io.StringIO()
+    typed, complaint = words, io.StringIO()
+    try:
+        words = _one_set(words)
+        _once(words)
+    except ValueError as error:
+        return _say(error, 2)
     try:
         with contextlib.redirect_stderr(complaint):
             command = tyro.extras.subcommand_cli_from_dict(
@@ -55,6 +59,10 @@ def _main(arguments: list[str] | None) -> int:
     except KeyboardInterrupt:
         print("pgjax: stopped at once by Ctrl-C", file=sys.stderr)
         return 128 + signal.SIGINT
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _say(MemoryError("the memory isn't enough; give fewer environments, steps or lanes, or less --memory"), 1)
     except OSError as error:
         # Whatever stands in the folder was whole before, and is.
         where = f" ({error.filename})" if error.filename else ""
@@ -70,16 +78,37 @@ def _say(error: Exception, code: int) -> int:
 
 
 def _one_set(words: list[str]) -> list[str]:
-    """Several --set as one: an option that takes a list would keep the last alone."""
+    """Several --set as one: an option that takes a list would keep the last alone. `--set=a=1` is `--set a=1`."""
     rest, settings = [], []
     inside = False
     for word in words:
+        if word.startswith("--set="):
+            settings.append(word.removeprefix("--set="))
+            inside = True
+            continue
         inside = word == "--set" or (inside and not word.startswith("--"))
         if not inside:
             rest.append(word)
         elif word != "--set":
             settings.append(word)
     return [*rest, "--set", *settings] if settings else rest
+
+
+def _once(words: list[str]) -> None:
+    """ValueError for an option that was given twice, of which the last alone would count; and for other digits."""
+    seen, numbers, option = set(), [], "arguments"
+    for word in words:
+        if word.startswith("--"):
+            option, _, word = word.partition("=")
+            name = option.replace("_", "-").replace("--no-", "--")
+            if name in seen:
+                raise ValueError(f"{option} was given twice; give it once")
+            seen.add(name)
+        with contextlib.suppress(ValueError):  # a name or a folder, which may be written in any way
+            float(word)
+            numbers.append((option, word))
+    for option, word in numbers:
+        digits(option, word)
 
 
 def _one_line(box: str) -> str:

@@ -55,8 +55,8 @@ class Sweep(Train):
 
     samples: str | None = None
     """How many settings to draw from the ranges."""
-    search: str = "sobol"
-    """How: sobol (evenly spread, best with a power of two) or random."""
+    search: str | None = None
+    """How: sobol (the default; evenly spread, best with a power of two) or random."""
     memory: str | None = None
     """What the run may take at most, as 4GB; by default half of the host's memory, or .8 of an accelerator's."""
     width: str | None = None

@@ -3,12 +3,14 @@
 import contextlib
 import pathlib
 import threading
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pgjax import chunks, guards, halving, hosts, memory, outcome, recipe, report, results
 from pgjax.checkpoints import Folder, Memory
 from pgjax.engine import Engine, Watch
 from pgjax.execution import Execution, check, checked, logger
+from pgjax.parsing import place
 from pgjax.progress import Progress
 from pgjax.results import Result
 from pgjax.settings import Plan, plan
@@ -25,6 +27,7 @@ class Prepared(NamedTuple):
     path: pathlib.Path | None
     execution: Execution
     watch: Watch | None = None  # the logger that the execution names
+    made: Sequence[pathlib.Path] = ()  # the folders that `prepare` made, taken back where the run turns out not to fit
 
 
 def prepare(
@@ -51,10 +54,10 @@ def prepare(
     chosen = plan(algorithm, env, **options)
     check(chosen, execution)
     config = recipe.config(chosen, algorithm, env, command, specs or {}, options, execution._asdict())
-    path = None if out is None else pathlib.Path(out)
+    path, made = None if out is None else place("out", out), None
     if path is not None:
-        hosts.once("prepare", lambda: results.create(path, config))
-    return Prepared(chosen, config, path, execution, watch)
+        made = hosts.once("prepare", lambda: results.create(path, config))
+    return Prepared(chosen, config, path, execution, watch, made or ())
 
 
 def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = None) -> Result:
@@ -63,7 +66,7 @@ def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = Non
     Args:
       watch: called with the metrics of every segment that was trained; by default the logger of the run.
     """
-    chosen, config, path, execution, mine = prepared
+    chosen, config, path, execution, mine, made = prepared
     watch = watch or mine
     archive = Memory() if path is None else Folder(path / "chunks")
     devices = memory.devices(execution.devices)
@@ -77,7 +80,11 @@ def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = Non
         schedule = None if path is None else chunks.read(path / "chunks.json")
         hosts.any_of(False)  # all have looked before one of them writes it
         if schedule is None:
-            schedule = _schedule(chosen, engine, execution, path, bar)
+            try:
+                schedule = _schedule(chosen, engine, execution, path, bar)
+            except ValueError:  # what compiling alone can tell: the memory
+                results.discard(made)
+                raise
         stage, stopped = 0, False
         while stage <= schedule.chunks[-1].stage and not stopped:
             _stage(chosen, engine, schedule, stage, execution.snapshots, bar, stop)

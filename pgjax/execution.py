@@ -4,7 +4,9 @@ import math
 import pathlib
 from typing import NamedTuple
 
-from pgjax import halving, loggers, memory
+import jax
+
+from pgjax import halving, loggers, memory, results
 from pgjax.parsing import whole
 from pgjax.plugs import hyperparameters
 from pgjax.programs import SHARDS
@@ -40,7 +42,7 @@ def checked(out, budget, width, devices, shard, checkpoint, snapshots, eta, log,
     if width is not None and budget is not None:
         raise ValueError("give memory, which finds the width, or width, not both")
     return Execution(
-        memory=memory.parse(budget),
+        memory=memory.checked(memory.parse(budget), memory.devices(whole("devices", devices))),
         width=whole("width", width),
         # Of how many devices it is, is part of a run whose environments they share.
         devices=len(memory.devices(whole("devices", devices))) if shard == "envs" else whole("devices", devices),
@@ -55,16 +57,32 @@ def checked(out, budget, width, devices, shard, checkpoint, snapshots, eta, log,
 
 def logger(execution: Execution, path: str | pathlib.Path | None) -> loggers.Logger | None:
     """What logs a run into its folder, if anything does."""
-    return loggers.make(execution.log, path, execution.log_lanes) if execution.log else None
+    return loggers.make(execution.log, path, execution.log_lanes) if execution.log is not None else None
 
 
 def check(chosen: Plan, execution: Execution) -> None:
     """Whether the plan can be carried out so; ValueError where it can't."""
-    devices, settings = len(memory.devices(execution.devices)), sum(len(g.settings) for g in chosen.groups)
+    found, settings = memory.devices(execution.devices), sum(len(g.settings) for g in chosen.groups)
+    devices, most = len(found), max(group.updates for group in chosen.groups)
+    if execution.snapshots > most:
+        raise ValueError(f"snapshots={execution.snapshots} is more than the {most} updates of the run; give less")
+    room = memory.there(found) * (1 if found[0].platform == "cpu" else devices)
+    for group in chosen.groups:
+        width, config = execution.width or 1, group.config
+        leaves = jax.tree.leaves(results.kept_shapes(group, 1))
+        if (needed := width * sum(x.size * x.dtype.itemsize for x in leaves)) > room:
+            sizes = [f"num_envs={config.num_envs}", *[f"lag={config.lag}"] * bool(config.lag)]
+            what = f"width={width}" if execution.width else f"{', '.join(sizes)} and the network"
+            raise ValueError(
+                f"{what}: the states of {width:,} lanes at once take {needed / 1e9:,.6g} GB, and there are "
+                f"{room / 1e9:.1f} GB; give less"
+            )
     if execution.halving:
         if settings < execution.halving:
             raise ValueError(f"halving={execution.halving} needs as many settings to choose from, got {settings}")
         rungs = {len(halving.rungs(group, settings, execution.halving)) for group in chosen.groups}
+        if rungs == {1}:
+            raise ValueError(f"halving={execution.halving} leaves no rung in {most} updates; give more, or leave it out")
         if len(rungs) > 1:
             raise ValueError(
                 f"halving={execution.halving}: groups of {' and '.join(str(g.updates) for g in chosen.groups)} updates "

@@ -10,6 +10,7 @@ from pgjax import parsing, results, subjects, variance
 from pgjax.commands import Variance
 from pgjax.packages import importing
 from pgjax.plugs import unknown
+from pgjax.ranges import distinct
 from pgjax.variance import figures, table
 from pgjax.variance.grid import ScoreFunction
 
@@ -25,9 +26,12 @@ def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
     """
     subject = subjects.of(options)
     estimators = _estimators(options, subject)
-    counts = {name: parsing.whole(name, getattr(options, name)) for name in ("episodes", "pilot", "reference_episodes")}
+    names, most = ("episodes", "pilot", "reference_episodes"), 2**31 - 1  # keys are numbered so far
+    counts = {name: parsing.whole(name, getattr(options, name), most=most) for name in names}
     batch = tuple(parsing.whole("batch", size) for size in options.batch.split(","))
-    if states := parsing.whole("states", options.states, least=0):
+    distinct("batch", list(batch))
+    seed = parsing.seed_number(options.seed)
+    if states := parsing.whole("states", options.states, least=0, most=most):
         if subject.behaviour is not None:
             raise ValueError("--states splits the variance of estimators on policy; leave --behaviour out")
     bar = _Progress(len(subject.points))
@@ -49,7 +53,7 @@ def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
             )
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = subject.source["env"]
-    path = pathlib.Path(options.out or f"runs/variance-{name}-{stamp}")
+    path = parsing.place("out", f"runs/variance-{name}-{stamp}" if options.out is None else options.out)
     config = {
         "command": ["pgjax", *command],
         "options": dataclasses.asdict(options),
@@ -60,10 +64,10 @@ def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
         **results.machine(),
     }
     results.create(path, config)
-    return lambda: _measure(options, subject, estimators, measures, bar, path)
+    return lambda: _measure(seed, subject, estimators, measures, bar, path)
 
 
-def _measure(options, subject: subjects.Subject, estimators, measures, bar, path: pathlib.Path) -> int:
+def _measure(seed: int, subject: subjects.Subject, estimators, measures, bar, path: pathlib.Path) -> int:
     with importing("rich"):
         from rich.console import Console
 
@@ -71,7 +75,7 @@ def _measure(options, subject: subjects.Subject, estimators, measures, bar, path
     with bar:
         for point, (policy, params) in subject.points.items():
             bar.start(point)
-            reports[point] = measures[policy](params, subject.behaviour, options.seed)
+            reports[point] = measures[policy](params, subject.behaviour, seed)
             # Each point is written as soon as it is measured.
             _write(
                 path / f"update-{point:08d}" if len(subject.points) > 1 else path, reports[point], estimators, subject
@@ -150,6 +154,7 @@ def _grid(axes: tuple[str, ...]) -> dict[str, Any]:
             raise ValueError(unknown("the grid has no axis", name, defaults))
         default = 0.0 if name == "constant" else defaults[name]
         parsed[name] = [parsing.convert(name, word, default) for word in text.split(",")]
+        distinct(name, parsed[name])
     rows, left_out = variance.product(**parsed)
     if left_out:
         print(f"{len(left_out)} combinations mean nothing and are left out, such as {left_out[0]!r}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import math
 import os
 import pathlib
 import re
@@ -19,7 +20,7 @@ def parse(text: Any) -> float | None:
     """Bytes of '4GB', '500 MiB' or 2e9; None stays None."""
     if text is None:
         return None
-    found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([kmgt]?i?)b?\s*", str(text), re.IGNORECASE)
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgt]?i?)b?\s*", str(text), re.IGNORECASE)
     try:
         size = float(found[1]) * UNITS[found[2].upper()]
     except (TypeError, KeyError, ValueError):
@@ -27,6 +28,20 @@ def parse(text: Any) -> float | None:
     if not 0 < size < float("inf"):
         raise ValueError(f"memory must be above 0 and finite, got {text!r}")
     return size
+
+
+def there(devices: list[Any]) -> float:
+    """Bytes of the host, which its CPU devices share, or of each accelerator."""
+    if devices[0].platform == "cpu":
+        return _host()
+    return (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
+
+
+def checked(budget: float | None, devices: list[Any]) -> float | None:
+    """The budget, if there is so much."""
+    if budget is not None and budget > (most := there(devices)):
+        raise ValueError(f"memory={budget / 1e9:,.6g} GB is more than the {most / 1e9:.1f} GB that there are; give less")
+    return budget
 
 
 def spare(budget: float | None, devices: list[Any]) -> float:

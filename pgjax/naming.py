@@ -10,6 +10,7 @@ import numpy as np
 from pgjax import plugs
 from pgjax.envs.adapter import Static
 from pgjax.parsing import convert
+from pgjax.ranges import bounded, distinct
 
 Known = dict[str, dict[str, Any]]
 
@@ -72,13 +73,14 @@ def axes(given: dict[str, Any], known: Known) -> tuple[dict[str, list[Any]], dic
         several = isinstance(value, (list, range, np.ndarray)) or (
             isinstance(value, tuple) and not isinstance(usual, tuple)
         )
+        if several:
+            bounded(f"{full} of {len(value):,} values", len(value))
         values = [convert(full, x, usual) for x in (value if several else [value])]
         if not values:
             raise ValueError(f"{full} was given no value")
         if several and full == "config.eval_episodes":
             raise ValueError("config.eval_episodes must be one number, the same for every setting")
-        if len(set(values)) < len(values):
-            raise ValueError(f"{full} has the same value twice: {', '.join(map(str, values))}")
+        distinct(full, values, swept(full, known))
         if several:
             axes[full] = values
         else:

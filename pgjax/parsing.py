@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import importlib.util
-import math
 import operator
 import pathlib
 import sys
@@ -12,40 +11,20 @@ from typing import Any
 import numpy as np
 
 from pgjax.plugs import unknown
+from pgjax.ranges import bounded, within
 
-# Where a hyperparameter of the package's own plugs makes sense; beyond, training only looks like it.
-RANGES = {
-    "advantage.discount": (0, 1),
-    "advantage.gae_lambda": (0, 1),
-    "advantage.gain_rate": (0, math.inf),
-    "advantage.clip_rho": (0, math.inf),
-    "advantage.clip_c": (0, math.inf),
-    "advantage.v_trace_lambda": (0, 1),
-    "config.epsilon": (0, 1),
-    "estimator.clip_eps": (0, math.inf),
-    "estimator.value_clip": (0, math.inf),
-    "estimator.kl_coef": (0, math.inf),
-    "estimator.value_coef": (0, math.inf),
-    "estimator.stop_kl": (0, math.inf),
-    "estimator.target_kl": (0, math.inf),
-    "estimator.max_kl": (0, math.inf),
-    "estimator.damping": (0, math.inf),
-    "estimator.backtrack": (0, 1),
-    "estimator.cg_steps": (1, math.inf),
-    "estimator.line_search": (0, math.inf),
-    "estimator.tau": (0, 1),
-    "estimator.initial_alpha": (1e-9, math.inf),
-    "estimator.epsilon_steps": (1, math.inf),
-    "estimator.epsilon_start": (0, 1),
-    "estimator.epsilon_end": (0, 1),
-    "advantage.reference_penalty": (0, math.inf),
-    "estimator.reference_coef": (0, math.inf),
-    "optimizer.warmup_steps": (0, math.inf),
-    "optimizer.anneal_steps": (1, math.inf),
-    "optimizer.learning_rate": (0, math.inf),
-    "optimizer.max_grad_norm": (0, math.inf),
-    "optimizer.eps": (0, math.inf),
-}
+def digits(name: str, text: Any) -> Any:
+    """The same; ValueError for a number in other digits than 0 to 9, such as full-width ones, which Python would read."""
+    if isinstance(text, str) and not text.isascii() and any(c.isdigit() for c in text):
+        raise ValueError(f"{name}: numbers are written in the digits 0 to 9, got {text!r}")
+    return text
+
+
+def place(name: str, path: str | pathlib.Path) -> pathlib.Path:
+    """The path of a file or a folder, if it can be one."""
+    if not str(path) or "\0" in str(path):
+        raise ValueError(f"{name} must be a path without a NUL, and not empty; got {str(path)!r}")
+    return pathlib.Path(path)
 
 
 def load(spec: str, option: str) -> Any:
@@ -102,27 +81,23 @@ def convert(full: str, value: Any, default: Any) -> Any:
     wanted = type(default)
     if isinstance(value, np.generic):
         value = value.item()
+    if wanted in (int, float, tuple):
+        digits(full, value)
     try:
         if wanted is bool and isinstance(value, str):
             return {"true": True, "false": False}[value.lower()]
         if wanted is tuple:
             parts = value.split("x") if isinstance(value, str) else value
-            return tuple(int(x) for x in parts)
+            value = tuple(int(x) for x in parts)
         if wanted is bool and not isinstance(value, bool):
             raise ValueError
         if wanted in (int, float):
-            number = wanted(value)
+            number, given = wanted(value), value
             if isinstance(value, bool) or number != number or (wanted is int and number != float(value)):
                 raise ValueError
-            low, high = RANGES.get(full, (-math.inf, math.inf))
-            if not low <= number <= high:
-                raise ValueError(f"{full} must lie in [{low:g}, {high:g}], got {value}")
-            return number
         if wanted is str and not isinstance(value, str):
             raise ValueError
-    except (KeyError, TypeError, ValueError) as error:
-        if "must lie in" in str(error):
-            raise
+    except (KeyError, TypeError, ValueError, OverflowError):
         kind = {
             bool: "true or false",
             tuple: "such as 64x64 (in Python a tuple; a list is a grid)",
@@ -130,22 +105,34 @@ def convert(full: str, value: Any, default: Any) -> Any:
             float: "a number",
         }.get(wanted, wanted.__name__)
         raise ValueError(f"{full} must be {kind}, got {value!r}") from None
+    if wanted is tuple:
+        for x in value:
+            within(full, x, x)
+    if wanted in (int, float):
+        within(full, number, given)
+        return number
     return value
 
 
-def whole(name: str, value: Any, least: int = 1) -> int | None:
+def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int | None:
     """A count of `least` or more; 1e6 will do."""
     if value is None:
         return None
     try:
-        number = int(float(value))
-        if number != float(value):
+        number = int(float(digits(name, value)))
+        if number != float(value) or isinstance(value, bool):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name} must be a whole number, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be {least} or more, got {value}")
+    if not least <= number <= (most := 2**53 if most is None else most):
+        bound = f"{least} or more" if number < least else f"{most} or less"
+        raise ValueError(f"{name} must be {bound}, got {value}")
     return number
+
+
+def seed_number(seed: Any) -> int:
+    """One seed of `jax.random.key`."""
+    return whole("seed", seed, least=0, most=2**32 - 1)
 
 
 def checked_updates(updates: int) -> int:
@@ -157,14 +144,14 @@ def checked_updates(updates: int) -> int:
 
 
 def seed_numbers(seeds: int | list[int], seed: int) -> list[int]:
-    if isinstance(seeds, (str, float)):
+    if isinstance(seeds, (str, float, bool)):
         raise TypeError(f"seeds must be how many, or a list of them, got {seeds!r}")
     try:
         if np.ndim(seeds) == 0:
             first, count = operator.index(seed), operator.index(seeds)
             if first + count > 2**32:
                 raise ValueError(f"seeds must lie in [0, 2**32), got {first} to {first + count - 1}")
-            numbers = list(range(first, first + count))
+            numbers = list(range(first, first + bounded(f"seeds={count}", count)))
         else:
             numbers = [operator.index(number) for number in seeds]
     except TypeError:

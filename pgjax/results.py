@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib.metadata
+import itertools
 import json
 import math
 import os
@@ -11,7 +12,7 @@ import pathlib
 import platform
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -119,18 +120,36 @@ def label(value: Any) -> Any:
     return "x".join(map(str, value)) if isinstance(value, tuple) else value
 
 
-def create(path: pathlib.Path, config: dict[str, Any]) -> None:
-    """Make the run folder with its config.json, both or neither; a folder that exists is left alone."""
+def create(path: pathlib.Path, config: dict[str, Any]) -> list[pathlib.Path]:
+    """Make the run folder with its config.json, both or neither; a folder that exists is left alone.
+
+    Returns:
+      the folders that were made, the run's first, then those above it: what `discard` takes back.
+    """
     shown, path = str(path), path.absolute()
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft, made = path.with_name(f".{path.name}.{os.getpid()}"), []
     try:
         if path.exists():
             raise ValueError(f"out: folder {shown!r} exists; choose another or remove it")
+        made = [path, *itertools.takewhile(lambda folder: not folder.exists(), path.parents)]
         draft.mkdir(parents=True)
         write_json(draft / "config.json", config)
         chunks.replace(draft, path)
-    except OSError as error:
-        raise ValueError(f"out: can't make folder {shown!r}: {error.strerror}") from error
+    except BaseException as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        discard(made[1:])
+        if isinstance(error, OSError):
+            raise ValueError(f"out: can't make folder {shown!r}: {error.strerror}") from error
+        raise
+    return made
+
+
+def discard(made: Sequence[pathlib.Path]) -> None:
+    """Take back what `create` made, but for folders that hold something else by now."""
+    for place in made:
+        (place / "config.json").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            place.rmdir()
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from pgjax import chunks, memory, results, runs
 from pgjax.driver import Prepared, finish
 from pgjax.execution import Execution, logger
-from pgjax.parsing import checked_updates, whole
+from pgjax.parsing import checked_updates, place, whole
+from pgjax.ranges import bounded
 from pgjax.results import Result
 from pgjax.settings import Plan
 
@@ -102,6 +103,8 @@ def extended(
         raise ValueError("give steps or updates, not both")
     if seeds is not None and seeds < len(plan.seeds):
         raise ValueError(f"seeds={seeds} is less than the {len(plan.seeds)} that there are")
+    settings = sum(len(group.settings) for group in plan.groups)
+    bounded(f"seeds={seeds} of {settings} settings", (seeds or 0) * settings)
     first, count = max(plan.seeds) + 1, (seeds or len(plan.seeds)) - len(plan.seeds)
     if first + count > 2**32:
         raise ValueError(f"seeds must lie in [0, 2**32), got {first + count - 1} as the last of seeds={seeds}")
@@ -113,11 +116,11 @@ def extended(
             raise ValueError(f"updates={wanted} is less than the {group.updates} that there are")
         length, width = schedule.segments[g], schedule.widths[g]
         ends.append(checked_updates(-(-wanted // length) * length))
-        settings = range(len(group.settings))
+        places = range(len(group.settings))
         if ends[g] > group.updates:
-            old = [(h, seed) for h in settings for seed in plan.seeds]
+            old = [(h, seed) for h in places for seed in plan.seeds]
             more += chunks.split(g, stage, group.updates, ends[g], old, width)
-        more += chunks.split(g, stage, 0, ends[g], [(h, seed) for h in settings for seed in added], width)
+        more += chunks.split(g, stage, 0, ends[g], [(h, seed) for h in places for seed in added], width)
     if not more:
         raise ValueError("the run has all that already: nothing to extend")
     asked = {"steps": steps, "updates": updates, "seeds": seeds}
@@ -183,7 +186,7 @@ def prepare_replay(
         "replay": {"of": str(before.path.absolute()), "seed": seed, **labels},
     }
     alone = runs.planned(before.path, config, {})
-    folder = None if out is None else pathlib.Path(out)
+    folder, made = None if out is None else place("out", out), ()
     if folder is not None:
-        results.create(folder, config)
-    return Prepared(alone, config, folder, execution)
+        made = results.create(folder, config)
+    return Prepared(alone, config, folder, execution, made=made)

@@ -102,8 +102,8 @@ def load(path: str | pathlib.Path, **objects: Any) -> Run:
     Raises:
       ValueError: where the folder is no run's, has no parameters, or holds what can't be built again.
     """
-    path = pathlib.Path(path)
     config, made = read(path, **objects)
+    path = pathlib.Path(path)
     schedule = chunks.read(path / "chunks.json")
     if schedule is None or not any(Folder(path / "chunks").updates(i) for i in range(len(schedule.chunks))):
         raise ValueError(f"path: {str(path)!r} holds no parameters, only {_content(path)}")
@@ -116,7 +116,7 @@ def read(path: str | pathlib.Path, edited: bool | None = None, **objects: Any) -
     Args:
       edited: whether the source of the run's own functions may have changed since; None says so on stderr.
     """
-    path = pathlib.Path(path)
+    path = parsing.place("path", path)
     if not path.is_dir():
         others = [str(file.parent) for file in path.parent.glob("*/config.json")]
         raise ValueError(unknown("path: no folder", str(path), others))

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pgjax.packages import importing
-from pgjax.parsing import whole
+from pgjax.parsing import digits, whole
+from pgjax.ranges import bounded, distinct
 from pgjax.sweep import grid
 
 METHODS = ("sobol", "random")
@@ -43,7 +44,7 @@ def parse(name: str, text: Any) -> Any:
     try:
         if kind not in ("uniform", "log", "int"):
             raise ValueError
-        low, high = (float(x) for x in rest.split(":"))
+        low, high = (float(digits(name, x)) for x in rest.split(":"))
     except ValueError:
         raise ValueError(f"{name} must be log:LOW:HIGH, uniform:LOW:HIGH or int:LOW:HIGH, got {text!r}") from None
     return checked(name, Range(kind, low, high))
@@ -66,7 +67,7 @@ def checked(name: str, given: Range) -> Range:
 
 
 def sample(
-    settings: dict[str, Any], samples: int | None, method: str = "sobol", seed: int = 0
+    settings: dict[str, Any], samples: int | None, method: str | None = None, seed: int = 0
 ) -> dict[str, Any] | list[dict[str, Any]]:
     """Settings as `pgjax.run` takes them: a grid where no Range is among them, else a list of N settings.
 
@@ -74,20 +75,29 @@ def sample(
       settings: name -> value, list of values, or Range. Each sampled point is tried with every combination
         of the lists.
       samples: N, how many points.
-      method: "sobol", Owen-scrambled (Sobol 1967; Owen 1998), evenly spread where N is a power of two; or
-        "random".
+      method: "sobol", the default, Owen-scrambled (Sobol 1967; Owen 1998), evenly spread where N is a power of
+        two; or "random".
       seed: of the sample.
     """
     samples = whole("samples", samples)
-    if method not in METHODS:
+    if method not in (None, *METHODS):
         raise ValueError(f"search must be one of {', '.join(METHODS)}; got {method!r}")
     ranges = {name: checked(name, x) for name, x in settings.items() if isinstance(x, Range)}
     if not ranges:
         if samples is not None:
             raise ValueError(f"samples={samples} needs a range among the settings, such as learning_rate=log:1e-4:1e-2")
+        if method is not None:
+            raise ValueError(f"search={method!r} needs a range among the settings and samples; or leave it out")
         return settings
     if samples is None:
         raise ValueError(f"{next(iter(ranges))} is a range; say how many settings to draw from it: samples")
+    rest = {name: x for name, x in settings.items() if name not in ranges}
+    lists = {name: x for name, x in rest.items() if isinstance(x, (list, range, np.ndarray))}
+    count = samples * math.prod(map(len, lists.values()))
+    bounded(f"samples={samples}, {count:,} settings in all,", count)
+    for name, values in lists.items():
+        lists[name] = list(values)
+        distinct(name, lists[name])
     if method == "random":
         unit = np.random.default_rng(seed).random((samples, len(ranges)))
     else:
@@ -98,11 +108,6 @@ def sample(
         unit = qmc.Sobol(len(ranges), rng=np.random.default_rng(seed)).random_base2((samples - 1).bit_length())
         unit = unit[:samples]
     drawn = {name: one.at(unit[:, i]) for i, (name, one) in enumerate(ranges.items())}
-    rest = {name: x for name, x in settings.items() if name not in ranges}
-    lists = {name: list(x) for name, x in rest.items() if isinstance(x, (list, range, np.ndarray))}
-    for name, values in lists.items():
-        if len(set(values)) < len(values):
-            raise ValueError(f"{name} has the same value twice: {', '.join(map(str, values))}")
     fixed = {name: x for name, x in rest.items() if name not in lists}
     points = [{name: values[i] for name, values in drawn.items()} for i in range(samples)]
     return [{**fixed, **point, **combination} for point in points for combination in grid(lists)]

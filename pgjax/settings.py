@@ -7,6 +7,7 @@ of actions. A list of settings, one dict for each, is taken as it is: what a ran
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from pgjax import algorithms, configs, learner, naming, plugs, policies, sweep, 
 from pgjax.envs.adapter import settable
 from pgjax.envs.parameters import check_values, param_names
 from pgjax.parsing import checked_updates, convert, named, seed_numbers, whole
+from pgjax.ranges import bounded
 from pgjax.search import Range
 from pgjax.types import Algorithm, Config, Env, Hypers, Learner, Policy
 
@@ -115,7 +117,9 @@ def plan(
         table = [{full: x for full, x in one.items() if full not in fixed} for one in table]
     else:
         axes, fixed = naming.axes(naming.given(settings or {}, known), known)
-        table = sweep.grid(axes)
+    count = len(settings) if listed else math.prod(map(len, axes.values()))
+    bounded(f"{count:,} settings x {len(numbers):,} seeds", count * len(numbers))
+    table = table if listed else sweep.grid(axes)
 
     named_here = list(table[0])
     labels = {full: full.partition(".")[2] if naming.unique(full, known) else full for full in named_here}

@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from pgjax import envs, parsing, policies, runs
+from pgjax import configs, envs, parsing, policies, runs
 from pgjax.commands import Variance
 from pgjax.plugs import unknown
+from pgjax.ranges import distinct
 from pgjax.types import Config, Env, Policy, PyTree
 
 SHAPES = ("network", "hidden", "activation", "shared")
@@ -42,6 +43,7 @@ def of(options: Variance) -> Subject:
     chosen = {"last": saved[-1:], "all": saved}.get(options.at)
     if chosen is None:
         chosen = [parsing.whole("at", text, least=0) for text in options.at.split(",")]
+        distinct("at", chosen)
     points = {}
     for update in chosen:
         env, *points[update] = run.lane(seed=seed, update=update, **labels)
@@ -73,10 +75,13 @@ def _fresh(options: Variance) -> Subject:
             raise ValueError(f"--set takes name=value, got {item!r}")
         if name not in known:
             raise ValueError(unknown("--set: nothing is called", name, known))
-        chosen[name] = parsing.convert(name, text, known[name])
+        if name in chosen:
+            raise ValueError(f"--set {name} was given twice")
+        chosen[name] = parsing.convert(f"config.{name}" if name in SHAPES else name, text, known[name])
     shape = {name: chosen.pop(name) for name in SHAPES if name in chosen}
-    env = envs.make(options.env_name, **chosen)
-    policy = policies.make(env, Config(**shape))
-    params = policy.init(jax.random.fold_in(jax.random.key(options.seed), _INIT))
+    env, config = envs.make(options.env_name, **chosen), Config(**shape)
+    configs.check(env, config)
+    policy = policies.make(env, config)
+    params = policy.init(jax.random.fold_in(jax.random.key(parsing.seed_number(options.seed)), _INIT))
     discount = 0.99 if options.discount is None else options.discount
     return Subject(env, {0: (policy, params)}, discount, {"env": options.env_name, "set": dict(chosen, **shape)})

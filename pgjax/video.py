@@ -14,10 +14,12 @@ import numpy as np
 
 from pgjax import frames
 from pgjax.packages import PackageError, importing
+from pgjax.parsing import place, seed_number, whole
 from pgjax.playing import Episode, play
 from pgjax.types import Env, Policy, PyTree
 
 SUFFIXES = (".mp4", ".gif")
+EPISODES = 1000  # of one video at most: all are played before the first is drawn
 
 
 class Written(NamedTuple):
@@ -67,8 +69,7 @@ def write(
       ValueError: for a path or an fps that can't be had, before anything is played.
     """
     path = check(path, fps)
-    if episodes < 1:
-        raise ValueError(f"episodes must be 1 or more, got {episodes}")
+    episodes, seed = whole("episodes", episodes, most=EPISODES), seed_number(seed)
     played = [play(jax.random.fold_in(jax.random.key(seed), i), env, policy, params, greedy) for i in range(episodes)]
     counted = [f"   episode {i + 1} of {episodes}" if episodes > 1 else "" for i in range(episodes)]
     shown = [captioned(env, one, title + count) for one, count in zip(played, counted, strict=True)]
@@ -85,7 +86,7 @@ def write(
 
 def check(path: str | pathlib.Path, fps: float | None = None) -> pathlib.Path:
     """The path, if a video can be written there."""
-    path = pathlib.Path(path)
+    path = place("out", path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"out: {str(path)!r} must end in {' or '.join(SUFFIXES)}")
     if path.exists():

@@ -17,7 +17,7 @@ ROOMS = (
     "policies pretrained critics rollout "
     "returns scaling average groups advantages losses sequences optimizers batches estimators natural configs updates "
     "supervised preferences learner trust buffered "
-    "soft dqn algorithms train sweep halves outside oracle enumeration limits variance parsing search naming "
+    "soft dqn algorithms train sweep halves outside oracle enumeration limits variance ranges parsing search naming "
     "worlds settings "
     "memory hosts chunks checkpoints results store guards halving recipe runs playing frames video statistics "
     "report pages progress loggers outcome programs engine execution driver resuming showing commands subjects "

@@ -134,7 +134,7 @@ def test_snapshots_are_spread_evenly_over_whole_segments(updates, snapshots, poi
 
 
 def test_objects_of_ones_own_are_imported_again(tmp_path):
-    options = {"loss": loss, "policy": policy, "updates": 2, "snapshots": 9, "progress": False}
+    options = {"loss": loss, "policy": policy, "updates": 2, "snapshots": 2, "progress": False}
     settings = {**TINY, "num_envs": 2, "beta": [0.5, float("inf")], "shared": [False, True], "hidden": (3, 2)}
     result = pgjax.run("a2c", world, out=tmp_path / "own", settings=settings, **options)
     run = runs.load(tmp_path / "own")

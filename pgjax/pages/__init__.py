@@ -7,6 +7,7 @@ from pgjax.pages.comparison import comparison
 from pgjax.pages.folders import read
 from pgjax.pages.markup import page
 from pgjax.pages.sections import section
+from pgjax.parsing import place
 
 __all__ = ["write"]
 
@@ -25,7 +26,7 @@ def write(folders: str | pathlib.Path | Sequence[str | pathlib.Path], out: str |
       ValueError: in one line, for no folder, a folder that is no run's or has no metrics, JSON that is torn, the
         same folder twice, or an `out` that can't be written.
     """
-    out = pathlib.Path(out)
+    out = place("out", out)
     if out.is_dir():
         raise ValueError(
             f"out: {str(out)!r} is a folder; give the name of the HTML file, such as {out / 'report.html'}"

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pgjax import report, store
 from pgjax.packages import PackageError
+from pgjax.parsing import place
 from pgjax.plugs import unknown
 
 NEEDED = ("algorithm", "env", "seeds", "groups", "versions", "device")
@@ -54,9 +55,9 @@ def read(folders: list[str | pathlib.Path]) -> list[Run]:
     """Read every folder, in the order given. Raises ValueError: see `pages.write`."""
     if not folders:
         raise ValueError("folders: none was given; give one run folder or more")
-    paths = [pathlib.Path(folder) for folder in folders]
-    for place, path in enumerate(paths):
-        if path.resolve() in (other.resolve() for other in paths[:place]):
+    paths = [place("folders", folder) for folder in folders]
+    for i, path in enumerate(paths):
+        if path.resolve() in (other.resolve() for other in paths[:i]):
             raise ValueError(f"folders: {str(path)!r} was given twice; give each run once")
     names = [path.resolve().name for path in paths]
     names = [str(path) if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)]
