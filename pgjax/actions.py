@@ -117,7 +117,7 @@ def render(options: commands.Render, words: list[str]) -> Action:
 def show(options: commands.Show, words: list[str]) -> Action:
     from pgjax import showing
 
-    lines = showing.lines(pathlib.Path(options.folder))
+    lines = showing.lines(parsing.place("path", options.folder))
 
     def act():
         console = _console()

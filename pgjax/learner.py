@@ -123,7 +123,7 @@ def policy_gradient(
             optimizer=updater.init(params, hypers),
             advantage=advantage.init(),
             reference=jax.tree.map(jnp.copy, params) if anchored else (),  # a donated array may be given only once
-            past=jax.tree.map(lambda x: jnp.stack([x] * config.lag), params) if config.lag else (),
+            past=jax.tree.map(lambda x: jnp.repeat(x[None], config.lag, axis=0), params) if config.lag else (),
             rollout=() if whole else rollout.start(key_envs, env, policy, config.num_envs, env_params),
             obs_moments=moments.empty(obs) if config.normalize_obs else (),
             reward_scale=scaling.start(config.num_envs) if config.scale_rewards else (),

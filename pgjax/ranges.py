@@ -62,7 +62,7 @@ def within(full: str, number: float, value: Any) -> None:
         least = "above 0" if low == LEAST else f"in [{low:g}, {high:g}]"
         raise ValueError(f"{full} must {'be' if low == LEAST else 'lie'} {least}, got {value}")
     if single and number and (abs(number) < LEAST or MOST < abs(number) < math.inf):
-        became = "0" if abs(number) < 1 else "inf"
+        became = "0" if abs(number) < 1 else "inf" if number > 0 else "-inf"
         raise ValueError(f"{full}={value} becomes {became} in float32; give one between 1.2e-38 and 3.4e38")
     if full.startswith("config.") and isinstance(number, int) and abs(number) >= 2**31:
         raise ValueError(f"{full} must be {2**31 - 1} or less, got {value}")

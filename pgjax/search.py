@@ -79,7 +79,7 @@ def sample(
         two; or "random".
       seed: of the sample.
     """
-    samples = whole("samples", samples)
+    samples, seed = whole("samples", samples), whole("seed", seed, least=0)
     if method not in (None, *METHODS):
         raise ValueError(f"search must be one of {', '.join(METHODS)}; got {method!r}")
     ranges = {name: checked(name, x) for name, x in settings.items() if isinstance(x, Range)}
