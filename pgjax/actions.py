@@ -131,11 +131,7 @@ def show(options: commands.Show, words: list[str]) -> Action:
 def report(options: commands.Report, words: list[str]) -> Action:
     from pgjax import pages
 
-    def act():
-        print(f"written to {pages.write(options.folders, options.out)}")
-        return 0
-
-    return act
+    return lambda: print(f"written to {pages.write(options.folders, options.out)}") or 0
 
 
 def listing(options: commands.List, words: list[str]) -> Action:

@@ -15,6 +15,7 @@ def adam(
     """Adam (Kingma & Ba 2015) on gradients clipped to a global norm; inf turns clipping off.
 
     Args:
+      learning_rate: above 0 for a run; 1e-30 changes no weight, for a policy that stays as it is as a control.
       warmup_steps: gradient steps over which the learning rate rises linearly from 0, for its moments to settle.
       anneal_steps: gradient steps over which the learning rate falls linearly to 0; inf keeps it as it is.
     """
