@@ -96,6 +96,8 @@ def _one_set(words: list[str]) -> list[str]:
 
 def _once(words: list[str]) -> None:
     """ValueError for an option that was given twice, of which the last alone would count; and for other digits."""
+    from pgjax.parsing import digits
+
     seen, numbers, option = set(), [], "arguments"
     for word in words:
         if word.startswith("--"):
