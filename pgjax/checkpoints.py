@@ -134,7 +134,7 @@ class Folder:
                 manifest = json.loads((place / "manifest.json").read_text())
                 seconds, files = float(manifest["seconds"]), dict(manifest["files"])
                 # A file that isn't in the manifest is none of the checkpoint's.
-                spoilt = [name for name in (*FILES, *files) if _digest(place / name) != files.get(name)]
+                spoilt = [name for name in {*FILES, *files} if _digest(place / name) != files.get(name)]
                 if spoilt:
                     raise ValueError(f"{spoilt[0]} is not what was written")
                 with np.load(place / "metrics.npz") as arrays:

@@ -93,7 +93,7 @@ def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = Non
                 schedule = _halved(chosen, archive, schedule, execution.halving, path)
             stage += 1
     result = outcome.collect(chosen, config, schedule, archive, path, execution.halving, engine.clock)
-    result.signal = stop.signal if result.interrupted else None
+    result.signal = stop.signal
     if path is not None:
         title = f"{config['algorithm']} on {config['env']}"
         draw = lambda file: report.curve(result.metrics, file, title=title)  # noqa: E731

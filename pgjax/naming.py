@@ -65,7 +65,7 @@ def given(settings: dict[str, Any], known: Known) -> dict[str, Any]:
     return found
 
 
-def axes(given: dict[str, Any], known: Known) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+def axes(given: dict[str, Any], known: Known, ranged: bool = True) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Full name -> values of what was given as a list, and full name -> value of the rest."""
     axes, fixed = {}, {}
     for full, value in given.items():
@@ -75,7 +75,7 @@ def axes(given: dict[str, Any], known: Known) -> tuple[dict[str, list[Any]], dic
         )
         if several:
             bounded(f"{full} of {len(value):,} values", len(value))
-        values = [convert(full, x, usual) for x in (value if several else [value])]
+        values = [convert(full, x, usual, ranged) for x in (value if several else [value])]
         if not values:
             raise ValueError(f"{full} was given no value")
         if several and full == "config.eval_episodes":

@@ -47,6 +47,8 @@ def importing(package: str, extra: str = "", asked: str = "") -> Iterator[None]:
 def explained(error: Exception, package: str, extra: str = "") -> str:
     """Why the import of `package` failed, and the command that mends it, in one line."""
     top = (getattr(error, "name", None) or package).partition(".")[0]
+    if top == "pgjax":  # no command: on PyPI this name is another project's
+        return f"pgjax: {' '.join(str(error).split())}"
     absent = isinstance(error, ModuleNotFoundError)
     if absent and not _installed(top):
         if top != package:

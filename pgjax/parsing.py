@@ -76,8 +76,12 @@ def named(what: str):
         raise ValueError(f"{what} raised {type(error).__name__}: {error}") from error
 
 
-def convert(full: str, value: Any, default: Any) -> Any:
-    """The value in the type of the default; text from the command line is parsed."""
+def convert(full: str, value: Any, default: Any, ranged: bool = True) -> Any:
+    """The value in the type of the default; text from the command line is parsed.
+
+    Args:
+      ranged: whether it must lie in the range of its name too.
+    """
     wanted = type(default)
     if isinstance(value, np.generic):
         value = value.item()
@@ -105,13 +109,14 @@ def convert(full: str, value: Any, default: Any) -> Any:
             float: "a number",
         }.get(wanted, wanted.__name__)
         raise ValueError(f"{full} must be {kind}, got {value!r}") from None
-    if wanted is tuple:
+    if ranged and wanted is tuple:
         for x in value:
             within(full, x, x)
-    if wanted in (int, float):
+    if wanted not in (int, float):
+        return value
+    if ranged:
         within(full, number, given)
-        return number
-    return value
+    return number
 
 
 def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int | None:

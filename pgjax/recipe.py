@@ -9,6 +9,10 @@ from pgjax.plugs import hyperparameters, name_of
 from pgjax.settings import Plan
 
 
+# Before 2 the parameters of a Gaussian policy were not in the units of its Box: see `distributions.units`.
+FORMAT = 2
+
+
 def config(
     chosen: Plan,
     algorithm: Any,
@@ -28,6 +32,7 @@ def config(
         for name, thing in {"algorithm": algorithm, "env": env, **mine}.items()
     }
     return {
+        "format": FORMAT,
         "algorithm": algorithm if isinstance(algorithm, str) else name_of(chosen.groups[0].algorithm.estimator),
         "env": env if isinstance(env, str) else results.origin(env),
         **{name: results.origin(thing) for name, thing in mine.items()},

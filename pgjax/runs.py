@@ -7,11 +7,13 @@ import reprlib
 import sys
 from typing import Any
 
-from pgjax import chunks, parsing, results, settings, sources, store
+from pgjax import chunks, parsing, recipe, results, settings, sources, store
 from pgjax.checkpoints import Folder
+from pgjax.distributions import units
 from pgjax.envs.adapter import param_names
 from pgjax.packages import PackageError
 from pgjax.plugs import unknown
+from pgjax.spaces import is_box
 from pgjax.types import Env, Hypers, Policy, PyTree
 
 OBJECTS = ("algorithm", "env", "loss", "policy")
@@ -197,7 +199,12 @@ def planned(path: pathlib.Path, config: dict[str, Any], given: dict[str, Any]) -
     if config["points"] is not None:
         chosen = [{**fixed, **{name: value(x) for name, x in point.items()}} for point in config["points"]]
     varied = (config["points"] or [{}])[0]
-    made = settings.plan(seeds=config["seeds"], updates=1, settings=chosen, varied=varied, **objects)
+    made = settings.plan(seeds=config["seeds"], updates=1, settings=chosen, varied=varied, recorded=True, **objects)
+    if config.get("format", 1) < recipe.FORMAT and objects["policy"] is None:
+        _check_units(path, config, made)
+    if len(made.groups) != len(config["groups"]):
+        counts = f"{len(config['groups'])} groups of settings and would have {len(made.groups)} now"
+        raise ValueError(f"path: {str(path)!r} has {counts}; use the pgjax that wrote it ({_wrote(config)})")
     groups = []
     for group, recorded in zip(made.groups, config["groups"], strict=True):
         before, now = recorded["env"], results.plain(param_names(group.env.params))
@@ -207,6 +214,21 @@ def planned(path: pathlib.Path, config: dict[str, Any], given: dict[str, Any]) -
                 raise ValueError(f"env: parameter {name!r} was {was} in the run and is {found} now; pass the same env=")
         groups.append(group._replace(updates=recorded["updates"]))
     return made._replace(groups=groups)
+
+
+def _check_units(path: pathlib.Path, config: dict[str, Any], made: settings.Plan) -> None:
+    """ValueError where the parameters of a Gaussian mean something else by now: see `recipe.FORMAT`."""
+    for group in made.groups:
+        space = group.env.action_space
+        if is_box(space) and units(space) != ((0.0,) * space.shape[0], (1.0,) * space.shape[0]):
+            raise ValueError(
+                f"path: {str(path)!r} holds policies whose Gaussians are not in the units of their Box of actions; "
+                f"use the pgjax that wrote it ({_wrote(config)}), or train again"
+            )
+
+
+def _wrote(config: dict[str, Any]) -> str:
+    return config.get("versions", {}).get("pgjax", "an earlier one")
 
 
 def _object(path: pathlib.Path, config: dict[str, Any], name: str, given: Any) -> Any:

@@ -60,6 +60,7 @@ def plan(
     loss: Any = None,
     policy: Callable[[Env, Config], Policy] | None = None,
     varied: Collection[str] = (),
+    recorded: bool = False,
 ) -> Plan:
     """Check everything that can be checked before anything is compiled or written.
 
@@ -76,6 +77,7 @@ def plan(
       policy: (env, config) -> Policy; by default the network that config names.
       varied: full names that belong to each point of a list of settings even where all points agree in them: of a
         plan that is made again, of some of its points.
+      recorded: whether the settings are those of a run that was made, and so are taken as they are, in whatever range.
 
     Raises:
       ValueError, TypeError: naming the argument, the value and the fix.
@@ -101,10 +103,10 @@ def plan(
     if steps is not None and updates is not None:
         raise ValueError("give steps or updates, not both")
     steps, updates = whole("steps", steps), whole("updates", updates)
-    known = _known(row, env)
+    known, ranged = _known(row, env), not recorded
     if listed:
         table = [
-            {full: convert(full, x, naming.default(full, known)) for full, x in naming.given(one, known).items()}
+            {full: convert(full, x, naming.default(full, known), ranged) for full, x in naming.given(one, known).items()}
             for one in settings
         ]
         if any(set(one) != set(table[0]) for one in table):
@@ -116,7 +118,7 @@ def plan(
         axes = {}
         table = [{full: x for full, x in one.items() if full not in fixed} for one in table]
     else:
-        axes, fixed = naming.axes(naming.given(settings or {}, known), known)
+        axes, fixed = naming.axes(naming.given(settings or {}, known), known, ranged)
     count = len(settings) if listed else math.prod(map(len, axes.values()))
     bounded(f"{count:,} settings x {len(numbers):,} seeds", count * len(numbers))
     table = table if listed else sweep.grid(axes)
@@ -194,7 +196,7 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
         try:
             metrics = jax.eval_shape(first, jax.random.key(0))[1]
         except TypeError as error:
-            if not jax.config.jax_enable_x64:
+            if not jax.config.jax_enable_x64 or not any(kind in str(error) for kind in ("float64", "int64")):
                 raise
             line = "jax_enable_x64=True: one update mixes 32 and 64 bits; turn it off (JAX_ENABLE_X64=0)"
             raise ValueError(line) from error

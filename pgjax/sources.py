@@ -3,6 +3,7 @@
 So that a run that goes on, or is trained again, does so with what it was begun with.
 """
 
+import contextlib
 import functools
 import hashlib
 import inspect
@@ -13,6 +14,11 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import jax
+import numpy as np
+
+# Plain values, which hold no function of anybody's.
+VALUES = (str, bytes, int, float, complex, type(None), np.ndarray, np.generic, jax.Array, types.ModuleType)
 # What is installed has a version, which config.json records.
 INSTALLED = {pathlib.Path(sysconfig.get_path("stdlib")).resolve(), pathlib.Path(__file__).resolve().parent}
 
@@ -25,7 +31,12 @@ def digests(thing: Any) -> dict[str, str]:
     defines has its own name and is its own text alone: the rest of a script may do other things each time.
     """
     found: dict[str, str] = {}
-    for part in _parts(thing, set()):
+    try:
+        parts = list(_parts(thing, {}))
+    except RecursionError:  # objects that hold one another a thousand deep: the first tells who made them
+        first = thing if isinstance(thing, (types.FunctionType, type)) else type(thing)
+        parts = [first] if _own(_namespace(first)) else []
+    for part in parts:
         space = _namespace(part)
         if space.get("__name__") == "__main__":
             try:
@@ -33,7 +44,9 @@ def digests(thing: Any) -> dict[str, str]:
             except (OSError, TypeError):  # typed into an interpreter
                 continue
         else:
-            found |= {file: _digest(pathlib.Path(file).read_bytes()) for file in _files(space, set())}
+            for file in _files(space, set()):
+                with contextlib.suppress(OSError):  # inside an archive, or gone since it was imported
+                    found[file] = _digest(pathlib.Path(file).read_bytes())
     return found
 
 
@@ -43,8 +56,11 @@ def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
     return new or [name for name, digest in before.items() if digest not in now.values()]
 
 
-def _parts(thing: Any, seen: set[int]) -> Iterator[Any]:
-    """The user's own functions and classes in an object."""
+def _parts(thing: Any, seen: dict[int, Any]) -> Iterator[Any]:
+    """The user's own functions and classes in an object; `seen` holds what was looked at, by its id."""
+    if isinstance(thing, VALUES) or id(thing) in seen:
+        return
+    seen[id(thing)] = thing  # held, since another object could get the id of one that is gone
     if isinstance(thing, functools.partial):
         yield from _parts([thing.func, *thing.args, *thing.keywords.values()], seen)
     elif isinstance(thing, (tuple, list)):
@@ -54,27 +70,31 @@ def _parts(thing: Any, seen: set[int]) -> Iterator[Any]:
         yield from _parts(list(thing.values()), seen)
     elif isinstance(thing, types.MethodType):
         yield from _parts([thing.__func__, thing.__self__], seen)
-    elif id(thing) in seen or isinstance(thing, types.ModuleType):
-        return
     elif isinstance(thing, types.FunctionType):
-        seen.add(id(thing))
         if _own(thing.__globals__):
             yield thing
         held = [cell.cell_contents for cell in thing.__closure__ or () if _filled(cell)]
         yield from _parts([*held, thing.__defaults__ or (), thing.__kwdefaults__ or {}], seen)
     else:
-        seen.add(id(thing))
         kinds = [kind for kind in (thing if isinstance(thing, type) else type(thing)).__mro__ if _own(_namespace(kind))]
         yield from kinds
-        inner = [getattr(thing, "__wrapped__", None)]  # of what jax.jit or a decorator made of a function
+        inner = [_wrapped(thing)]
         if kinds and not isinstance(thing, type):
             inner += getattr(thing, "__dict__", {}).values()
         yield from _parts([x for x in inner if x is not None], seen)
 
 
+def _wrapped(thing: Any) -> Any:
+    """The function that jax.jit or a decorator made this of."""
+    try:
+        return getattr(thing, "__wrapped__", None)
+    except Exception:  # an object's own __getattr__ may raise anything
+        return None
+
+
 def _files(space: dict[str, Any], seen: set[str]) -> set[str]:
     """The files of a module, given by its names, and of all of the user's own that it imports."""
-    if not _own(space) or space["__file__"] in seen:
+    if not _own(space) or space.get("__file__") in (None, *seen):
         return seen
     seen.add(space["__file__"])
     for value in list(space.values()):

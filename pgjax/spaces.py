@@ -112,7 +112,8 @@ def check_image(space: Any, told: bool) -> None:
     )
     raise ValueError(
         f"the environment shows {_told(space)}, {why}move them to the end by a wrapper "
-        f"(np.moveaxis(obs, {at or 0}, -1)), or use network='mlp', which flattens it"
+        f"(np.moveaxis(obs, {at or 0}, -1)), set layout = 'HWC' on the space where it is [H, W, C] all the same, "
+        "or use network='mlp', which flattens it"
     )
 
 

@@ -35,7 +35,7 @@ def made(env: Any, static: dict[str, Any]) -> Env:
     with named("the environment"):
         check(world)
     limit = static.get("max_steps_in_episode", world.max_steps)
-    return world._replace(params=replace_fields(world.params, static, "the environment"), max_steps=limit)
+    return world._replace(params=replace_fields(world.params, static, "the environment"), max_steps=int(limit))
 
 
 def _called(factory: Any) -> Any:

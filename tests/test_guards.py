@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from pgjax import guards
+from pgjax import driver, guards
 
 TOLD = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -81,7 +81,7 @@ def test_a_program_that_called_a_run_ends_as_its_signal_ends_it(heard):
 # A terminal, of which the process is the session's leader; what it says when it is gone must raise nothing.
 CLOSED = """
 import sys, time
-from pgjax import guards
+from pgjax import driver, guards
 with guards.interruptible() as stop:
     print("ready", flush=True)
     stop.wait(60)
@@ -94,7 +94,7 @@ guards.end(stop.signal)
 # A fork, such as a simulator's worker: ended by SIGTERM as ever, deaf to what its whole terminal hears.
 FORKED = """
 import os, signal, sys, time
-from pgjax import guards
+from pgjax import driver, guards
 with guards.interruptible() as stop:
     child = os.fork()
     if child == 0:
@@ -126,3 +126,14 @@ def test_a_terminal_that_closes(tmp_path):
 def test_a_fork_is_ended_by_sigterm_alone():
     done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=100)
     assert done.stdout.split() == [str(-signal.SIGTERM), "False"], done.stderr
+
+
+def test_a_signal_in_the_last_segment_ends_the_program_once_the_run_is_written(heard, tmp_path):
+    """The run is whole, and whoever sent the signal still waits for the program that made it."""
+    small = {"num_envs": 2, "hidden": (4,), "eval_episodes": 1, "env.max_steps_in_episode": 5}
+    prepared = driver.prepare("reinforce", "CartPole-v1", updates=1, settings=small, out=tmp_path / "run")
+    told = lambda *segment: signal.raise_signal(signal.SIGTERM)  # noqa: E731
+    result = driver.execute(prepared, progress=False, watch=told)
+    assert not result.interrupted and result.signal == signal.SIGTERM and not heard
+    guards.end(result.signal)
+    assert heard == [signal.SIGTERM]

@@ -423,3 +423,11 @@ def test_under_x64_a_plan_works_or_says_in_one_line_what_to_turn_off():
             settings.plan("npg", "CartPole-v1", updates=1, settings=chosen)
         except ValueError as error:
             assert "JAX_ENABLE_X64=0" in str(error) and "\n" not in str(error)
+
+
+def test_under_x64_an_error_of_the_users_own_is_told_as_it_is():
+    def loss(now, batch):
+        return jnp.add(now.log_prob, "oops"), {}
+
+    with jax.enable_x64(True), pytest.raises(TypeError, match="oops|str"):
+        settings.plan("a2c", "CartPole-v1", updates=1, loss=loss, settings={"num_envs": 2, "hidden": (4,)})

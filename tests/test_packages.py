@@ -133,3 +133,9 @@ def test_every_late_import_of_a_package_says_what_mends_it(path):
             yield from late(child, guarded or with_it, inside or isinstance(child, ast.FunctionDef))
 
     assert not list(late(ast.parse(path.read_text()), False, False)), "put it under `with importing(...)`"
+
+
+def test_a_name_that_pgjax_lacks_names_no_command():
+    """On PyPI its name is another project's."""
+    error = ImportError("cannot import name 'x' from 'pgjax.losses'", name="pgjax.losses")
+    assert packages.explained(error, packages.of(error)) == "pgjax: cannot import name 'x' from 'pgjax.losses'"

@@ -268,3 +268,21 @@ def test_a_setting_survives_a_change_of_defaults(copy, run, monkeypatch):
 def test_snapshots_that_cannot_be_are_one_line(options, message):
     with pytest.raises(ValueError, match=message):
         pgjax.run("a2c", "PolicyProbe-pgjax", updates=1, **options)
+
+
+def test_policies_in_the_units_of_an_earlier_version_are_refused(copy):
+    """Pendulum's torque lies in [-2, 2], in whose units the parameters of its Gaussians are from format 2 on."""
+    copy.edit(lambda config: config.pop("format"))
+    with pytest.raises(ValueError, match="not in the units of their Box of actions; use the pgjax that wrote it"):
+        runs.load(copy.path)
+
+
+def test_a_run_that_makes_other_groups_by_now_is_one_line(copy):
+    copy.edit(lambda config: config.update(groups=config["groups"][:1]))
+    with pytest.raises(ValueError, match="has 1 groups of settings and would have 2 now; use the pgjax that wrote it"):
+        runs.load(copy.path)
+
+
+def test_a_value_that_is_refused_by_now_is_read_back(copy):
+    copy.edit(lambda config: config["fixed"].update({"optimizer.learning_rate": 0.0}))
+    assert runs.load(copy.path).hypers(g=8.0, num_envs=2).optimizer["learning_rate"] == 0.0

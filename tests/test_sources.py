@@ -113,3 +113,37 @@ def test_a_folder_of_before_has_no_digests(files, capsys):
     assert config["objects"]["loss"].pop("sources")
     (files / "run" / "config.json").write_text(json.dumps(config))
     runs.read(files / "run", False, loss=load(files))
+
+
+class Chain:
+    def __init__(self, after=None):
+        self.after = after
+
+
+class Asked:
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+
+def test_objects_that_hold_themselves_or_answer_no_question(files):
+    """Whatever a user's object is made of, its class's file is found and nothing is raised."""
+    ring = []
+    ring.append(ring)
+    chain = None
+    for _ in range(3000):
+        chain = Chain(chain)
+    for thing in (Chain(ring), chain, Asked(), Chain({"text": "x", "numbers": [1, 2.0, None]})):
+        assert set(sources.digests(thing)) == {__file__}
+
+
+def test_a_module_that_holds_a_function_of_a_notebook(files):
+    """`__main__` of a notebook has no file."""
+    loss = load(files)
+    loss.__globals__["hook"] = types.FunctionType((lambda: 1).__code__, {"__name__": "__main__"})
+    assert set(sources.digests(loss)) == {str(files / "mine.py"), str(files / "helpers_of_mine.py")}
+
+
+def test_a_file_that_is_gone_since_it_was_imported(files):
+    loss = load(files)
+    (files / "helpers_of_mine.py").unlink()
+    assert set(sources.digests(loss)) == {str(files / "mine.py")}

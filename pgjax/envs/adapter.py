@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import numbers
 from typing import Any
 
 import jax
@@ -208,8 +207,7 @@ def check(env: Env) -> None:
         if type(space).__module__.startswith("gymnasium."):
             raise ValueError(f"the environment's {name} is one of Gymnasium; give one of gymnax.environments.spaces")
     spaces.check_actions(env.action_space)
-    if isinstance(env.max_steps, bool) or not isinstance(env.max_steps, numbers.Integral) or env.max_steps < 1:
-        raise ValueError(f"the environment's max_steps={env.max_steps!r} must be a whole number of 1 or more")
+    time_limit("the environment's max_steps", env.max_steps)
 
     def step(key):
         state, obs = env.reset(key, env.params)

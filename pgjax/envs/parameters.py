@@ -1,6 +1,7 @@
 """A world's parameters and the values set by name in; checked, and with what follows from them computed anew, out."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -131,6 +132,7 @@ def _check_value(what: str, name: str, value: Any, default: Any) -> None:
         raise ValueError(f"{what}={value} is no number; give one, like its default {default}")
     # A bound may be infinite: there is none then.
     bound = name.startswith(("max_", "min_")) and not name.endswith("_lim") or "threshold" in name
+    bound |= isinstance(default, float) and math.isinf(default)
     with np.errstate(over="ignore"):
         narrow = array.astype(np.float32)  # what the world will compute with
     if np.any(np.isnan(array)) or not bound and not np.all(np.isfinite(narrow)):
