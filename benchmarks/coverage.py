@@ -171,7 +171,12 @@ def main() -> int:
         [f"{scores}, shifted by {shift:g}", *(f"{pairs(scores, shift, n, repeats):.3f}" for n in few)]
         for scores, shift in (("normal", 0), ("normal", 1), ("normal", 3), ("lognormal", 1), ("two humps", 30))
     ]
-    parts += ["", "## Probability of improvement, n against n", "", *table(["scores", *(f"n = {n}" for n in few)], rows)]
+    parts += [
+        "",
+        "## Probability of improvement, n against n",
+        "",
+        *table(["scores", *(f"n = {n}" for n in few)], rows),
+    ]
     rows = [
         [f"{settings} settings, {scores}, steps of {step:g}"]
         + [f"{ranks(scores, settings, step, n, fewer):.3f}" for n in few]
@@ -185,11 +190,12 @@ def main() -> int:
         f"Made by `python benchmarks/coverage.py{f' --repeats {repeats}' if repeats != 2000 else ''}` in "
         f"{time.perf_counter() - began:.0f} s on {machine['cores']} cores of {machine['model']}, Python "
         f"{platform.python_version()}, NumPy {np.__version__}; generator seeds [0, n] (pairs [1, n] and [2, n], ranks "
-        f"[3, n]), {repeats:,} repeats of each cell, {DRAWS:,} resamples. Standard error of a share of .95: {error:.3f}.",
+        f"[3, n]), {repeats:,} repeats of each cell, {DRAWS:,} resamples. "
+        f"Standard error of a share of .95: {error:.3f}.",
         "",
         "Scores: lognormal has sigma 1; arcsine is beta(.5, .5); clipped is N(450, 80^2) up to 500, which 27 % reach; "
-        "of two humps half are N(20, 5^2) and half N(200, 20^2). What is held is the statistic of all seeds there might "
-        "be; of the IQM, the mean between the quartiles of the distribution.",
+        "of two humps half are N(20, 5^2) and half N(200, 20^2). What is held is the statistic of all seeds there "
+        "might be; of the IQM, the mean between the quartiles of the distribution.",
     ]
     (options.results / "coverage.md").write_text("\n".join([*about, *parts]) + "\n")
     return 0

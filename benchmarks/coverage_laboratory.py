@@ -113,7 +113,9 @@ def truth(world: tuple, setup: Any, found: dict[str, np.ndarray]) -> tuple[np.nd
         p = 0.5
         slope = 2 * (p**2 - 4 * p + 2) / (p * (1 - p))
         gradient = np.array([-slope, slope])
-        return gradient, {n: float(((x - gradient) ** 2).sum(axis=1, dtype=np.float64).mean()) for n, x in found.items()}
+        return gradient, {
+            n: float(((x - gradient) ** 2).sum(axis=1, dtype=np.float64).mean()) for n, x in found.items()
+        }
     gradient, _ = truths.exact_gradient(mdp, policy, params, setup.where)
     world = truths.world(mdp, env, policy, params, acting, setup.where)
     moments = {n: exact.moments(row, world, Fitted.none()) for n, row in setup.estimators.items()}
@@ -197,8 +199,8 @@ def main() -> None:
         "",
         f"{options.repeats} repeats, seed {SEED}, {jax.devices()[0].device_kind}, jax {jax.__version__}, commit "
         f"{common.commit()}, {datetime.date.today()}. Shares in per cent; the binomial standard error at 95 % is "
-        f"{error:.1f}. All rows are unbiased. The first interval of the trace is its value and 1.96 standard errors, the "
-        "second the one that is reported. A number can be trusted where `untrusted` doesn't name it.",
+        f"{error:.1f}. All rows are unbiased. The first interval of the trace is its value and 1.96 standard errors, "
+        "the second the one that is reported. A number can be trusted where `untrusted` doesn't name it.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),

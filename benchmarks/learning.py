@@ -322,7 +322,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     about = (
         f"Final returns: undiscounted, of {episodes} whole episodes for each seed after training, actions sampled "
         "(greedy: the most likely action). A seed's return is the mean of its episodes; IQM is the interquartile "
-        "mean over seeds, its interval by bootstrap over seeds (see coverage.md). The seeds are 0 to N-1, none chosen, all reported. "
+        "mean over seeds, its interval by bootstrap over seeds (see coverage.md). "
+        "The seeds are 0 to N-1, none chosen, all reported. "
         "Wall seconds are of the whole command with an empty compilation cache. The random policy is uniform over "
         f"the actions: mean of {RANDOM_EPISODES} whole episodes, with its standard error. {CHOSEN}"
     )

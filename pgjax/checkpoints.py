@@ -22,7 +22,6 @@ import numpy as np
 from pgjax.chunks import replace
 from pgjax.types import PyTree
 
-
 FILES = ("state.npz", "metrics.npz")
 
 
@@ -78,7 +77,11 @@ class Folder:
             np.savez(draft / "state.npz", **_named(checkpoint.state))
             arrays = {f"metrics/{k}": v for k, v in checkpoint.metrics.items()}
             np.savez(draft / "metrics.npz", **arrays, **{f"finals/{k}": v for k, v in checkpoint.finals.items()})
-            manifest = {"update": checkpoint.update, "seconds": checkpoint.seconds, "files": {x: _digest(draft / x) for x in FILES}}
+            manifest = {
+                "update": checkpoint.update,
+                "seconds": checkpoint.seconds,
+                "files": {x: _digest(draft / x) for x in FILES},
+            }
             (draft / "manifest.json").write_text(json.dumps(manifest))
             replace(draft, place)
         except BaseException:

@@ -62,7 +62,9 @@ def _main(arguments: list[str] | None) -> int:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        return _say(MemoryError("the memory isn't enough; give fewer environments, steps or lanes, or less --memory"), 1)
+        return _say(
+            MemoryError("the memory isn't enough; give fewer environments, steps or lanes, or less --memory"), 1
+        )
     except OSError as error:
         # Whatever stands in the folder was whole before, and is.
         where = f" ({error.filename})" if error.filename else ""
@@ -152,7 +154,9 @@ def _use_every_core() -> None:
     """
     import jax
 
-    if getattr(jax.config, "jax_num_cpu_devices", 0) < 0 and "host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    if getattr(jax.config, "jax_num_cpu_devices", 0) < 0 and "host_platform_device_count" not in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
         with contextlib.suppress(RuntimeError):  # a caller in Python may have used jax already
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
             # Each has programs of its own, which are traced one after the other.

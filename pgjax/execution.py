@@ -82,7 +82,9 @@ def check(chosen: Plan, execution: Execution) -> None:
             raise ValueError(f"halving={execution.halving} needs as many settings to choose from, got {settings}")
         rungs = {len(halving.rungs(group, settings, execution.halving)) for group in chosen.groups}
         if rungs == {1}:
-            raise ValueError(f"halving={execution.halving} leaves no rung in {most} updates; give more, or leave it out")
+            raise ValueError(
+                f"halving={execution.halving} leaves no rung in {most} updates; give more, or leave it out"
+            )
         if len(rungs) > 1:
             raise ValueError(
                 f"halving={execution.halving}: groups of {' and '.join(str(g.updates) for g in chosen.groups)} updates "

@@ -40,7 +40,9 @@ def there(devices: list[Any]) -> float:
 def checked(budget: float | None, devices: list[Any]) -> float | None:
     """The budget, if there is so much."""
     if budget is not None and budget > (most := there(devices)):
-        raise ValueError(f"memory={budget / 1e9:,.6g} GB is more than the {most / 1e9:.1f} GB that there are; give less")
+        raise ValueError(
+            f"memory={budget / 1e9:,.6g} GB is more than the {most / 1e9:.1f} GB that there are; give less"
+        )
     return budget
 
 

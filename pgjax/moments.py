@@ -24,9 +24,7 @@ def rounding(magnitude: Array, terms: int | Array = 1) -> Array:
     return jnp.finfo(jnp.result_type(magnitude)).eps * magnitude * (8 + jnp.sqrt(1.0 * terms))
 
 
-def standard(
-    x: Array, mask: Array, magnitude: Array | None = None, terms: int | None = None
-) -> tuple[Array, Array]:
+def standard(x: Array, mask: Array, magnitude: Array | None = None, terms: int | None = None) -> tuple[Array, Array]:
     """(x - mean, standard deviation) over the N entries where mask is 1; both 0 where these are equal.
 
     They are equal where their range is within `rounding` of the largest. x - mean is 0 elsewhere.

@@ -13,8 +13,9 @@ import numpy as np
 from pgjax.plugs import unknown
 from pgjax.ranges import bounded, within
 
+
 def digits(name: str, text: Any) -> Any:
-    """The same; ValueError for a number in other digits than 0 to 9, such as full-width ones, which Python would read."""
+    """The same; ValueError for a number in other digits than 0 to 9, such as full-width ones, which Python reads."""
     if isinstance(text, str) and not text.isascii() and any(c.isdigit() for c in text):
         raise ValueError(f"{name}: numbers are written in the digits 0 to 9, got {text!r}")
     return text

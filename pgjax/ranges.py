@@ -9,8 +9,8 @@ import numpy as np
 LEAST, MOST = 2.0**-126, float(np.finfo(np.float32).max)  # of float32: what is smaller becomes 0, what is larger inf
 LANES = 10**6  # of one run: every one is an entry of lists on the host
 
-# Where a hyperparameter of the package's own plugs makes sense, both ends included; beyond, training only looks like it.
-# inf is an end where it turns something off.
+# Where a hyperparameter of the package's own plugs makes sense, both ends included; beyond, training only looks like
+# it. inf is an end where it turns something off.
 RANGES = {
     "advantage.discount": (0, 1),
     "advantage.gae_lambda": (0, 1),

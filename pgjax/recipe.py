@@ -8,7 +8,6 @@ from pgjax.parsing import anchor
 from pgjax.plugs import hyperparameters, name_of
 from pgjax.settings import Plan
 
-
 # Before 2 the parameters of a Gaussian policy were not in the units of its Box: see `distributions.units`.
 FORMAT = 2
 

@@ -41,7 +41,7 @@ class Result:
       summary: what summary.json holds.
       path: the run folder, or None.
       interrupted: whether the run was stopped before its end.
-      signal: number of the signal that asked this process to stop, which it may have done at the run's own end; else None.
+      signal: number of the signal that asked this process to stop, if only in its last segment; else None.
     """
 
     metrics: Any

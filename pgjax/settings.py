@@ -106,7 +106,10 @@ def plan(
     known, ranged = _known(row, env), not recorded
     if listed:
         table = [
-            {full: convert(full, x, naming.default(full, known), ranged) for full, x in naming.given(one, known).items()}
+            {
+                full: convert(full, x, naming.default(full, known), ranged)
+                for full, x in naming.given(one, known).items()
+            }
             for one in settings
         ]
         if any(set(one) != set(table[0]) for one in table):

@@ -139,7 +139,7 @@ def check_loss(loss: Any, **hypers: Any) -> None:
 
 
 def check_advantage(advantage: Any, **hypers: Any) -> None:
-    """Shapes [T, B]; the time-limit rule, unless a `gain_rate` goes on behind ends; nothing behind an episode counts."""
+    """Shapes [T, B]; the time-limit rule, unless a `gain_rate` goes on after ends; nothing after an episode counts."""
     plug = bind(advantage, **hypers)
     name = name_of(plug)
     policy, params, batch = example()

@@ -136,7 +136,9 @@ class TestRollouts:
         before, after = (average.relative_return(x, now, length=3)[0] for x in (ended, far))
         np.testing.assert_allclose(before[:6], after[:6], rtol=1e-5, atol=1e-6)
 
-    @pytest.mark.parametrize("options", [{"length": 0}, {"length": 12}, {"length": 13}, {"length": 4, "baseline": "valeu"}])
+    @pytest.mark.parametrize(
+        "options", [{"length": 0}, {"length": 12}, {"length": 13}, {"length": 4, "baseline": "valeu"}]
+    )
     def test_mistakes(self, stream, options):
         with pytest.raises(ValueError, match="relative_return: (length must lie in|baseline must be)"):
             average.relative_return(*stream, **options)

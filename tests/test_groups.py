@@ -108,6 +108,7 @@ def test_small_spreads_that_are_real_are_divided_by(mean, scale):
     expected = (group - group.mean(1, keepdims=True)) / group.std(1, keepdims=True)
     np.testing.assert_allclose(advantage.reshape(2, 8), expected, atol=1e-2)
 
+
 def test_divided_by_the_deviation_the_mean_gradient_is_that_of_p_times_the_factor_stated():
     """Exactly, over all groups of K returns that are 1 with probability p: E[A_1 d log p(r_1) / dp]."""
     samples, p = 4, 0.3

@@ -1,12 +1,8 @@
 """What reaches TensorBoard and Weights & Biases: means over seeds or single lanes, without what isn't finite."""
 
-<<<<<<< HEAD
-import sys
-=======
 import signal
 import sys
 import types
->>>>>>> 41782f9 (Strays, torn metrics, tests of runs rebuilt)
 
 import numpy as np
 import pytest
@@ -71,7 +67,8 @@ def test_a_run_that_is_gone_on_with_goes_on_logging(tmp_path, monkeypatch, words
 
     monkeypatch.setitem(loggers.KINDS, "tensorboard", make)
     monkeypatch.setattr(loggers, "Logger", lambda writer, lanes: asked.append(lanes) or LOGGER(writer, lanes))
-    typed = f"sweep a2c PolicyProbe-pgjax --seeds 2 --updates 4 --devices 1 --log tensorboard --log-lanes --out {tmp_path / 'run'} "
+    typed = "sweep a2c PolicyProbe-pgjax --seeds 2 --updates 4 --devices 1 --log tensorboard --log-lanes "
+    typed += f"--out {tmp_path / 'run'} "
     typed += "--set hidden=4 num_steps=4 num_envs=2 eval_episodes=2"
     update = progress.Progress.update
 

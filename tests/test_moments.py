@@ -126,7 +126,9 @@ def test_after_one_observation_the_scale_is_1():
 def test_small_spreads_that_are_real_are_normalised(mean, scale):
     batches = _batches(11, 3, (50, 40, 1), mean, scale)
     state = _feed(batches, np.ones((3, 50, 40), np.float32))
-    np.testing.assert_allclose(moments.normalize(state, batches[0]).std(), batches[0].std(dtype=float) / batches.std(dtype=float), rtol=0.02)
+    np.testing.assert_allclose(
+        moments.normalize(state, batches[0]).std(), batches[0].std(dtype=float) / batches.std(dtype=float), rtol=0.02
+    )
 
 
 class TestStandard:

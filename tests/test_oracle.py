@@ -361,7 +361,6 @@ class TestAverageReward:
         CLOSE(found.stationary, [0, 0.5, 0.5])
         CLOSE(found.gain, 2)
 
-
     def test_where_episodes_end_the_gain_is_their_reward_over_their_length(self):
         """The renewal theorem (Puterman 1994, sec. 8.2; Ross 1996, theorem 3.6.1), whatever the time limit."""
         mdp, theta = _ending()

@@ -94,7 +94,7 @@ def test_a_worlds_own_import_is_named():
 def test_the_command_line_says_it_in_one_line(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "brax", None)
     assert main(["list", "brax:ant"]) == 2
-    line = "pgjax: env brax:NAME: the package brax isn't installed; pip install -e \".[brax]\"\n"
+    line = 'pgjax: env brax:NAME: the package brax isn\'t installed; pip install -e ".[brax]"\n'
     assert capsys.readouterr().err == line
 
 

@@ -17,6 +17,11 @@ def test_an_option_that_jaxlib_does_not_take_is_left_out():
 def test_training_goes_on_without_an_option_that_jaxlib_does_not_take(monkeypatch, effort):
     monkeypatch.setenv("XLA_FLAGS", "")  # as a user's: the tests' own level would switch pgjax's options off
     monkeypatch.setattr(programs, effort, {**KNOWN, **UNKNOWN})
-    run = pgjax.run("reinforce", "CartPole-v1", updates=1, settings={"num_envs": 2, "hidden": (4,), "eval_episodes": 1,
-                    "env.max_steps_in_episode": 5}, progress=False)
+    run = pgjax.run(
+        "reinforce",
+        "CartPole-v1",
+        updates=1,
+        settings={"num_envs": 2, "hidden": (4,), "eval_episodes": 1, "env.max_steps_in_episode": 5},
+        progress=False,
+    )
     assert not run.summary["failed_lanes"]

@@ -136,7 +136,7 @@ def test_without_pygame_the_observation_is_drawn_and_it_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "pygame", None)
     env = envs.make("CartPole-v1")
     shown = frames.pictures(env, alone(*env.reset(jax.random.key(1), env.params)))
-    assert "pip install -e \".[video]\"" in shown.note and next(shown.every).shape == (400, 400, 3)
+    assert 'pip install -e ".[video]"' in shown.note and next(shown.every).shape == (400, 400, 3)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_render_says_file_frames_and_returns(folder, tmp_path, capsys, monkeypat
     assert said == f"{path}: 4 frames, return {returns[0]:g}, {returns[1]:g}"
 
 
-LACKING = "out: .mp4: the package imageio-ffmpeg isn't installed; pip install -e \".[video]\", or write a .gif"
+LACKING = 'out: .mp4: the package imageio-ffmpeg isn\'t installed; pip install -e ".[video]", or write a .gif'
 
 
 @pytest.mark.parametrize(

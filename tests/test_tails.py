@@ -134,7 +134,12 @@ def shown(summary):
 class TestWhatIsSaid:
     def test_doubts_are_in_the_summary_and_in_the_table(self):
         report = variance.compare(
-            ["is_trajectory", "v_trace"], *small_world(), behaviour=farther(3.0), discount=0.9, episodes=512, batch=(1, 4)
+            ["is_trajectory", "v_trace"],
+            *small_world(),
+            behaviour=farther(3.0),
+            discount=0.9,
+            episodes=512,
+            batch=(1, 4),
         )
         row = report.summary["estimators"]["is_trajectory"]
         assert {"bias_z", "trace"} <= set(row["untrusted"]) and row["doubt"]

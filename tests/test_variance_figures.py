@@ -262,7 +262,11 @@ ALIKE = {
     "of infinite error": (1.0, math.inf),
     "negative": (-1.0, 0.0),
 }
-CASES = [(kind, list(ROWS)) for kind in ALIKE] + [("equal", []), ("large and equal", ["gae 0.5"]), ("equal", ["gae 0.5"])]
+CASES = [(kind, list(ROWS)) for kind in ALIKE] + [
+    ("equal", []),
+    ("large and equal", ["gae 0.5"]),
+    ("equal", ["gae 0.5"]),
+]
 EVERY = {draw.__name__: draw for draw in (*DRAWINGS, figures.error_against_batch, figures.pairwise)}
 EVERY["decomposition"] = figures.decomposition
 EVERY["lambda_sweep"] = lambda report, path: figures.lambda_sweep(report, ROWS, path)

@@ -48,7 +48,7 @@ NOTES = {
     "MetaMaze-misc": "Looks for the goal after it moved the agent away: reaching it ends the episode only by chance.",
     "SimpleBandit-bsuite": "Draws at every reset which arm pays what and shows nothing of it: no policy beats .5.",
     "FourRooms-misc": "With env.fail_prob=p the chosen action is done with probability 1 - p, each other with p / 3.",
-    "MNISTBandit-bsuite": "Downloads its images when it is made, and reads bytes from 128 on as negative: white is -1/255.",
+    "MNISTBandit-bsuite": "Downloads its images; reads bytes from 128 on as negative: white is -1/255.",
     "PointRobot-misc": "Its clock goes from -1 to 1 in 100 steps, whatever the time limit.",
     "GaussianBandit-misc": "Its clock goes from -1 to 1 in 100 steps, whatever the time limit.",
     "MountainCarContinuous-v0": "Each step costs .1 times the squared action, the one that reaches the goal too.",

@@ -54,7 +54,9 @@ def check_unbiased(estimator: Any, episodes: int = 65_536, sigmas: float = 5.0, 
     report = compare(chosen, *small_world(), behaviour=behaviour, discount=DISCOUNT, episodes=episodes, batch=(batch,))
     (row,) = report.summary["estimators"].values()
     if not np.isfinite(row["trace"]["value"]):
-        raise AssertionError(f"not finite: an estimate among those of {report.summary['episodes']} episodes is no number")
+        raise AssertionError(
+            f"not finite: an estimate among those of {report.summary['episodes']} episodes is no number"
+        )
     if "bias_z" in row["untrusted"] or np.isnan(row["pareto_k"]):
         why = row["doubt"] or f"{report.summary['episodes']} episodes are too few estimates to see a tail in"
         raise UndecidedError(

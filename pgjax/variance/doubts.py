@@ -37,7 +37,9 @@ def weights(ratios: np.ndarray) -> dict[str, Any]:
         doubt = f"the importance weights have a Pareto k of {k:.2f} ({limit:.2f} or more can't be trusted)"
     # Equal weights are 1 up to rounding.
     elif abs(mean - 1) > FAR * error + 1e-4:
-        doubt = f"the mean importance weight is {mean:.2g} ± {error:.1g} and should be 1: what weighs most was not drawn"
+        doubt = (
+            f"the mean importance weight is {mean:.2g} ± {error:.1g} and should be 1: what weighs most was not drawn"
+        )
     return {"mean": {"value": mean, "se": error}, "pareto_k": k, "limit": limit, "doubt": doubt}
 
 
@@ -85,5 +87,7 @@ def sentences(summary: dict[str, Any]) -> list[str]:
     what = {True: "bias, its z and error, variance, SNR and episodes needed", False: "variance and SNR"}
     lines = [f"? {', '.join(names)}: {what[whole]} can't be trusted: {why}" for (why, whole), names in groups.items()]
     if summary["gradient_norm"].get("zero"):
-        lines.append("? the gradient is 0 within its error: nothing is said of what is divided by it, or points along it")
+        lines.append(
+            "? the gradient is 0 within its error: nothing is said of what is divided by it, or points along it"
+        )
     return lines

@@ -116,7 +116,9 @@ def canvas(
     legend = columns * (0.5 + 0.065 * max(map(len, names), default=0))
     size = (panels * width + legend, height or max(4.2, 1.3 + 0.18 * len(names) / columns))
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle("\n".join(filter(None, (title, what, measured, textwrap.fill(tails, 80)))), x=0.01, ha="left", fontsize=9)
+    figure.suptitle(
+        "\n".join(filter(None, (title, what, measured, textwrap.fill(tails, 80)))), x=0.01, ha="left", fontsize=9
+    )
     axes = figure.subplots(1, panels, squeeze=False)[0]
     for one in axes:
         one.grid(alpha=0.25)
@@ -142,7 +144,12 @@ def finish(figure: Any, path: Any) -> None:
     found = {x: h for x, h in found.items() if x.removesuffix(NOTHING) == x or x.removesuffix(NOTHING) not in found}
     if LIMIT in found:
         found[LIMIT] = found.pop(LIMIT)
-    options = {"fontsize": 7.5, "frameon": False, "title": "bars: ± 2 standard errors;\nof variances 95 % intervals", "title_fontsize": 7.5}
+    options = {
+        "fontsize": 7.5,
+        "frameon": False,
+        "title": "bars: ± 2 standard errors;\nof variances 95 % intervals",
+        "title_fontsize": 7.5,
+    }
     place = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "ncols": 1 + (len(found) > 30)}
     panels[-1].legend(found.values(), found.keys(), **options, **place)
     figure.savefig(path, dpi=150)

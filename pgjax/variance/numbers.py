@@ -13,7 +13,6 @@ from pgjax.variance.own import describe
 from pgjax.variance.statistics import standard_error
 from pgjax.variance.stream import Stream
 
-
 ROUNDING = 1e-12  # of the estimates' spread: a gradient in float64 that is no longer than this is 0
 FLAT = 1e-6  # of the estimates' mean and target: a spread in float32 that is no larger than this is 0
 NOTHING = {"value": math.nan, "se": math.nan}  # of a ratio whose denominator is 0 within its error

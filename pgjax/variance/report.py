@@ -21,8 +21,8 @@ class Report:
 
     Attributes:
       summary: plain numbers. Each is {"value", "se"} or {"value", "exact": true}, and where the distribution is skewed
-        {"value", "se", "interval"}, of 95 %; NaN is a ratio whose denominator is 0 within its error. For every estimator
-        `bias` (norm), `relative_bias`, `bias_z`, `trace` of the covariance of one episode's estimate, `snr`,
+        {"value", "se", "interval"}, of 95 %; NaN is a ratio whose denominator is 0 within its error. For every
+        estimator `bias` (norm), `relative_bias`, `bias_z`, `trace` of the covariance of one episode's estimate, `snr`,
         `noise_scale`, `mean_cosine` (of the expected estimate to its target), `samples_90`, `samples_99`,
         `variance_per_step`, `variance_per_second`, `layers`, `decomposition`, and by batch size `mse`, `cosine`,
         `ascends`; `pareto_k` of the estimates' tail, `untrusted`, the names of those numbers of the row of which the

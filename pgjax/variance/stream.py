@@ -1,7 +1,7 @@
 """A measurement's setup and inputs in; what all its chunks of episodes came to out.
 
 Each chunk is measured on a device, and merged on the host in float64; nothing is squared before its centre was
-taken off. What grows with the number of chunks is two numbers for each estimate and one for each episode, for the tails.
+taken off. What grows with the number of chunks is two numbers for each estimate and one for each episode, for tails.
 """
 
 import functools
@@ -120,7 +120,9 @@ class Program:
             progress((i + 1) / rounds)
         counts = np.array([f[3] for f in folds], float)
         averaged = [np.stack([f[j] / f[3] for f in folds]) for j in range(3)]
-        single = {name: np.concatenate([one[name] for one in singles], axis=-1).astype(np.float64) for name in singles[0]}
+        single = {
+            name: np.concatenate([one[name] for one in singles], axis=-1).astype(np.float64) for name in singles[0]
+        }
         moments = (total["levels"], total["parameters"], total["metrics"])
         return Stream(*moments, *averaged, counts * chunk, done * chunk, ratios=single.pop(_RATIO), squares=single)
 

@@ -10,7 +10,7 @@ from pgjax.variance import doubts
 
 
 def table(summary: dict[str, Any]) -> Any:
-    """A rich table, one row for each estimator; a number that can't be trusted has a question mark, and a line below."""
+    """A rich table, one row for each estimator; a number that can't be trusted has a question mark and a line below."""
     with importing("rich"):
         from rich.table import Table
         from rich.text import Text
