@@ -1,8 +1,8 @@
 """Reports of comparisons in; figures for a paper out, as PNG.
 
 Error bars are two standard errors either way, of variances intervals of 95 %. What the title says of long tails is
-about the named estimators' numbers, whose bars can't be trusted (see `doubts`). On a
-logarithmic axis, an open marker with an arrow is a number that two standard errors don't tell from 0: it stands at the upper end of its bar.
+about the named estimators' numbers, whose bars can't be trusted (see `doubts`). On a logarithmic axis, an open marker
+with an arrow is a number that two standard errors don't tell from 0: it stands at the upper end of its bar.
 """
 
 import dataclasses
