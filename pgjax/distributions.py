@@ -148,8 +148,8 @@ class SquashedGaussian(NamedTuple):
     Next to a bound the numbers a lie so close that u can't be told from them. The last cells, some 64 roundings wide
     (from |u| = 6.6 on for [-1, 1] in float32), are each taken as a whole: there log_prob(a) is the log of the mean
     density, P(cell) / its volume. So it is the likelihood of what can be seen: it integrates to 1, ratios are exact,
-    and E[f(a) d log_prob(a)] = d E[f(a)] however far out the mean is. `sample_and_log_prob`, `entropy` and `kl` know
-    u and are those of the Gaussian in full.
+    and E[f(a) d log_prob(a)] = d E[f(a)] however far out the mean is, in a Box of many more numbers
+    than 128. `sample_and_log_prob`, `entropy` and `kl` know u and are those of the Gaussian in full.
     """
 
     mean: Array  # [..., D] of u
@@ -219,6 +219,7 @@ class SquashedGaussian(NamedTuple):
 
 def _cell(bound: Array, half: Array) -> Array:
     """The width of the last cell at the upper bound of a box: between the numbers 64 and 65 roundings below it."""
+    bound = jax.lax.stop_gradient(bound)  # the next number has no derivative
     rounding = bound - jnp.nextafter(bound, jnp.full_like(bound, -jnp.inf))
     return jnp.minimum(64.5 * jnp.maximum(rounding, jnp.finfo(bound.dtype).tiny), 0.5 * half)
 

@@ -57,7 +57,8 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
         counted = {name: jnp.where(mask > 0, getattr(batch, name), 0.0) for name in ("advantage", "target", "value")}
         batch = batch._replace(**counted)
         if normalize_advantage:
-            batch = batch._replace(advantage=normalized(batch.advantage, mask))
+            magnitude = jnp.maximum(jnp.abs(batch.value), jnp.abs(batch.target))
+            batch = batch._replace(advantage=normalized(batch.advantage, mask, magnitude))
         total = jnp.maximum(jnp.sum(mask), 1.0)
         scale = total if reduce == "step" else mask.shape[1]
         alone = is_by_step(loss) and by_observation(policy) and reduce != "episode_mean"

@@ -31,7 +31,7 @@ def standard(x: Array, mask: Array, magnitude: Array | None = None, terms: int |
 
     Args:
       magnitude: of the numbers that x is the difference of, shaped like it, where these are larger than x.
-      terms: how many numbers each was summed from; N where it isn't known.
+      terms: how many numbers each was summed from; N, or 4,096 if that is less, where it isn't known.
     """
     counts = mask > 0
     total = jnp.maximum(jnp.sum(mask), 1.0)
@@ -42,7 +42,7 @@ def standard(x: Array, mask: Array, magnitude: Array | None = None, terms: int |
     if magnitude is not None:
         largest = jnp.maximum(largest, jnp.max(jnp.where(counts, magnitude, 0.0)))
     # Said so that NaN and inf go on.
-    equal = (spread <= rounding(largest, total if terms is None else terms)) & (spread < jnp.inf)
+    equal = (spread <= rounding(largest, jnp.minimum(total, 4096.0) if terms is None else terms)) & (spread < jnp.inf)
     # Far from 0 a sum would hold little of the spread, and far from 1 squares would leave the numbers' range.
     shift = jnp.where(equal | (16 * spread < largest), low, 0.0)
     unit = jnp.where(equal | ((spread > 1e-15) & (spread < 1e15)), 1.0, spread)
@@ -92,7 +92,8 @@ def std(moments: Moments) -> PyTree:
 
     def one(mean, deviation):
         found = jnp.sqrt(deviation / jnp.maximum(moments.count, 1.0))
-        return jnp.where(found <= rounding(jnp.abs(mean)), 1.0, found)
+        # `update` finds the mean of equal numbers to a rounding.
+        return jnp.where(found <= 2 * jnp.finfo(mean.dtype).eps * jnp.abs(mean), 1.0, found)
 
     return jax.tree.map(one, moments.mean, moments.deviation)
 

@@ -65,9 +65,10 @@ def conjugate_gradients(product: Callable, b: PyTree, iterations: int) -> tuple[
     The trip count is fixed, and an iteration changes nothing once the residual is within the rounding of b, or where
     the next direction's curvature p^T A p / |p|^2 is within the rounding of the largest seen: there A is singular as
     far as its numbers tell, and a step would go off along what A doesn't feel. So x is that of the pseudo-inverse
-    where A is singular and b is in its range but for rounding. Where the residual once was within a thousand
-    roundings of b, x is the one at which it was smallest, since from there on rounding alone moves it. b = 0 gives
-    x = 0; what isn't a number stays none.
+    where A is singular and b is in its range but for rounding; of a regular A with a condition of 1e6 and
+    more, float32 leaves some tenths of a percent. Where the residual once was within a thousand roundings of b, x is
+    the one at which it was smallest, since from there on rounding alone moves it. b = 0 gives x = 0; what isn't a
+    number stays none.
 
     Args:
       product: v -> A v on trees.

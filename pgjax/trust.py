@@ -93,7 +93,9 @@ def trust_region_step(loss: LossFn = importance_weighted) -> EstimatorFn:
         trajectory = batch.trajectory
         mask = trajectory.mask
         advantage = jnp.where(mask > 0, batch.advantage, 0.0)
-        batch = batch._replace(advantage=normalized(advantage, mask) if normalize_advantage else advantage)
+        if normalize_advantage:
+            advantage = normalized(advantage, mask, jnp.maximum(jnp.abs(batch.value), jnp.abs(batch.target)))
+        batch = batch._replace(advantage=advantage)
         g, metrics = lifted(key, policy, params, batch, **hypers)
         x, residual = conjugate_gradients(fisher(policy, params, trajectory, damping), g, cg_steps)
         # x^T (F + damping) x = x^T g, however few the iterations. No slope, no step; what isn't a number stays none.

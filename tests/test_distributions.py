@@ -419,3 +419,13 @@ def test_rounding_in_a_long_prefix_sum_opens_no_interval_for_an_impossible_actio
             u = np.clip(np.round(cumulative[:, k] / cumulative[:, -1] / grid) + offset, 0, 2**23 - 1) * grid
             drawn = np.asarray(sample(logits, u.astype(np.float32)))
             assert np.isfinite(logits[np.arange(rows), drawn]).all()
+
+
+def test_a_squashed_gaussian_is_differentiable_in_its_bounds():
+    """A module of the user's own may hold them as parameters."""
+    from pgjax.distributions import SquashedGaussian
+
+    one = jnp.zeros((1, 1))
+    dist = SquashedGaussian(one + 0.3, one, one - 1.0, one + 1.0)
+    slope = jax.grad(lambda dist: jnp.sum(dist.log_prob(jnp.array([[0.3]]))))(dist)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(slope))

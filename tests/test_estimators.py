@@ -131,6 +131,15 @@ class TestSurrogate:
         expected = -_score_sum(params, batch, advantage) / len(counted)
         np.testing.assert_allclose(gradient["preference"], expected, rtol=1e-4, atol=1e-6)
 
+    def test_advantages_that_are_the_rounding_of_large_values_move_nothing(self, policy):
+        """Each is a difference of numbers around 100 that are equal but for a rounding."""
+        params, batch = _params(0), _batch(4)
+        value = 100 + np.spacing(np.float32(100)) * jnp.sign(batch.advantage)
+        rounded = batch._replace(advantage=100 - value, value=value, target=jnp.full_like(value, 100.0))
+        estimator = bind(surrogate(losses.policy_gradient), normalize_advantage=True)
+        gradient, _ = jax.jit(estimator, static_argnums=1)(KEY, policy, params, rounded)
+        assert all((x == 0).all() for x in jax.tree.leaves(gradient))
+
     def test_rows_and_sequences_have_the_same_mean_over_steps(self, policy):
         params, batch = _params(0), _batch(5)
         rows = jax.tree.map(lambda x: x.reshape(-1), batch)

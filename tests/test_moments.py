@@ -172,3 +172,17 @@ def test_vmap_over_lanes_equals_a_loop():
         alone = update(moments.empty(jnp.zeros(2)), batches[i], masks[i])
         for a, b in zip(jax.tree.leaves(lanes), jax.tree.leaves(alone), strict=True):
             np.testing.assert_allclose(np.asarray(a)[i], b, rtol=1e-5, atol=1e-6)
+
+
+def test_many_numbers_that_differ_by_hundreds_of_roundings_differ():
+    """The range that rounding gives doesn't grow with how many numbers there are."""
+    x = 1 + 1e-5 * jnp.sign(jax.random.normal(jax.random.key(0), (2**20,)))
+    centred, deviation = moments.standard(x, jnp.ones_like(x))
+    np.testing.assert_allclose(deviation, np.std(np.asarray(x, np.float64)), rtol=1e-2)
+
+
+def test_the_deviation_of_numbers_far_from_0_is_theirs():
+    """40 roundings wide, which is no rounding."""
+    x = 1e6 + 0.4 * jax.random.normal(jax.random.key(0), (64, 8))
+    found = moments.std(update(moments.empty(x[0, 0]), x, jnp.ones((64, 8))))
+    np.testing.assert_allclose(found, np.std(np.asarray(x, np.float64)), rtol=0.05)

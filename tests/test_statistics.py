@@ -342,3 +342,19 @@ def test_missing_runs_make_the_statistics_of_one_sample_missing():
 def test_bad_input_is_named(call, said):
     with pytest.raises(ValueError, match=said):
         call()
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ([500.0] * 3, [0.1 + 0.2, 0.3, 0.3]),  # a difference of 1e19 deviations
+        ([500.0] * 3, [1e-8, 0.0, 0.0]),
+        ([0.0, 1e-85], [1.0, 1.0]),
+        ([1e100, 2e100], [3e100, 1e100]),
+    ],
+)
+def test_seeds_needed_of_scores_that_hardly_vary_or_are_huge(x, y):
+    seeds, _ = statistics.seeds_needed(np.array(x), np.array(y))
+    largest = max(np.abs(x).max(), np.abs(y).max())
+    assert seeds == statistics.seeds_needed(np.array(x) / largest, np.array(y) / largest).seeds
+    assert seeds == 2 or np.ptp(x) > 0.1 * largest

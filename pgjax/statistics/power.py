@@ -46,9 +46,13 @@ def seeds_needed(
     if min(map(len, alone)) < 2:
         raise ValueError(f"x and y need 2 scores or more each, got {len(alone[0])} and {len(alone[1])}")
 
+    # Squares of the largest and of the smallest numbers would be none.
+    largest = max(np.abs(z).max() for z in alone) or 1.0
+    x, y, alone = x / largest, y / largest, [z / largest for z in alone]
+
     def test(design, gap, variances):
         # Means of the same numbers in another order differ in the last digits.
-        if abs(gap) <= 1e-12 * max(np.abs(z).max() for z in alone):
+        if abs(gap) <= 1e-12:
             return SeedsNeeded(math.inf, design)
         return SeedsNeeded(float(_least(abs(gap), variances, power, level)), design)
 
@@ -64,13 +68,13 @@ def _least(gap: float, variances: list[float], power: float, level: float) -> in
     total = sum(variances)
     if total <= 0:
         return 2
-    share = total**2 / sum(v**2 for v in variances)  # degrees of freedom of each further seed: 1 to 2
+    share = 1 / sum((v / total) ** 2 for v in variances)  # degrees of freedom of each further seed: 1 to 2
 
     def reached(n):
         free, centre = (n - 1) * share, gap * math.sqrt(n / total)
         edge = stdtrit(free, 1 - level / 2)
-        # scipy gives NaN where the other tail is nothing.
-        return 1 - nctdtr(free, centre, edge) + np.nan_to_num(nctdtr(free, centre, -edge)) >= power
+        # scipy gives NaN where a tail is nothing.
+        return 1 - np.nan_to_num(nctdtr(free, centre, edge)) + np.nan_to_num(nctdtr(free, centre, -edge)) >= power
 
     # By the normal approximation, which is never too many, and below which only few are tried.
     normal = (ndtri(1 - level / 2) + ndtri(power)) ** 2 * total / gap**2

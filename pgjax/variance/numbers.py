@@ -42,7 +42,7 @@ def norm(target: np.ndarray, noise: np.ndarray | None, spread: float) -> dict[st
     others = [np.delete(np.arange(len(gram)), f) for f in range(len(gram))]
     error = folds.jackknife([folds.pairs(gram[np.ix_(rest, rest)]) for rest in others])
     value, se = folds.root(square, error)
-    return {**number(value, se), **({"zero": True} if not square > 2 * error else {})}
+    return {**number(value, se), **({"zero": True} if square <= 2 * error else {})}
 
 
 def estimator(
@@ -92,7 +92,7 @@ def estimator(
         slopes["mean_cosine"] = straight / math.sqrt(square)
         for q, slope in slopes.items():
             jackknife[q] = math.hypot(jackknife[q], folds.spread(noise, slope))
-    whole["mean_cosine"] = min(1.0, whole["mean_cosine"])
+    whole["mean_cosine"] = min(whole["mean_cosine"], 1.0)  # NaN stays
     bias2, signal, error = whole.pop("bias2"), whole.pop("signal"), jackknife.pop("bias2")
     pointless = zero or not signal > 2 * jackknife.pop("signal")
     for q in [*(["noise_scale"] if zero else []), *(["mean_cosine"] if pointless else [])]:
