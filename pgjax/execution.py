@@ -30,6 +30,7 @@ class Execution(NamedTuple):
 
 def checked(out, budget, width, devices, shard, checkpoint, snapshots, eta, log, log_lanes) -> Execution:
     """What the user said of a run in `out`, a folder or None, each value in its type."""
+    snapshots = whole("snapshots", snapshots, least=0) or 0
     for name, value in {"snapshots": snapshots, "log": log}.items():
         if value and out is None:
             raise ValueError(f"{name}={value} needs a run folder to be written to; give out")
@@ -48,7 +49,7 @@ def checked(out, budget, width, devices, shard, checkpoint, snapshots, eta, log,
         devices=len(memory.devices(whole("devices", devices))) if shard == "envs" else whole("devices", devices),
         shard=shard,
         checkpoint=float(checkpoint),
-        snapshots=whole("snapshots", snapshots, least=0) or 0,
+        snapshots=snapshots,
         halving=whole("halving", eta, least=2),
         log=log,
         log_lanes=log_lanes,
