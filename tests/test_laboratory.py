@@ -124,7 +124,7 @@ def test_a_grid_and_an_estimator_of_ones_own(tmp_path, capsys, monkeypatch):
         ("CartPole-v1 --set gravity", "--set takes name=value, got 'gravity'"),
         (
             "CartPole-v1 --set network=mpl",
-            "network must be one of auto, gru, transformer, mlp, cnn, table, sigmoid; got 'mpl'",
+            "network must be one of auto, mlp, cnn, gru, table, sigmoid, transformer; got 'mpl'",
         ),
         ("CartPole-v1 --at all", "give --params RUN with them"),
         ("--params nowhere", "nowhere"),

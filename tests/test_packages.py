@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import pgjax
-from pgjax import envs, frames, loggers, packages, pretrained, runs, video
+from pgjax import envs, frames, loggers, packages, pretrained, store, video
 from pgjax.cli import main
 
 FILES = sorted(pathlib.Path(pgjax.__file__).parent.rglob("*.py"))
@@ -23,7 +23,7 @@ EXTRAS = {
     "lm, tokens": ("tokenizers", lambda folder: pretrained.tokenizer(folder)),
     "lm": ("safetensors", lambda folder: pretrained._tensors(folder / "model.safetensors")),
 }
-ALWAYS = {"gymnax": lambda: envs.make("CartPole-v1"), "xarray": lambda: runs.metrics(pathlib.Path())}
+ALWAYS = {"gymnax": lambda: envs.make("CartPole-v1"), "xarray": lambda: store.load(pathlib.Path("metrics.zarr"))}
 
 
 def fake(monkeypatch, folder, module, code):

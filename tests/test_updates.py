@@ -279,7 +279,7 @@ def test_estimators_that_stop_conform():
         ("ppo_kl", {"num_epochs": 1, "num_minibatches": 1}, "num_epochs=2 or more"),
         ("impala", {"importance": True}, "importance=True: v_trace has the ratios in its advantage already"),
         ("impala", {"reevaluate": True}, "reevaluate=True: v_trace has the ratios in its advantage already"),
-        ("trpo", {"max_kl": -0.01}, "estimator.max_kl must lie in"),
+        ("trpo", {"max_kl": -0.01}, "estimator.max_kl must be above 0"),
         ("trpo", {"cg_steps": 0}, "estimator.cg_steps must lie in"),
         ("ppo", {"anneal_steps": 0}, "optimizer.anneal_steps must lie in"),
         ("impala", {"clip_rho": -1.0}, "advantage.clip_rho must lie in"),

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax.packages import importing
 from pgjax.types import Array, PyTree
 
 
@@ -27,7 +28,8 @@ def innermost(world: Any) -> Any:
       TypeError: for what is neither a gymnax Environment nor a wrapper around one, and for an environment or a
         wrapper that overrides methods which the other one should.
     """
-    from gymnax.environments import environment
+    with importing("gymnax"):
+        from gymnax.environments import environment
 
     if isinstance(world, environment.Environment):
         for method in ("reset", "step"):
