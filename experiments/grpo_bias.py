@@ -89,7 +89,8 @@ def worth(name, p, samples):
     if name == "RLOO":
         advantage = r - others / (samples - 1)
     else:
-        advantage = (r - q) / (np.sqrt(q * (1 - q)) or 1.0 if ROWS[name][1]["divide"] else 1)
+        spread = np.sqrt(q * (1 - q)) if ROWS[name][1]["divide"] else np.ones_like(q)
+        advantage = (r - q) / np.where(spread > 0, spread, 1)  # equal rewards have an advantage of 0
     return advantage @ scipy.stats.binom.pmf(others, samples - 1, p)
 
 
