@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import worlds
 from worlds import FITTED, GAMMA, ROWS, World, correct
 
 from pgjax import envs, losses, policies, variance
@@ -422,6 +423,23 @@ for name in ("mean", "variance", "mse", "cosine", "pairwise_cosine"):
     np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-5, atol=1e-6)
 print("equal")
 """
+
+
+def test_a_linear_change_of_the_units_of_actions_changes_no_number():
+    names = ("to_go", "gae", "natural")
+
+    def measured(middle, half):
+        env = worlds.stretched(middle, half)
+        policy = policies.make(env, Config(hidden=(4,)))
+        options = {"episodes": 256, "batch": (1, 4), "pilot": 64, "reference_episodes": 256}
+        return variance.compare(names, env, policy, policy.init(jax.random.key(0)), **options).summary["estimators"]
+
+    here, there = measured((0, 0), (1, 1)), measured((500, -0.3), (500, 0.01))
+    for name in names:
+        # An action of the second kind has 5 digits of its range.
+        np.testing.assert_allclose(there[name]["bias_z"], here[name]["bias_z"], atol=0.02)
+        for number in ("trace", "noise_scale", "mean_cosine"):
+            np.testing.assert_allclose(there[name][number]["value"], here[name][number]["value"], rtol=0.01)
 
 
 @pytest.mark.slow

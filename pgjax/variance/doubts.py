@@ -29,6 +29,7 @@ def weights(ratios: np.ndarray) -> dict[str, Any]:
     Returns:
       `mean` with its standard error, `pareto_k`, `limit` of k for N weights, and `doubt`, a sentence, or "".
     """
+    ratios = np.asarray(ratios, np.float64)
     count = len(ratios)
     mean, error = float(np.mean(ratios)), float(np.std(ratios, ddof=1) / math.sqrt(count))
     k, limit = tails.pareto_k(ratios), tails.limit(count)
@@ -53,7 +54,7 @@ def of(name: str, own: Estimator, stream: Stream, weighed: dict[str, Any] | None
       `pareto_k` of the estimates' distance from the target; `untrusted`, names of numbers of the row; `doubt`, why,
       or "".
     """
-    size = np.sqrt(stream.squares[name][0])
+    size = np.sqrt(stream.squares[name][0].astype(np.float64))
     k, limit = tails.pareto_k(size), tails.limit(len(size))
     mean, spread = [], []
     if k >= limit:

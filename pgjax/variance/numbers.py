@@ -56,7 +56,7 @@ def estimator(
     square = target @ target
     stated = isinstance(own, ScoreFunction) and statement(own)[0]
     known = stated and (on_policy or not statement(own)[1].startswith("on policy"))
-    size = norm(target, noise, math.sqrt(stream.squares[name][0].mean()))
+    size = norm(target, noise, math.sqrt(stream.squares[name][0].mean(dtype=float)))
     found = stream.parameters[name]["value"]
     per_parameter = found["m2"] / (found["count"] - 1) * own.batch
     zero, length2 = "zero" in size, stream.mean[k] @ stream.mean[k]
@@ -140,7 +140,7 @@ def _interval(squares: np.ndarray, trace: float, bias2: float, se: float, count:
 
     Those from the target, unless a bias is in them that would make them look more spread than they are.
     """
-    values = squares[0 if bias2 < 0.05 * trace else 1]
+    values = squares[0 if bias2 < 0.05 * trace else 1].astype(np.float64)
     low, high = (end - values.mean() + trace for end in tails.mean_interval(values))
     if math.isnan(low):
         aside = se * scipy.stats.t.ppf(0.975, count - 1)

@@ -85,7 +85,7 @@ def build(
         if f"clip_fraction {name}" in stream.metrics:
             row["clip_fraction"] = _metric(stream, f"clip_fraction {name}")
         estimators[name] = row | doubts.of(name, own, stream, weighed, reference_k)
-    widest = math.sqrt(max(stream.squares[name][0].mean() for name in setup.estimators))
+    widest = math.sqrt(max(stream.squares[name][0].mean(dtype=float) for name in setup.estimators))
     summary = {
         **facts,
         "episodes": stream.episodes,

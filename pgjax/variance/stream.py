@@ -25,7 +25,7 @@ FOLDS = 32  # parts of the sample for jackknife errors and the test of bias, at 
 
 
 class Stream(NamedTuple):
-    """What all chunks came to, in float64 on the host."""
+    """What all chunks came to, on the host; float64 where no other type is said."""
 
     levels: dict[int, Any]
     parameters: dict[str, Any]
@@ -35,8 +35,8 @@ class Stream(NamedTuple):
     lengths: np.ndarray  # [F]
     counts: np.ndarray  # [F] episodes
     episodes: int
-    squares: dict[str, np.ndarray]  # [2, N / batch] of single estimates: see `measure.squares`
-    ratios: np.ndarray  # [N] of each episode's probability under the measured policy to that under the actors'
+    squares: dict[str, np.ndarray]  # float32 [2, N / batch] of single estimates: see `measure.squares`
+    ratios: np.ndarray  # float32 [N] of each episode's probability under the measured policy to that under the actors'
 
     @property
     def mean(self) -> np.ndarray:
@@ -120,9 +120,8 @@ class Program:
             progress((i + 1) / rounds)
         counts = np.array([f[3] for f in folds], float)
         averaged = [np.stack([f[j] / f[3] for f in folds]) for j in range(3)]
-        single = {
-            name: np.concatenate([one[name] for one in singles], axis=-1).astype(np.float64) for name in singles[0]
-        }
+        # One name at a time, each of which is then held once; in float64 they would be as large again.
+        single = {name: np.concatenate([one.pop(name) for one in singles], axis=-1) for name in [*singles[0]]}
         moments = (total["levels"], total["parameters"], total["metrics"])
         return Stream(*moments, *averaged, counts * chunk, done * chunk, ratios=single.pop(_RATIO), squares=single)
 
