@@ -37,10 +37,12 @@ def test_the_smallest_world_keeps_the_rules_and_its_time_limit_truncates():
 def test_episodes_are_braxs_own_until_the_pole_falls_which_terminates():
     env, world = adapter.make("brax:inverted_pendulum"), envs.get_environment("inverted_pendulum", backend="spring")
     state, obs = jax.jit(env.reset)(jax.random.key(3), env.params)
-    expected = jax.jit(world.reset)(jax.random.key(3))
-    step, theirs = jax.jit(env.step), jax.jit(world.step)
+    # Brax adds arrays of other ranks, which the tests forbid.
+    begin, theirs = (jax.jit(jax.numpy_rank_promotion("allow")(f)) for f in (world.reset, world.step))
+    expected, step = begin(jax.random.key(3)), jax.jit(env.step)
     for i in range(100):
-        np.testing.assert_array_equal(obs, expected.obs)
+        # Two programs, which round otherwise.
+        np.testing.assert_allclose(obs, expected.obs, rtol=1e-4, atol=1e-4)
         # Stronger than 1 is 1.
         state, seen = step(jax.random.key(i), env.params, state, jnp.full(1, 5.0))
         expected, obs = theirs(expected, jnp.ones(1)), seen.obs
