@@ -132,7 +132,11 @@ def test_a_process_that_is_told_to_end_ends_as_one_that_never_was(tmp_path):
     for number, command in ((signal.SIGTERM, words), (signal.SIGHUP, f"-m pgjax.cli resume {out}")):
         before = progressed(out)
         with subprocess.Popen(
-            [sys.executable, *command.split()], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [sys.executable, *command.split()],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda number=number: signal.signal(number, signal.SIG_DFL),  # what nohup leaves ignored
         ) as process:
             limit = time.time() + 200
             while progressed(out) in (before, True) and process.poll() is None and time.time() < limit:
