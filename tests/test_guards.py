@@ -114,7 +114,8 @@ with guards.interruptible() as stop:
 def test_a_terminal_that_closes(tmp_path):
     leader, follower = pty.openpty()
     command = ["setsid", "--ctty", sys.executable, "-c", CLOSED, str(tmp_path / "said")]
-    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower) as process:
+    listening = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731  (which nohup takes away)
+    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, preexec_fn=listening) as process:
         os.close(follower)
         assert b"ready" in os.read(leader, 1000)
         os.close(leader)
