@@ -24,7 +24,16 @@ COMMAND = "pgjax train ppo CartPole-v1"
 
 def run(options, cache, out):
     """One process: seconds until its first segment of updates ended, and what its summary says."""
-    words = [sys.executable, "-m", "pgjax.cli", *COMMAND.split()[1:], "--seeds", str(options.seeds), "--out", str(out)]
+    words = [
+        sys.executable,
+        "-m",
+        "pgjax",
+        *COMMAND.split()[1:],
+        "--seeds",
+        str(options.seeds),
+        "--out",
+        str(out),
+    ]
     began, first, said = time.perf_counter(), None, []
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
     process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -62,14 +71,16 @@ def main():
                 rows.append(run(options, pathlib.Path(folder, "cache"), pathlib.Path(folder, kind)))
                 took = "  ".join(f"{name} {seconds:.1f}" for name, seconds in rows[-1].items())
                 print(f"{repeat + 1}: {kind:6s} {took}", flush=True)
-    from pgjax import chunks, results, settings
+    from pgjax.engine import chunks
+    from pgjax.runs import record
+    from pgjax.sweeps import plan
 
-    group = settings.plan("ppo", "CartPole-v1").groups[0]
+    group = plan.plan("ppo", "CartPole-v1").groups[0]
     facts = {
         "command": f"{COMMAND} --seeds {options.seeds}",
         "commit": commit(),
         "cpu": cpu(),
-        **results.machine(),
+        **record.machine(),
         "first_segment_updates": chunks.segment(group.updates),
     }
     for kind, rows in found.items():

@@ -22,9 +22,11 @@ import numpy as np
 
 from pgjax import envs, policies
 from pgjax.types import Trajectory
-from pgjax.variance import checks, doubts, exact, measure, numbers, scores, truths
-from pgjax.variance.stream import Stream
-from pgjax.variance.weights import Fitted
+from pgjax.variance import checks
+from pgjax.variance.estimators.weights import Fitted
+from pgjax.variance.findings import bias_and_variance, doubts
+from pgjax.variance.measurement import exact, measure, scores, truths
+from pgjax.variance.measurement.stream import Stream
 
 FOLDS, CHUNK = 32, 2048
 SEED = 5
@@ -133,7 +135,7 @@ def cells(name: str, world: tuple, sizes: list[int], repeats: int) -> list[str]:
             one = stream(setup, {n: x[part] for n, x in found.items()}, ratio[part], length[part], gradient)
             weighed = None if on_policy else doubts.weights(one.ratios)
             for k, (row, own) in enumerate(setup.estimators.items()):
-                got = numbers.estimator(setup, one, k, row, gradient, None, on_policy)
+                got = bias_and_variance.estimator(setup, one, k, row, gradient, None, on_policy)
                 runs[row].append(got | doubts.of(row, own, one, weighed, math.nan))
         for row, got in runs.items():
             z = np.array([x["bias_z"] for x in got])

@@ -19,8 +19,10 @@ import numpy as np
 from common import RESULTS, commit, cpu, spread, write_json
 from gymnax.environments import spaces
 
-from pgjax import policies, results, rollout, transformers
-from pgjax.distributions import Categorical
+from pgjax import policies, rollout
+from pgjax.policies import transformer
+from pgjax.policies.distributions import Categorical
+from pgjax.runs import record
 from pgjax.types import Env, Policy, Step
 
 VOCABULARY, PROMPT = 16, 4
@@ -62,10 +64,10 @@ def uncached(merge):
 
 def compare(name, length, batch, repeats):
     """Both ways on `batch` sequences of `length` tokens."""
-    shape = transformers.Shape(vocabulary=VOCABULARY, length=length, **NETWORKS[name])
-    functional = policies.functional(lambda rngs: transformers.Transformer(shape, rngs=rngs), constants=False)
+    shape = transformer.Shape(vocabulary=VOCABULARY, length=length, **NETWORKS[name])
+    functional = policies.functional(lambda rngs: transformer.Transformer(shape, rngs=rngs), constants=False)
     env = world(length)
-    kinds = {"cached": transformers.policy(*functional, shape, PROMPT), "uncached": uncached(functional[1])}
+    kinds = {"cached": transformer.policy(*functional, shape, PROMPT), "uncached": uncached(functional[1])}
     params = jax.jit(functional[0])(jax.random.key(0))
     params["embedding"] *= 10  # so that what is written depends on what was
 
@@ -124,7 +126,7 @@ def main():
     rows = [compare(*case, *((8, 1) if options.smoke else (64, 5))) for case in cases]
     if not options.smoke:
         facts = {"vocabulary": VOCABULARY, "prompt": PROMPT, "cpu": cpu(), "commit": commit()}
-        write_json(RESULTS / "decoding.json", {**facts, **results.machine(), "rows": rows})
+        write_json(RESULTS / "decoding.json", {**facts, **record.machine(), "rows": rows})
 
 
 if __name__ == "__main__":

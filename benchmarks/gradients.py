@@ -17,11 +17,13 @@ import numpy as np
 from common import RESULTS, cpu, spread, write_json
 
 import pgjax
-from pgjax import envs, policies, results, rollout
-from pgjax.variance import ESTIMATORS, measure, scores
-from pgjax.variance.stream import four
-from pgjax.variance.truths import example
-from pgjax.variance.weights import Fitted, critic, weights
+from pgjax import envs, policies, rollout
+from pgjax.runs import record
+from pgjax.variance import ESTIMATORS
+from pgjax.variance.estimators.weights import Fitted, critic, weights
+from pgjax.variance.measurement import measure, scores
+from pgjax.variance.measurement.stream import four
+from pgjax.variance.measurement.truths import example
 
 TEN = "full full_constant to_go constant time value optimal n_step lambda gae".split()
 MORE = "full_optimal optimal_time v_trace no_gamma_t no_gamma_t_value no_gamma_t_gae".split()
@@ -119,7 +121,7 @@ def main():
             rows.append({"trained_steps": steps, **stage(env, policy, params, chunk, repeats, names)})
     if not options.smoke:
         facts = {"network": "64x64 tanh", "episodes_of_a_chunk": chunk, "cpu": cpu()}
-        write_json(RESULTS / "gradients.json", {**facts, **results.machine(), "stages": rows})
+        write_json(RESULTS / "gradients.json", {**facts, **record.machine(), "stages": rows})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from common import RESULTS, cpu, spread, write_json
 
-from pgjax import kernels, results
+from pgjax.policies import kernels
+from pgjax.runs import record
 
 WIDTHS = (4, 64, 64, 2)
 SIZES = ((2048, 128), (256, 128), (64, 8192), (1, 262_144))  # lanes, rows of each
@@ -102,7 +103,7 @@ def main():
         print(f"benchmarks/kernels.py needs a GPU, this is {jax.default_backend()!r}; --interpret checks it without")
         sys.exit(2)
     rows = [stage(lanes, rows, options.repeats, 10) for lanes, rows in SIZES]
-    write_json(RESULTS / "kernels.json", {"widths": WIDTHS, "cpu": cpu(), **results.machine(), "stages": rows})
+    write_json(RESULTS / "kernels.json", {"widths": WIDTHS, "cpu": cpu(), **record.machine(), "stages": rows})
 
 
 if __name__ == "__main__":

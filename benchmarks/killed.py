@@ -20,7 +20,8 @@ import jax
 import numpy as np
 from common import RESULTS, cpu, write_json
 
-from pgjax import results, runs
+from pgjax.engine import checkpoints
+from pgjax.runs import load, record
 
 RATES = ",".join(f"{10 ** (-4 + i / 5):.4g}" for i in range(16))
 
@@ -28,7 +29,7 @@ RATES = ",".join(f"{10 ** (-4 + i / 5):.4g}" for i in range(16))
 def command(options, out):
     words = f"sweep ppo CartPole-v1 --seeds {options.seeds} --updates {options.updates} --width {options.width} "
     words += f"--checkpoint {options.checkpoint} --set learning_rate={RATES} --out {out}"
-    return [sys.executable, "-m", "pgjax.cli", *words.split()]
+    return [sys.executable, "-m", "pgjax", *words.split()]
 
 
 def killed(options, out):
@@ -36,7 +37,7 @@ def killed(options, out):
     generator, lives = random.Random(options.seed), []
     while True:
         resumed = (out / "config.json").is_file()
-        words = [sys.executable, "-m", "pgjax.cli", "resume", str(out)] if resumed else command(options, out)
+        words = [sys.executable, "-m", "pgjax", "resume", str(out)] if resumed else command(options, out)
         began = time.time()
         with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             wait = generator.uniform(*options.life) if len(lives) < options.kills else 3600
@@ -58,10 +59,10 @@ def newest(out):
 
 def differences(a, b):
     """Names of arrays that differ between two runs, states of lanes included."""
-    one, two = runs.load(a), runs.load(b)
+    one, two = load.load(a), load.load(b)
     found = [n for n in one.metrics.variables if not np.array_equal(one.metrics[n], two.metrics[n], equal_nan=True)]
     for number, chunk in enumerate(one.schedule.chunks):
-        shapes = results.kept_shapes(one.plan.groups[chunk.group], one.schedule.widths[chunk.group])
+        shapes = checkpoints.kept_shapes(one.plan.groups[chunk.group], one.schedule.widths[chunk.group])
         states = [run._archive.load(number, shapes).state for run in (one, two)]
         same = jax.tree.map(lambda x, y: np.array_equal(x, y, equal_nan=True), *states)
         found += [f"state of chunk {number}"] * (not all(jax.tree.leaves(same)))
@@ -96,7 +97,7 @@ def main():
         "lives": lives,
         "differ": differ,
         "cpu": cpu(),
-        **results.machine(),
+        **record.machine(),
     }
     write_json(RESULTS / "killed.json", facts)
     print("differ: " + ", ".join(differ) if differ else f"bit-identical after {facts['kills']} kills")

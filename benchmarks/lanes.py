@@ -88,7 +88,8 @@ def main():
         return
     rows = [measured(options, 4**k) for k in range(7) if 4**k <= options.most]
     fixed = [measured(options, rows[-1]["lanes"], width) for width in (8, 32, 128, 512) if width < options.most]
-    from pgjax import memory, results
+    from pgjax.engine import memory as engine_memory
+    from pgjax.runs import record
 
     best = min(r["seconds_per_lane_update"]["median"] for r in [*rows[-1:], *fixed])
     facts = {
@@ -96,12 +97,12 @@ def main():
         "rows": rows,
         "fixed_widths": fixed,
         "cost_over_best": rows[-1]["seconds_per_lane_update"]["median"] / best,
-        "peak_over_budget": rows[-1]["peak_bytes"] / memory.parse(options.memory),
+        "peak_over_budget": rows[-1]["peak_bytes"] / engine_memory.parse(options.memory),
         "cpu": cpu(),
-        **results.machine(),
+        **record.machine(),
     }
     write_json(RESULTS / "lanes.json", facts)
-    draw(rows, fixed, memory.parse(options.memory))
+    draw(rows, fixed, engine_memory.parse(options.memory))
     print(f"cost over the best width {facts['cost_over_best']:.3f}, peak over budget {facts['peak_over_budget']:.3f}")
 
 

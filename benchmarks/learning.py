@@ -201,7 +201,7 @@ def command(row: Row) -> str:
 def measure(row: Row, folder: pathlib.Path, limit: float) -> dict[str, Any]:
     """Train in a fresh process, replacing the run folder of an earlier time, and read its summary."""
     shutil.rmtree(folder, ignore_errors=True)
-    words = [sys.executable, "-m", "pgjax.cli", "train", *row.arguments.split(), "--out", str(folder)]
+    words = [sys.executable, "-m", "pgjax", "train", *row.arguments.split(), "--out", str(folder)]
     with tempfile.TemporaryDirectory() as cache:
         began = time.perf_counter()
         environment = {**os.environ, "XDG_CACHE_HOME": cache}
@@ -287,7 +287,7 @@ def less(x: Any, y: Any) -> dict[str, Any]:
     """By how much the seeds of x return more than those of y; each resampled by itself, for they share nothing."""
     import numpy as np
 
-    from pgjax.statistics import difference, iqm
+    from pgjax.analysis.statistics import difference, iqm
 
     found = {}
     for name, statistic in (("iqm", iqm), ("mean", np.mean)):

@@ -68,7 +68,7 @@ def main() -> int:
 def once(arguments: str, scratch: pathlib.Path, limit: float, cold: bool) -> tuple[dict[str, Any], dict | None]:
     """One run in a process group of its own, killed after `limit` seconds; its row, and its config.json."""
     folder = scratch / "run"
-    words = [sys.executable, "-m", "pgjax.cli", "train", *arguments.split(), "--out", str(folder)]
+    words = [sys.executable, "-m", "pgjax", "train", *arguments.split(), "--out", str(folder)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(scratch / "cache")} if cold else None
     if cold:
         (scratch / "cache").mkdir()

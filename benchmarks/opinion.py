@@ -87,7 +87,7 @@ def measure(name: str, seeds: int, python: str, ours: dict[str, Any]) -> dict[st
 def settings(algorithm: str, world: str) -> dict[str, Any]:
     """Our roster's row in Stable-Baselines3's words."""
     from pgjax.algorithms import entry
-    from pgjax.plugs import hyperparameters
+    from pgjax.hyperparameters import hyperparameters
 
     row = entry(algorithm)
     plugs = (row.algorithm.advantage, row.algorithm.estimator, row.algorithm.optimizer)
@@ -170,7 +170,7 @@ def train(
 def summary(seeds: list[float]) -> dict[str, Any]:
     import numpy as np
 
-    from pgjax.statistics import bootstrap, iqm
+    from pgjax.analysis.statistics import bootstrap, iqm
 
     x = np.asarray(seeds, float)
     interval = lambda f: [float(end) for end in bootstrap(x, f)] if len(x) > 1 else None  # noqa: E731

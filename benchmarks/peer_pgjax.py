@@ -10,7 +10,9 @@ import optax
 import peer
 import peer_jax
 
-from pgjax import algorithms, batches, envs, learner, policies, rollout, sweep
+from pgjax import algorithms, envs, hyperparameters, policies, rollout
+from pgjax.estimators import pieces
+from pgjax.training import vectorised
 
 PACKAGES = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
 
@@ -33,7 +35,7 @@ def main() -> None:
     env = envs.make(peer.ENV)
     policy = policies.make(env, config)
     ppo = row.learner(env, policy, row.algorithm, config)
-    hypers = learner.default_hypers(
+    hypers = hyperparameters.default_hypers(
         row.algorithm,
         advantage={"discount": peer.DISCOUNT, "gae_lambda": peer.GAE_LAMBDA},
         estimator={
@@ -53,11 +55,11 @@ def main() -> None:
 
     def lanes(number, place):
         first = number * options.lanes + place * width
-        return sweep.lanes([hypers], list(range(first, first + width)), config.generator)
+        return vectorised.lanes([hypers], list(range(first, first + width)), config.generator)
 
     began = time.perf_counter()
-    init = lambda keys, h: sweep.init(keys, ppo, h)  # noqa: E731
-    segment = lambda keys, states, h: sweep.segment(keys, ppo, states, h, options.updates)  # noqa: E731
+    init = lambda keys, h: vectorised.init(keys, ppo, h)  # noqa: E731
+    segment = lambda keys, states, h: vectorised.segment(keys, ppo, states, h, options.updates)  # noqa: E731
     trained = peer_jax.abreast(devices, lanes, init, segment)
     compile_seconds = {"train": time.perf_counter() - began}
 
@@ -74,7 +76,7 @@ def main() -> None:
 
     def returns(number):
         done = trained(number)
-        measure = jax.jit(lambda k, s, h: sweep.evaluate(k, env, ppo, s, h, options.returns))
+        measure = jax.jit(lambda k, s, h: vectorised.evaluate(k, env, ppo, s, h, options.returns))
         found = []
         for place, (states, _) in enumerate(done):
             keys, stacked = jax.device_put(lanes(number, place), devices[place])
@@ -90,7 +92,7 @@ def main() -> None:
 
     def unroll_and_evaluate(key, params, stream):
         stream, trajectory = unroll(key, params, stream)
-        return stream, (trajectory, batches.evaluate(policy, params, trajectory))  # as the learner does it
+        return stream, (trajectory, pieces.evaluate(policy, params, trajectory))  # as the learner does it
 
     def over_lanes(collect):
         """A program that makes `collections` rollouts, each continuing the stream of the one before."""
@@ -98,7 +100,7 @@ def main() -> None:
         def step(keys, number, params, stream):
             return jax.vmap(lambda k, p, s: collect(jax.random.fold_in(k, number), p, s))(keys, params, stream)
 
-        keys, stacked = sweep.lanes([hypers], list(range(options.lanes)), config.generator)
+        keys, stacked = vectorised.lanes([hypers], list(range(options.lanes)), config.generator)
         start = jax.jit(init)(keys, stacked).learner
         run = peer_jax.compiled(step, keys, np.int32(0), start.params, start.rollout, donate=(3,))
         stream = start.rollout

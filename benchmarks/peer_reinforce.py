@@ -11,8 +11,9 @@ import peer
 import peer_jax
 from peer_pgjax import PACKAGES
 
-from pgjax import algorithms, envs, learner, policies, sweep
-from pgjax.plugs import bind
+from pgjax import algorithms, envs, hyperparameters, policies
+from pgjax.hyperparameters import bind
+from pgjax.training import vectorised
 
 
 def main() -> None:
@@ -27,17 +28,17 @@ def main() -> None:
     policy = policies.make(env, config)
     reinforce = row.learner(env, policy, algorithm, config)
     rates = {"learning_rate": peer.FROZEN_LEARNING_RATE}
-    hypers = learner.default_hypers(algorithm, advantage={"discount": peer.DISCOUNT}, optimizer=rates)
+    hypers = hyperparameters.default_hypers(algorithm, advantage={"discount": peer.DISCOUNT}, optimizer=rates)
 
     width = options.lanes // len(devices)
 
     def lanes(number, place):
         first = number * options.lanes + place * width
-        return sweep.lanes([hypers], list(range(first, first + width)), config.generator)
+        return vectorised.lanes([hypers], list(range(first, first + width)), config.generator)
 
     began = time.perf_counter()
-    init = lambda keys, h: sweep.init(keys, reinforce, h)  # noqa: E731
-    segment = lambda keys, states, h: sweep.segment(keys, reinforce, states, h, options.updates)  # noqa: E731
+    init = lambda keys, h: vectorised.init(keys, reinforce, h)  # noqa: E731
+    segment = lambda keys, states, h: vectorised.segment(keys, reinforce, states, h, options.updates)  # noqa: E731
     trained = peer_jax.abreast(devices, lanes, init, segment)
     compile_seconds = {"train": time.perf_counter() - began}
 

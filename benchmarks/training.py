@@ -32,21 +32,22 @@ def build(name, lanes, envs, device):
     """A program, and how it is called: (compiled, start, rows of one call, row of the roster, config)."""
     import jax
 
-    from pgjax import algorithms, policies, rollout, sweep
-    from pgjax import envs as worlds
-    from pgjax.learner import default_hypers
+    from pgjax import algorithms, policies, rollout
+    from pgjax import envs as envs_module
+    from pgjax.hyperparameters import default_hypers
+    from pgjax.training import vectorised
 
     row = algorithms.entry("ppo" if name == "rollout" else name)
     config = dataclasses.replace(row.config, num_envs=envs, **(PPO if row.config.num_epochs > 1 else {}))
-    env = worlds.make("CartPole-v1")
+    env = envs_module.make("CartPole-v1")
     policy = policies.make(env, config)
     learner = row.learner(env, policy, row.algorithm, config)
     steps = config.num_steps or env.max_steps
     rows = lanes * envs * steps
     updates = max(1, math.ceil(SEGMENT.get(jax.default_backend(), ACCELERATED) / rows))
-    keys, hypers = sweep.lanes([default_hypers(row.algorithm)], list(range(lanes)), config.generator)
+    keys, hypers = vectorised.lanes([default_hypers(row.algorithm)], list(range(lanes)), config.generator)
     keys, hypers = jax.device_put((keys, hypers), device)
-    start = jax.jit(lambda k, h: sweep.init(k, learner, h))
+    start = jax.jit(lambda k, h: vectorised.init(k, learner, h))
 
     def unroll(key, state):
         def one(stream, key):
@@ -60,7 +61,7 @@ def build(name, lanes, envs, device):
     def step(keys, states, hypers):
         if name == "rollout":
             return jax.vmap(unroll)(keys, states)
-        return sweep.segment(keys, learner, states, hypers, updates)
+        return vectorised.segment(keys, learner, states, hypers, updates)
 
     call = jax.jit(step, donate_argnums=1).lower(keys, start(keys, hypers), hypers).compile()
     return call, lambda: (keys, start(keys, hypers), hypers), rows * updates, row, config
@@ -71,10 +72,12 @@ def unending():
     """Loops that would end with their episodes go on to their last step, so that their length is known."""
     import jax
 
-    from pgjax import batches, estimators, rollout
+    from pgjax import rollout
+    from pgjax.algorithms import minibatches
+    from pgjax.estimators import surrogate
 
     with contextlib.ExitStack() as stack:
-        for module in (batches, estimators, rollout):
+        for module in (minibatches, surrogate, rollout):
             whole = lambda step, carry, inputs, going: jax.lax.scan(step, carry, inputs)  # noqa: E731
             stack.enter_context(mock.patch.object(module, "scan_while", whole))
         yield
@@ -90,7 +93,7 @@ def one(name, lanes, envs, seconds, repeats):
     import numpy as np
     import peer_jax
 
-    from pgjax import memory
+    from pgjax.engine import memory
 
     warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
     began = time.perf_counter()
@@ -174,7 +177,7 @@ def device():
     import jax
     import jax.numpy as jnp
 
-    from pgjax import results
+    from pgjax.runs import record
 
     size = 2048 if jax.default_backend() == "cpu" else 8192
 
@@ -199,7 +202,7 @@ def device():
         "and written 8 times in a scan; the best of 7",
     }
     # Of an accelerator's memory a process takes most: no other may hold it while the children run.
-    return {**results.machine(), "peak": peak}
+    return {**record.machine(), "peak": peak}
 
 
 def roofline(row, peak):

@@ -17,8 +17,12 @@ import jax
 import jax.numpy as jnp
 from common import RESULTS, commit, cpu, spread, write_json
 
-from pgjax import batches, estimators, rollout, settings, sweep
+from pgjax import rollout
+from pgjax.algorithms import minibatches
+from pgjax.estimators import surrogate
 from pgjax.policies import has_memory
+from pgjax.sweeps import plan
+from pgjax.training import vectorised
 
 SIZES = {"num_steps": 128, "num_epochs": 4, "num_minibatches": 4}
 PPO = {"64 x 16": ("ppo", 64, {**SIZES, "num_envs": 16}), "1 x 2048": ("ppo", 1, {**SIZES, "num_envs": 2048})}
@@ -48,10 +52,10 @@ def patched(module, name, value):
 # What is undone or tried: name -> (cases, a context to trace in, settings, options of the compiler, devices).
 TRICKS = {
     "one device for all cores": (PPO, contextlib.nullcontext, {}, {}, 1),
-    "gradient of a minibatch at once": (PPO, patched(estimators, "_pieces", lambda shape: 1), {}, {}, None),
-    "critic asked at every next observation": (PPO, patched(batches, "evaluate", asked_twice), {}, {}, None),
-    "shuffle by random.permutation": (PPO, patched(batches, "shuffle", jax.random.permutation), {}, {}, None),
-    "no shuffle at all": (PPO, patched(batches, "shuffle", lambda key, rows: jnp.arange(rows)), {}, {}, None),
+    "gradient of a minibatch at once": (PPO, patched(surrogate, "_pieces", lambda shape: 1), {}, {}, None),
+    "critic asked at every next observation": (PPO, patched(minibatches, "evaluate", asked_twice), {}, {}, None),
+    "shuffle by random.permutation": (PPO, patched(minibatches, "shuffle", jax.random.permutation), {}, {}, None),
+    "no shuffle at all": (PPO, patched(minibatches, "shuffle", lambda key, rows: jnp.arange(rows)), {}, {}, None),
     "generator philox4x32": (PPO, contextlib.nullcontext, {"generator": "philox4x32"}, {}, None),
     "LLVM level 3": (PPO, contextlib.nullcontext, {}, {LEVEL: 3}, None),
     "LLVM level 1": (PPO, contextlib.nullcontext, {}, {LEVEL: 1}, None),
@@ -59,7 +63,7 @@ TRICKS = {
     "vectors of 512 bits": (PPO, contextlib.nullcontext, {}, {"xla_cpu_prefer_vector_width": 512}, None),
     "rows behind the end of all episodes computed": (
         REINFORCE,
-        lambda: _all(patched(m, "scan_while", scan) for m in (batches, estimators, rollout)),
+        lambda: _all(patched(m, "scan_while", scan) for m in (minibatches, surrogate, rollout)),
         {},
         {},
         None,
@@ -80,17 +84,17 @@ class Program:
 
     def __init__(self, case, context=contextlib.nullcontext, more=None, compiler=None, devices=None):
         name, lanes, given = case
-        chosen = settings.plan(name, "CartPole-v1", updates=2, settings={**given, **(more or {})})
+        chosen = plan.plan(name, "CartPole-v1", updates=2, settings={**given, **(more or {})})
         group, found = chosen.groups[0], jax.devices()[:devices]
         found = found[: max(n for n in range(1, len(found) + 1) if lanes % n == 0)]
         self.parts, self.compile_seconds = [], 0.0
         for place, device in enumerate(found):
             width = lanes // len(found)
             seeds = list(range(place * width, (place + 1) * width))
-            keys, hypers = jax.device_put(sweep.lanes(group.hypers, seeds, group.config.generator), device)
+            keys, hypers = jax.device_put(vectorised.lanes(group.hypers, seeds, group.config.generator), device)
             with jax.default_device(device), context():
-                states = jax.jit(lambda k, h: sweep.init(k, group.learner, h))(keys, hypers)
-                step = jax.jit(lambda k, s, h: sweep.segment(k, group.learner, s, h, 1), donate_argnums=1)
+                states = jax.jit(lambda k, h: vectorised.init(k, group.learner, h))(keys, hypers)
+                step = jax.jit(lambda k, s, h: vectorised.segment(k, group.learner, s, h, 1), donate_argnums=1)
                 lowered = step.lower(keys, states, hypers)
                 began = time.perf_counter()
                 program = lowered.compile({LEVEL: 2, **(compiler or {})})

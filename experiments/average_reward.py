@@ -26,13 +26,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import average, envs, learner, oracle, policies, rollout, sweep, train, variance
+from pgjax import advantages, envs, hyperparameters, oracle, policies, rollout, variance
+from pgjax.algorithms import on_policy
+from pgjax.config import Config
 from pgjax.estimators import exact_relative, surrogate
+from pgjax.hyperparameters import bind
 from pgjax.losses import action_value_error, actor_critic, policy_gradient, value_error
+from pgjax.numerics import relative_values
 from pgjax.optimizers import sgd
-from pgjax.plugs import bind
-from pgjax.types import Algorithm, Batch, Config, RunningAdvantage
-from pgjax.variance.table import show
+from pgjax.training import loop, vectorised
+from pgjax.types import Algorithm, Batch, RunningAdvantage
+from pgjax.variance.findings.table import show
 
 STEPS = 1024  # of one estimate, and of one update where there is no critic
 CRITIC = 0.02  # step of a learned critic for each visit, whatever the policy's
@@ -71,11 +75,11 @@ def cases(env):
     return {
         "exact q - V": Case(nothing, exactly, one),
         "exact q": Case(nothing, bind(exactly, baseline=False), one),
-        "1 rollout, length 8": Case(bind(average.relative_return, length=8), plain, one),
-        "1 rollout, length 64": Case(bind(average.relative_return, length=64), plain, one),
-        "8 rollouts, length 64": Case(bind(average.relative_return, length=64), plain, eight),
-        "relative TD": Case(average.relative, relative, online_q, action_value_error),
-        "differential TD": Case(average.differential, surrogate(actor_critic(policy_gradient)), online, value_error),
+        "1 rollout, length 8": Case(bind(advantages.relative_return, length=8), plain, one),
+        "1 rollout, length 64": Case(bind(advantages.relative_return, length=64), plain, one),
+        "8 rollouts, length 64": Case(bind(advantages.relative_return, length=64), plain, eight),
+        "relative TD": Case(advantages.relative, relative, online_q, action_value_error),
+        "differential TD": Case(advantages.differential, surrogate(actor_critic(policy_gradient)), online, value_error),
     }
 
 
@@ -94,21 +98,25 @@ def curves(env, case, rates, seeds, steps, points):
     so that with exact gradients and small rates every learner would go the same way at the same speed.
     """
     algorithm = Algorithm(case.advantage, case.estimator, sgd)
-    learns = learner.policy_gradient(env, policies.make(env, case.config), algorithm, case.config)
+    learns = on_policy.policy_gradient(env, policies.make(env, case.config), algorithm, case.config)
     batch = case.config.num_envs * case.config.num_steps
     settings = []
     for rate in rates:
         own = {"value_coef": CRITIC / rate} if case.critic else {}  # the critic has a step of its own
-        settings.append(learner.default_hypers(algorithm, optimizer={"learning_rate": rate * batch}, estimator=own))
-    keys, hypers = sweep.lanes(settings, list(range(seeds)))
+        settings.append(
+            hyperparameters.default_hypers(algorithm, optimizer={"learning_rate": rate * batch}, estimator=own)
+        )
+    keys, hypers = vectorised.lanes(settings, list(range(seeds)))
 
     @jax.jit
     def gains(states):
         pi = jax.nn.softmax(states.learner.params["preference"])
-        return jax.vmap(lambda pi: average.relative_values(env.params.transition, env.params.reward, pi).gain)(pi)
+        return jax.vmap(lambda pi: relative_values.relative_values(env.params.transition, env.params.reward, pi).gain)(
+            pi
+        )
 
-    states = jax.jit(lambda keys, hypers: sweep.init(keys, learns, hypers))(keys, hypers)
-    segment = jax.jit(lambda *lanes: sweep.segment(lanes[0], learns, *lanes[1:], steps // points // batch))
+    states = jax.jit(lambda keys, hypers: vectorised.init(keys, learns, hypers))(keys, hypers)
+    segment = jax.jit(lambda *lanes: vectorised.segment(lanes[0], learns, *lanes[1:], steps // points // batch))
     found = [gains(states)]
     for _ in range(points):
         states, _ = segment(keys, states, hypers)
@@ -132,17 +140,17 @@ def sampler(env, started, case, trained):
     if case.critic:
         estimator = bind(estimator, value_coef=0.0)  # the policy's part of the gradient
         algorithm = Algorithm(case.advantage, surrogate(case.critic), sgd)
-        frozen = learner.policy_gradient(started, policy, algorithm, case.config)
-        hypers = learner.default_hypers(algorithm, optimizer={"learning_rate": CRITIC * case.config.num_steps})
+        frozen = on_policy.policy_gradient(started, policy, algorithm, case.config)
+        hypers = hyperparameters.default_hypers(algorithm, optimizer={"learning_rate": CRITIC * case.config.num_steps})
 
     def one(key, preference):
         key_start, key_train, key_steps, key_init, key_last = jax.random.split(key, 5)
         own = {**policy.init(key_init), "preference": preference}
         memory, stream = advantage.init(), rollout.start(key_start, started, policy, envs_)
         if case.critic:
-            state = train.init(key_train, frozen, hypers)
+            state = loop.init(key_train, frozen, hypers)
             state = state._replace(learner=state.learner._replace(params=own))
-            state, _ = train.train(key_train, frozen, state, hypers, trained // case.config.num_steps)
+            state, _ = loop.train(key_train, frozen, state, hypers, trained // case.config.num_steps)
             own, memory, stream = state.learner.params, state.learner.advantage, state.learner.rollout
         _, trajectory = rollout.unroll(key_steps, env, policy, own, stream, steps)
         now = policy.evaluate(own, trajectory)

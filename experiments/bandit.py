@@ -26,13 +26,17 @@ import jax
 import numpy as np
 import scipy.sparse
 
-from pgjax import envs, learner, policies, results, sweep
+from pgjax import envs, hyperparameters, policies
 from pgjax.advantages import exact_value, monte_carlo
+from pgjax.algorithms import on_policy
+from pgjax.config import Config
 from pgjax.estimators import surrogate
+from pgjax.hyperparameters import bind
 from pgjax.losses import policy_gradient
 from pgjax.optimizers import sgd
-from pgjax.plugs import bind
-from pgjax.types import Algorithm, Config
+from pgjax.runs import folder, record
+from pgjax.training import vectorised
+from pgjax.types import Algorithm
 
 PULL = Config(num_envs=1, num_steps=1, rollout="episodes")  # one pull is an episode, and an update
 RATE = 0.05
@@ -61,11 +65,11 @@ def train(chance, advantage, seeds, updates):
     """The preferences [look, seed, arm] of the softmax policy, the better arm first; seconds of running alone."""
     env = envs.make("BernoulliBandit-pgjax", probability=chance)
     algorithm = Algorithm(advantage, surrogate(policy_gradient, reduce="episode"), bind(sgd, learning_rate=RATE))
-    learn = learner.policy_gradient(env, policies.make(env), algorithm, PULL)
-    keys, hypers = sweep.lanes([learner.default_hypers(algorithm)], list(range(seeds)))
+    learn = on_policy.policy_gradient(env, policies.make(env), algorithm, PULL)
+    keys, hypers = vectorised.lanes([hyperparameters.default_hypers(algorithm)], list(range(seeds)))
     # The metrics of 10,000 updates, left where they are, are never computed.
-    segment = jax.jit(lambda states, n: sweep.segment(keys, learn, states, hypers, n)[0], static_argnums=1)
-    states = jax.jit(lambda: sweep.init(keys, learn, hypers))()
+    segment = jax.jit(lambda states, n: vectorised.segment(keys, learn, states, hypers, n)[0], static_argnums=1)
+    states = jax.jit(lambda: vectorised.init(keys, learn, hypers))()
     lengths = np.diff(looks(updates)).tolist()
     programs = {n: segment.lower(states, n).compile() for n in set(lengths)}
     began, seen = time.perf_counter(), [np.asarray(states.learner.params["preference"])]
@@ -153,7 +157,7 @@ def main(arguments=None):
     draw_learning(options.out, when, *(x["arms .6/.4, no baseline"] for x in (runs, laws)))
     draw_baselines(options.out, when, {k: probability(x) for k, x in runs.items() if ".96" in k}, laws)
     known = {"seeds": [0, seeds - 1], "updates": updates, "rate": RATE, "seconds": time.perf_counter() - began}
-    results.write_json(options.out / "summary.json", {**known, **results.machine(), "curves": summary})
+    folder.write_json(options.out / "summary.json", {**known, **record.machine(), "curves": summary})
     return summary
 
 

@@ -23,13 +23,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pgjax import envs, policies, results, rollout
+from pgjax import envs, policies, rollout
 from pgjax.advantages import exact_value, monte_carlo
+from pgjax.config import Config
 from pgjax.estimators import surrogate
+from pgjax.hyperparameters import bind
 from pgjax.losses import policy_gradient
 from pgjax.optimizers import sgd
-from pgjax.plugs import bind
-from pgjax.types import Algorithm, Batch, Config, RunningAdvantage, Trajectory
+from pgjax.runs import folder
+from pgjax.types import Algorithm, Batch, RunningAdvantage, Trajectory
 
 
 def reinforce(advantage=None, rate=1.0):
@@ -181,7 +183,7 @@ def main(arguments=None):
     }
     curves = {k: [enumerated(sure, "sigmoid", x, f(x))["variance"] for x in thetas] for k, f in curves.items()}
     draw(options.out, p, curves, found)
-    results.write_json(options.out / "summary.json", {"hand_worked": worked, "one_sample": found, "samples": samples})
+    folder.write_json(options.out / "summary.json", {"hand_worked": worked, "one_sample": found, "samples": samples})
     return worked, found
 
 

@@ -27,13 +27,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import envs, learner, oracle, policies, results, sweep
+from pgjax import envs, hyperparameters, oracle, policies
 from pgjax.advantages import monte_carlo
+from pgjax.algorithms import on_policy
+from pgjax.config import Config
 from pgjax.estimators import surrogate
+from pgjax.hyperparameters import bind, declare
 from pgjax.losses import actor_critic, policy_gradient
 from pgjax.optimizers import sgd
-from pgjax.plugs import bind, declare
-from pgjax.types import Algorithm, Config, RunningAdvantage
+from pgjax.runs import folder, record
+from pgjax.training import vectorised
+from pgjax.types import Algorithm, RunningAdvantage
 
 BEST = 2 - 2**0.5  # P(right) of the best policy
 START = 0.05  # P(right) of the first, the worse epsilon-greedy policy of epsilon = .1
@@ -105,8 +109,8 @@ def programs(algorithm, update="step", ladder=LADDER, start=START, epsilon=0.0):
     policy, made = starting_at(start, env), []
     for length in ladder:
         config = Config(num_envs=1, num_steps=length, rollout="episodes", update=update, epsilon=epsilon)
-        one = learner.policy_gradient(env, policy, algorithm, config)
-        made.append((one, jax.jit(lambda keys, s, h, one=one: sweep.segment(keys, one, s, h, SEGMENT))))
+        one = on_policy.policy_gradient(env, policy, algorithm, config)
+        made.append((one, jax.jit(lambda keys, s, h, one=one: vectorised.segment(keys, one, s, h, SEGMENT))))
     return algorithm, dict(zip(ladder, made, strict=True))
 
 
@@ -126,12 +130,12 @@ class Curve(NamedTuple):
 def learn(program, runs, episodes, **hypers):
     """A Curve of `runs` lanes, block by block; `hypers` as those of `learner.default_hypers`."""
     algorithm, made = program
-    hypers = learner.default_hypers(algorithm, **hypers)
+    hypers = hyperparameters.default_hypers(algorithm, **hypers)
     ladder, started = list(made), time.perf_counter()
     returns, right, lengths = [], [], dict.fromkeys(ladder, 0)
     for first in range(0, runs, BLOCK):
-        keys, lanes = sweep.lanes([hypers], list(range(first, min(first + BLOCK, runs))))
-        states, rung = sweep.init(keys, made[ladder[-1]][0], lanes), len(ladder) - 1
+        keys, lanes = vectorised.lanes([hypers], list(range(first, min(first + BLOCK, runs))))
+        states, rung = vectorised.init(keys, made[ladder[-1]][0], lanes), len(ladder) - 1
         seen, chances = [], []
         for _ in range(0, episodes, SEGMENT):
             # A segment in which an episode was too long for its length never was: again, longer.
@@ -214,7 +218,7 @@ def main(arguments=None):
     exact = {name: {"right": p, "objective": objective(p)} for name, p in known.items()}
     settings = {"update": update, "start": START, "episodes": episodes, "time_limit": LADDER[-1], "lengths": ladder}
     found = {"settings": settings, "seeds": {"first": 0, "count": runs}, "exact": exact, "curves": rows}
-    results.write_json(options.out / "summary.json", {**found, **results.machine()})
+    folder.write_json(options.out / "summary.json", {**found, **record.machine()})
     draw(options.out, curves, rows)
     return curves, rows
 

@@ -22,8 +22,8 @@ import numpy as np
 
 import pgjax
 from pgjax import rollout, variance
-from pgjax.variance import figures
-from pgjax.variance.table import show
+from pgjax.variance.findings import figures
+from pgjax.variance.findings.table import show
 
 LADDER = {
     "full": "full return",

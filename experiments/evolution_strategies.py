@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import envs, oracle, policies, returns, rollout, variance
-from pgjax.variance.table import show
+from pgjax import envs, oracle, policies, rollout, variance
+from pgjax.numerics import returns
+from pgjax.variance.findings.table import show
 
 
 def strategies(env, policy, sigma, discount, pairs=16):

@@ -21,12 +21,13 @@ import corridor
 import jax
 import numpy as np
 
-from pgjax import enumeration, envs, policies, results, rollout
+from pgjax import envs, oracle, policies, rollout
 from pgjax.advantages import monte_carlo
 from pgjax.estimators import surrogate
+from pgjax.hyperparameters import bind
 from pgjax.losses import actor_critic, policy_gradient
 from pgjax.optimizers import sgd
-from pgjax.plugs import bind
+from pgjax.runs import folder, record
 from pgjax.types import Algorithm, Batch
 
 EPSILONS = (0.0, 0.1, 0.3)
@@ -55,7 +56,7 @@ def exact(p, epsilon, corrected, horizon=1000):
     step = np.broadcast_to(np.moveaxis(np.array(rows), 2, 0), (4, 2, 3, 3))[:, :, None]
     end = np.tile([0.0, 0.0, 1.0], (4, 1))
     mdp = corridor.tables()._replace(horizon=horizon)
-    mean, second = enumeration.moments(mdp, np.tile(b, (4, 1)), lambda t: step, lambda terminated: end)
+    mean, second = oracle.moments(mdp, np.tile(b, (4, 1)), lambda t: step, lambda terminated: end)
     return mean[0], second[0, 0] - mean[0] ** 2
 
 
@@ -122,7 +123,7 @@ def main(arguments=None):
     options.out.mkdir(parents=True, exist_ok=True)
     shown = {f"epsilon={e:g}, corrected={c}": row for (e, c), row in updates.items()}
     found = {"at": AT, "gradient": gradient, "episodes": samples, "updates": shown, "learning_rate": RATE}
-    results.write_json(options.out / "summary.json", {**found, "learning": rows, **results.machine()})
+    folder.write_json(options.out / "summary.json", {**found, "learning": rows, **record.machine()})
     draw(options.out, gradient, curves, rows)
     return updates, rows
 

@@ -28,14 +28,17 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from pgjax import envs, learner, policies, results
+from pgjax import envs, hyperparameters, policies
 from pgjax.advantages import monte_carlo
-from pgjax.envs.classic import PAYOFF
+from pgjax.algorithms import on_policy
+from pgjax.config import Config
+from pgjax.envs.textbook import PAYOFF
 from pgjax.estimators import surrogate
+from pgjax.hyperparameters import bind
 from pgjax.losses import policy_gradient
 from pgjax.optimizers import sgd
-from pgjax.plugs import bind
-from pgjax.types import Algorithm, Config
+from pgjax.runs import folder, record
+from pgjax.types import Algorithm
 
 STEPS = (0.1, 0.3, 1.0, 3.0)
 BAND_STEPS = (0.01, 0.03, 0.1, 0.3, 1.0)
@@ -107,8 +110,8 @@ def sampled(alpha, rounds, seeds, updates, every):
     reinforce = surrogate(policy_gradient, reduce="episode")
     algorithm = Algorithm(bind(monte_carlo, discount=1.0), reinforce, bind(sgd, learning_rate=alpha))
     policy = policies.make(env)
-    learn = learner.policy_gradient(env, policy, algorithm, Config(num_envs=rounds, num_steps=1, rollout="episodes"))
-    hypers = learner.default_hypers(algorithm)
+    learn = on_policy.policy_gradient(env, policy, algorithm, Config(num_envs=rounds, num_steps=1, rollout="episodes"))
+    hypers = hyperparameters.default_hypers(algorithm)
 
     def plays(state):
         return jax.nn.softmax(state.params["preference"][0])
@@ -189,7 +192,7 @@ def main(arguments=None):
             print(rows[t]["exploitability"].round(3), f"  {rows[t]['average'][2]:.3f}  ", rows[t]["turns"].round(2))
     draw(options.out, selves, bands, plays, every)
     summary |= {"seeds": sizes, "updates": updates, "seconds": time.perf_counter() - began}
-    results.write_json(options.out / "summary.json", {**results.machine(), **summary})
+    folder.write_json(options.out / "summary.json", {**record.machine(), **summary})
     return summary
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from flax import nnx
 
 from pgjax import envs, oracle, policies, variance
-from pgjax.distributions import Categorical
+from pgjax.policies.distributions import Categorical
 
 EMPTY, VISITS = 3, 10  # steps between two visits of the shop; visits of an episode
 

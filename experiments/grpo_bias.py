@@ -24,19 +24,21 @@ import numpy as np
 import scipy.stats
 from jax.flatten_util import ravel_pytree
 
-from pgjax import enumeration, envs, groups, oracle, policies, rollout, supervised
+from pgjax import advantages, envs, oracle, policies, rollout
+from pgjax.algorithms import imitation
+from pgjax.config import Config
 from pgjax.envs.puzzles import Copying
 from pgjax.estimators import surrogate
+from pgjax.hyperparameters import bind
 from pgjax.losses import policy_gradient
-from pgjax.plugs import bind
-from pgjax.types import Batch, Config
+from pgjax.types import Batch
 
 # (advantage, its options, the reduction): those of GRPO first, then without each of the two divisions, then without.
 ROWS = {
-    "GRPO": (groups.group_relative, {"divide": True}, "episode_mean"),
-    "GRPO, summed": (groups.group_relative, {"divide": True}, "episode"),
-    "Dr. GRPO": (groups.group_relative, {"divide": False}, "episode"),
-    "RLOO": (groups.leave_one_out, {}, "episode"),
+    "GRPO": (advantages.group_relative, {"divide": True}, "episode_mean"),
+    "GRPO, summed": (advantages.group_relative, {"divide": True}, "episode"),
+    "Dr. GRPO": (advantages.group_relative, {"divide": False}, "episode"),
+    "RLOO": (advantages.leave_one_out, {}, "episode"),
 }
 LESSON = 20  # gradient steps
 
@@ -57,17 +59,17 @@ def world():
     copying = Copying()
     env = envs.from_gymnax(copying)
     policy = policies.make(env, Config(hidden=(16,), heads=2))
-    mdp, obs = enumeration.tabulate(copying)
-    return env, policy, mdp, obs, enumeration.observing(policy, obs)
+    mdp, obs = oracle.tabulate(copying)
+    return env, policy, mdp, obs, oracle.observing(policy, obs)
 
 
 def taught(env, policy, lessons):
     """Lessons -> parameters: shown the right answers in so many, or, where negative, to stop before any letter."""
     key_init, key_shown, key = jax.random.split(jax.random.key(0), 3)
-    shown = supervised.demonstrations(key_shown, env, 512)
+    shown = imitation.demonstrations(key_shown, env, 512)
     first = jnp.arange(env.max_steps)[:, None] == 0
     silence = shown._replace(action=jnp.zeros_like(shown.action), mask=jnp.where(first, shown.mask, 0.0))
-    lesson = jax.jit(lambda key, params, shown: supervised.imitate(key, policy, params, shown, LESSON))
+    lesson = jax.jit(lambda key, params, shown: imitation.imitate(key, policy, params, shown, LESSON))
     found = {0: policy.init(key_init)}
     for sign, episodes in ((1, shown), (-1, silence)):
         for n in range(max([0, *(sign * count for count in lessons)])):
@@ -100,7 +102,7 @@ def exactly(mdp, seen, params, sizes):
     A row's expected gradient is sum_y pi(y | x) E[A | r(y)] grad log pi(y | x), over |y| where the loss is a mean.
     """
     pi, scores = (f(seen, params, len(mdp.start)) for f in (oracle.probabilities, oracle.scores))
-    answers, probability = enumeration.trajectories(mdp, pi)
+    answers, probability = oracle.trajectories(mdp, pi)
     prompts = np.arange(np.count_nonzero(mdp.start))
     of = (answers.obs[0] == prompts[:, None]) * probability / mdp.start[prompts, None]  # [X, N] pi(y | x)
     length, reward = answers.mask.sum(0), answers.reward.sum(0)

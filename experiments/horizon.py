@@ -26,15 +26,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from pgjax import envs, learner, oracle, policies, sweep
+from pgjax import envs, hyperparameters, oracle, policies
 from pgjax.advantages import monte_carlo
+from pgjax.algorithms import on_policy
+from pgjax.config import Config
 from pgjax.estimators import surrogate
+from pgjax.hyperparameters import bind
 from pgjax.losses import actor_critic, policy_gradient
 from pgjax.optimizers import sgd
-from pgjax.plugs import bind
-from pgjax.types import Algorithm, Config
-from pgjax.variance import ESTIMATORS, exact
-from pgjax.variance.weights import Fitted
+from pgjax.training import vectorised
+from pgjax.types import Algorithm
+from pgjax.variance import ESTIMATORS
+from pgjax.variance.estimators.weights import Fitted
+from pgjax.variance.measurement import exact
 
 CRITIC = 0.05  # step of the learned table for each visit of a state, whatever the policy's
 GOAL = 0.9  # of the way from the uniform policy's J to the best stationary one's
@@ -101,15 +105,15 @@ def curves(env, mdp, weights, rates, seeds, episodes, points):
     """Exact J [points + 1, H, S] along training by an update after each episode; H rates x S seeds are lanes."""
     config = Config(num_envs=1, num_steps=0, rollout="episodes")
     algorithm = Algorithm(weights, surrogate(actor_critic(policy_gradient), reduce="episode"), sgd)
-    learns = learner.policy_gradient(env, policies.make(env), algorithm, config)
+    learns = on_policy.policy_gradient(env, policies.make(env), algorithm, config)
     settings = [
-        learner.default_hypers(algorithm, optimizer={"learning_rate": r}, estimator={"value_coef": CRITIC / r})
+        hyperparameters.default_hypers(algorithm, optimizer={"learning_rate": r}, estimator={"value_coef": CRITIC / r})
         for r in rates
     ]
-    keys, hypers = sweep.lanes(settings, list(range(seeds)))
+    keys, hypers = vectorised.lanes(settings, list(range(seeds)))
     objective = jax.jit(jax.vmap(lambda state: total(mdp, jax.nn.softmax(state.learner.params["preference"]))))
-    segment = jax.jit(lambda keys, states, hypers: sweep.segment(keys, learns, states, hypers, episodes // points))
-    states = jax.jit(lambda keys, hypers: sweep.init(keys, learns, hypers))(keys, hypers)
+    segment = jax.jit(lambda keys, states, hypers: vectorised.segment(keys, learns, states, hypers, episodes // points))
+    states = jax.jit(lambda keys, hypers: vectorised.init(keys, learns, hypers))(keys, hypers)
     found = [objective(states)]
     for _ in range(points):
         states, _ = segment(keys, states, hypers)

@@ -20,12 +20,13 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from pgjax import envs, policies, returns, rollout, variance
+from pgjax import envs, policies, rollout, variance
 from pgjax.advantages import monte_carlo
-from pgjax.distributions import Categorical
 from pgjax.estimators import surrogate
-from pgjax.plugs import bind
-from pgjax.variance import figures, table
+from pgjax.hyperparameters import bind
+from pgjax.numerics import returns
+from pgjax.policies.distributions import Categorical
+from pgjax.variance.findings import figures, table
 
 # What `pgjax variance CartPole-v1` measures too: a gradient(key, params) brings its own episodes.
 ENV = envs.make("CartPole-v1")

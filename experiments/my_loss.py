@@ -43,7 +43,7 @@ def main(arguments=None):
     }
     for name, result in runs.items():
         for row in result.summary["settings"]:
-            label = f"{name} {pgjax.report.describe(row['setting'])}"
+            label = f"{name} {pgjax.analysis.describe(row['setting'])}"
             if "stochastic" not in row:
                 print(f"{label:28s} no seed has a final return")
                 continue

@@ -19,9 +19,9 @@ import jax
 import numpy as np
 
 from pgjax import envs, policies, variance
-from pgjax.types import Config
-from pgjax.variance.pathwise import pathwise
-from pgjax.variance.table import show
+from pgjax.config import Config
+from pgjax.variance.estimators.pathwise import pathwise
+from pgjax.variance.findings.table import show
 
 ROWS = ("to_go", "time", "pathwise")
 

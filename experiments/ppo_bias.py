@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import envs, oracle, policies, variance
-from pgjax.variance import exact
-from pgjax.variance.weights import Fitted
+from pgjax.variance.estimators.weights import Fitted
+from pgjax.variance.measurement import exact
 
 DISCOUNT = 0.9
 ROWS = ("ratio", "ppo_clip", "ppo_kl", "is_decision", "is_trajectory", "v_trace")

@@ -31,10 +31,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import algorithms, envs, learner, policies, preferences, rollout, statistics, supervised, train, transformers
+from pgjax import algorithms, envs, hyperparameters, policies, rollout
+from pgjax.algorithms import imitation, on_policy, rlhf
+from pgjax.analysis import statistics
+from pgjax.config import Config
 from pgjax.envs.tokens import END, TokenWorld
-from pgjax.plugs import bind
-from pgjax.types import Config
+from pgjax.hyperparameters import bind
+from pgjax.policies import transformer
+from pgjax.training import loop
 
 LETTERS, PROMPT, ANSWER = "abcdefgh", 3, 8
 WORTH, ENOUGH, COST = (1.2, 0, 0, 0, 0, 0, 0, -1.2), 3, 3.0
@@ -91,9 +95,9 @@ class Letters(TokenWorld):
 WORLD = envs.from_gymnax(Letters())
 CONFIG = Config(num_envs=64, num_steps=0, rollout="episodes", hidden=(32, 32))
 POLICY = policies.make(WORLD, CONFIG)
-SHAPE = transformers.shape_of(WORLD, Config(hidden=(32,)))
-START, SCORE = transformers.reward_model(
-    *policies.functional(lambda rngs: transformers.Transformer(SHAPE, rngs=rngs), constants=False)
+SHAPE = transformer.shape_of(WORLD, Config(hidden=(32,)))
+START, SCORE = transformer.reward_model(
+    *policies.functional(lambda rngs: transformer.Transformer(SHAPE, rngs=rngs), constants=False)
 )
 
 
@@ -105,7 +109,7 @@ def look(key, params, reference, model, size):
     kl = jnp.sum(jnp.where(episodes.mask > 0, away, 0.0), axis=0)
     return {
         "gold": jnp.mean(found.episode_return),
-        "proxy": jnp.mean(SCORE(model, transformers.written(episodes))),
+        "proxy": jnp.mean(SCORE(model, transformer.written(episodes))),
         "kl": jnp.mean(kl),
     }
 
@@ -113,40 +117,40 @@ def look(key, params, reference, model, size):
 def prepare(key, size):
     """The first policy, taught by supervision; a reward model of labelled pairs of its answers; the pairs."""
     key_policy, key_pairs, key_model, key_fit = jax.random.split(key, 4)
-    reference = supervised.pretrained(WORLD, POLICY, size.taught, 400)(key_policy, WORLD.params)
-    pairs = preferences.collect(key_pairs, WORLD, POLICY, reference, size.pairs)
-    texts = tuple(transformers.written(supervised.swapped(x)) for x in pairs)
-    model, losses = supervised.fit(
-        key_fit, START(key_model), preferences.bradley_terry(SCORE), texts, size.fitted, batch_size=64
+    reference = imitation.pretrained(WORLD, POLICY, size.taught, 400)(key_policy, WORLD.params)
+    pairs = rlhf.collect(key_pairs, WORLD, POLICY, reference, size.pairs)
+    texts = tuple(transformer.written(imitation.swapped(x)) for x in pairs)
+    model, losses = imitation.fit(
+        key_fit, START(key_model), rlhf.bradley_terry(SCORE), texts, size.fitted, batch_size=64
     )
     return reference, model, pairs, losses
 
 
 def reinforce(key, penalty, reference, model, size):
     """RLOO against the reward model with a KL penalty in the reward; a look before it and every so many updates."""
-    world = preferences.rescored(WORLD, SCORE, model)
+    world = rlhf.rescored(WORLD, SCORE, model)
     row = algorithms.entry("rloo").algorithm
     row = row._replace(optimizer=bind(row.optimizer, learning_rate=5e-4))
     policy = POLICY._replace(init=lambda key: reference)
-    made = learner.policy_gradient(world, policy, row, CONFIG)
-    hypers = learner.default_hypers(row, advantage={"reference_penalty": penalty})
+    made = on_policy.policy_gradient(world, policy, row, CONFIG)
+    hypers = hyperparameters.default_hypers(row, advantage={"reference_penalty": penalty})
     key_train, key_first, key_rest = jax.random.split(key, 3)
 
     def on(state, key):
-        state, _ = train.train(key_train, made, state, hypers, size.every)
+        state, _ = loop.train(key_train, made, state, hypers, size.every)
         return state, look(key, state.learner.params, reference, model, size)
 
     first = look(key_first, reference, reference, model, size)
     keys = jax.random.split(key_rest, size.updates // size.every)
-    rest = jax.lax.scan(on, train.init(key_train, made, hypers), keys)[1]
+    rest = jax.lax.scan(on, loop.init(key_train, made, hypers), keys)[1]
     return jax.tree.map(lambda x, xs: jnp.concatenate([x[None], xs]), first, rest)
 
 
 def prefer(key, beta, reference, model, pairs, size):
     """Direct preference optimisation on the same pairs, and a look at its end."""
     key_fit, key_look = jax.random.split(key)
-    loss = preferences.dpo(POLICY, reference, beta)
-    params, _ = supervised.fit(key_fit, reference, loss, pairs, size.fitted, batch_size=64, learning_rate=3e-4)
+    loss = rlhf.dpo(POLICY, reference, beta)
+    params, _ = imitation.fit(key_fit, reference, loss, pairs, size.fitted, batch_size=64, learning_rate=3e-4)
     return look(key_look, params, reference, model, size)
 
 
@@ -156,9 +160,9 @@ def choose(key, reference, model, size):
     count = size.best[-1] * (size.looked // 8)
     held_out = WORLD.held_out(WORLD.params)
     episodes, found = rollout.episodes(key, WORLD, POLICY, reference, count, env_params=held_out, samples=size.best[-1])
-    proxy = SCORE(model, transformers.written(episodes)).reshape(-1, size.best[-1])
+    proxy = SCORE(model, transformer.written(episodes)).reshape(-1, size.best[-1])
     gold = found.episode_return.reshape(proxy.shape)
-    best = lambda worth: jnp.stack([preferences.best_of_n(proxy, worth, n) for n in size.best])  # noqa: E731
+    best = lambda worth: jnp.stack([rlhf.best_of_n(proxy, worth, n) for n in size.best])  # noqa: E731
     n = jnp.array(size.best, jnp.float32)
     agreement = jnp.mean((proxy[:, 0] > proxy[:, 1]) == (gold[:, 0] > gold[:, 1]))
     return {"gold": best(gold), "proxy": best(proxy), "kl": jnp.log(n) - (n - 1) / n}, agreement

@@ -8,13 +8,16 @@ import sys
 import jax
 import jax.numpy as jnp
 
-from pgjax import envs, learner, policies, rollout, train
+from pgjax import envs, hyperparameters, policies, rollout
 from pgjax.advantages import gae
+from pgjax.algorithms import on_policy
+from pgjax.config import Config
 from pgjax.estimators import surrogate
+from pgjax.hyperparameters import bind
 from pgjax.losses import actor_critic, ppo_clip
 from pgjax.optimizers import adam
-from pgjax.plugs import bind
-from pgjax.types import Algorithm, Config
+from pgjax.training import loop
+from pgjax.types import Algorithm
 
 
 def main(smoke: bool = False):
@@ -24,13 +27,13 @@ def main(smoke: bool = False):
     policy = policies.make(env, config)
     estimator = bind(surrogate(actor_critic(ppo_clip)), normalize_advantage=True, entropy_coef=0.01)
     algorithm = Algorithm(advantage=gae, estimator=estimator, optimizer=adam)
-    ppo = learner.policy_gradient(env, policy, algorithm, config)
-    hypers = learner.default_hypers(algorithm, optimizer={"learning_rate": 1e-3})
+    ppo = on_policy.policy_gradient(env, policy, algorithm, config)
+    hypers = hyperparameters.default_hypers(algorithm, optimizer={"learning_rate": 1e-3})
 
     def one_seed(key):
         key_train, key_evaluate = jax.random.split(key)
-        state = train.init(key_train, ppo, hypers)
-        state, metrics = train.train(key_train, ppo, state, hypers, updates)
+        state = loop.init(key_train, ppo, hypers)
+        state, metrics = loop.train(key_train, ppo, state, hypers, updates)
         trained, params = ppo.policy(state.learner)
         final = rollout.evaluate(key_evaluate, env, trained, params, num_episodes=32)
         return metrics["episode_return"], final.episode_return

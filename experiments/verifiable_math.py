@@ -25,8 +25,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import pgjax
-from pgjax import preferences, rollout, runs, statistics
+from pgjax import rollout
+from pgjax.algorithms import rlhf
+from pgjax.analysis import statistics
 from pgjax.losses import ppo_clip
+from pgjax.runs import load
 
 # The same for all: supervision, episodes, gradient steps, learning rate. What differs is how an episode is weighed.
 UPDATES = 600
@@ -71,7 +74,7 @@ def before(run, prompts):
         many = prompts * BEST[-1] // 4
         _, found = rollout.episodes(key_best, env, policy, params, many, env_params=held_out, samples=BEST[-1])
         right = found.episode_return.reshape(-1, BEST[-1])
-        best = jnp.stack([preferences.best_of_n(right, right, n) for n in BEST])
+        best = jnp.stack([rlhf.best_of_n(right, right, n) for n in BEST])
         return jnp.mean(greedy.episode_return), best
 
     of = lambda seed: measure(jax.random.key(seed), run.lane(seed=seed, update=0)[2])  # noqa: E731
@@ -96,7 +99,7 @@ def main(arguments=None):
             # One lane's arrays fill the caches already, so the search for the best width is saved.
             result = pgjax.run(name, "addition", settings=common | own, width=1, loss=ppo_clip, **chosen)
             seconds = time.perf_counter() - began
-            start, best = before(runs.load(chosen["out"]), common["eval_episodes"])
+            start, best = before(load.load(chosen["out"]), common["eval_episodes"])
         final = {kind: result.metrics[f"final_return_{kind}"].mean("episode").values for kind in KINDS}
         found[label] = {**final, "start": start, "best": best, "curve": result.metrics.episode_return.values}
         print(f"{label}: {options.seeds} seeds, {seconds:.0f} s, compiling included; exact match on held-out prompts")

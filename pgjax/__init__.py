@@ -1,23 +1,38 @@
 """pgjax: a functional research framework for policy gradients in JAX.
 
-Start with `pgjax.run("ppo", "CartPole-v1", seeds=32)`; the pieces are in the modules, from
-`pgjax.types` (the values that flow) to `pgjax.driver` (the edge).
+Start with `pgjax.run("ppo", "CartPole-v1", seeds=32)`; the pieces are in the packages, from `pgjax.types` (the values
+that flow) to `pgjax.runs` (runs that are started, resumed and read back).
 """
 
 import importlib
 
 __version__ = "0.1.0"
 
-_EDGE = {"run": "driver", "resume": "resuming", "extend": "resuming", "replay": "resuming"}
+_DOOR = {
+    "run": "runs.start",
+    "resume": "runs.resume",
+    "extend": "runs.resume",
+    "replay": "runs.resume",
+    "load": "runs.load",
+    "bind": "hyperparameters",
+    "Config": "config",
+    **dict.fromkeys(("Algorithm", "Batch", "Env", "Evaluation", "Learner", "Policy", "Step", "Trajectory"), "types"),
+}
+_PACKAGES = (
+    "advantages algorithms analysis cli config dependencies engine envs errors estimators hyperparameters losses "
+    "numerics optimizers oracle policies render report rollout runs sweeps testing training types variance"
+).split()
+__all__ = [*_DOOR, *_PACKAGES]
 
 
 def __getattr__(name: str):
     # Lazy: whoever imports one module shouldn't wait for plots, checkpoints and environments.
-    if name in _EDGE:
-        return getattr(importlib.import_module(f"pgjax.{_EDGE[name]}"), name)
-    try:
+    if name in _DOOR:
+        return getattr(importlib.import_module(f"pgjax.{_DOOR[name]}"), name)
+    if name in _PACKAGES:
         return importlib.import_module(f"pgjax.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"pgjax.{name}":
-            raise
-        raise AttributeError(f"module 'pgjax' has no attribute {name!r}") from None
+    raise AttributeError(f"module 'pgjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

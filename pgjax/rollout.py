@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax.loops import remaining, scan_while
+from pgjax.numerics.scans import remaining, scan_while
 from pgjax.types import Array, Env, Policy, PyTree, Trajectory
 
 

@@ -4,13 +4,14 @@ Axes, the same in the whole package: `T` time, `B` environments, `N` minibatch r
 `S` seeds, `H` settings, `L` lanes (= H x S). Arrays are time-major, `[T, B, ...]`.
 """
 
-import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
 Array = jax.Array
+
+
 PyTree = Any
 
 
@@ -146,33 +147,3 @@ class Learner(NamedTuple):
     policy: Callable  # (state) -> (Policy, params): what to evaluate, act with and save
     behaviour: Callable | None = None  # (state) -> (Policy, params) that gather the next experience
     learn: Callable | None = None  # (key, state, RolloutState or (), trajectory, hypers) -> (state, metrics)
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """What fixes shapes and trip counts, and so costs one compilation for each value."""
-
-    num_envs: int = 16  # B: environments of one lane
-    num_steps: int = 128  # T: steps of one rollout; with whole episodes 0 means the time limit
-    num_epochs: int = 1  # passes over the batch
-    num_minibatches: int = 1  # gradient steps in each pass
-    rollout: Literal["unroll", "episodes"] = "unroll"  # a stream that goes on, or whole episodes
-    normalize_obs: bool = False  # by running mean and standard deviation
-    scale_rewards: bool = False  # by the running standard deviation of the discounted return
-    epsilon: float = 0.0  # share of uniform actions in the policy that acts; see `importance` of the plugs
-    lag: int = 0  # updates by which the parameters that act are older than those that learn
-    update: Literal["batch", "step"] = "batch"  # one gradient step for the batch, or for each step in order of time
-    network: Literal["auto", "mlp", "cnn", "gru", "table", "sigmoid", "transformer"] = "auto"
-    temperature: float = 1.0  # by which a table's preferences are divided, or a sigmoid's
-    critic: Literal["value", "action_value"] = "value"  # one number for each state, or one for each action
-    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
-    heads: int = 4  # of a transformer, whose layers are as many as `hidden` has numbers, all the same
-    positions: Literal["learned", "rotary"] = "learned"  # of a transformer
-    pretrain: int = 0  # gradient steps of supervision before anything else; -1: 225 where the world has an expert
-    examples: int = 1000  # episodes of the expert, some of which are shown at each of these
-    activation: Literal["tanh", "relu"] = "tanh"  # a transformer's is GELU
-    shared: bool = False  # one torso for actor and critic
-    kernel: Literal["xla", "fused"] = "xla"  # fused: a tower is one GPU kernel forward, one backward (float32)
-    precision: Literal["default", "float32", "tensorfloat32", "bfloat16"] = "default"  # of products, where it matters
-    generator: Literal["threefry2x32", "philox4x32"] = "threefry2x32"  # of random bits
-    eval_episodes: int = 32  # whole episodes of the evaluation after training, for each lane

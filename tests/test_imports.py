@@ -11,21 +11,21 @@ import pgjax
 
 PACKAGE = pathlib.Path(pgjax.__file__).parent
 
-# A room imports only rooms above it.
+# A room, a package or a file beside them, imports only rooms above it.
 ROOMS = (
-    "types packages spaces plugs sources loops moments distributions envs kernels initializers networks transformers "
-    "policies pretrained critics rollout "
-    "returns scaling average groups advantages losses sequences optimizers batches estimators natural configs updates "
-    "supervised preferences learner trust buffered "
-    "soft dqn algorithms train sweep halves outside oracle enumeration limits variance ranges parsing search naming "
-    "worlds settings "
-    "memory hosts chunks checkpoints results store guards halving recipe runs playing frames video statistics "
-    "report pages progress loggers outcome programs engine execution driver resuming showing commands subjects "
-    "laboratory "
-    "testing listing actions cli"
+    "types errors dependencies hyperparameters optimizers numerics analysis envs config rollout losses policies "
+    "advantages estimators training oracle algorithms variance sweeps testing engine runs render report cli __main__"
 ).split()
 # In the laboratory, the loop over chunks is an edge too.
-COMPILING = {"programs.py", "testing.py", "cli.py", "variance/comparison.py", "variance/stream.py"}
+COMPILING = {
+    "engine/programs.py",
+    "testing/unbiased.py",
+    "testing/plugs.py",
+    "testing/worlds.py",
+    "testing/learners.py",
+    "variance/compare.py",
+    "variance/measurement/stream.py",
+}
 
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
@@ -79,8 +79,13 @@ def test_a_room_imports_only_rooms_above_it(path):
 
 
 def test_the_reader_of_imports_sees_every_form():
-    code = "import pgjax.envs.probes\nfrom pgjax import moments, returns\ndef f():\n    from pgjax.types import Env\n"
-    assert list(imports(ast.parse(code))) == ["pgjax.envs.probes", "pgjax.moments", "pgjax.returns", "pgjax.types"]
+    code = "import pgjax.envs.probes\nfrom pgjax import losses, config\ndef f():\n    from pgjax.types import Env\n"
+    assert list(imports(ast.parse(code))) == [
+        "pgjax.envs.probes",
+        "pgjax.numerics.running_moments",
+        "pgjax.numerics.returns",
+        "pgjax.types",
+    ]
     assert mentions_jit(ast.parse("import functools, jax\nf = functools.partial(jax.jit, static_argnums=0)"))
     assert not mentions_jit(ast.parse("jit = 1  # jax.jit"))
 
@@ -105,9 +110,18 @@ def test_importing_the_package_loads_none_of_the_slow_libraries():
 
 def test_no_module_hides_a_function_of_the_package():
     """`pgjax.replay` would be the module from the moment that anything imports it."""
-    assert not set(pgjax._EDGE) & {room_of(path) for path in FILES}
+    assert not set(pgjax._DOOR) & {room_of(path) for path in FILES}
 
 
-@pytest.mark.parametrize("first", ["settings", "dqn", "train"])
+def test_the_door_shows_what_it_holds():
+    assert set(pgjax.__all__) <= set(dir(pgjax)) and {room_of(path) for path in FILES} - {"__main__"} <= set(
+        pgjax.__all__
+    )
+    assert all(getattr(pgjax, name) is not None for name in pgjax.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        pgjax.nothing
+
+
+@pytest.mark.parametrize("first", ["sweeps.plan", "algorithms.dqn", "training.loop"])
 def test_any_room_may_be_imported_first(first):
     subprocess.run([sys.executable, "-c", f"import pgjax.{first}"], check=True)

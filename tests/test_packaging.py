@@ -8,7 +8,7 @@ import tomllib
 
 import pytest
 
-from pgjax.actions import ACTIONS
+from pgjax.cli.options import COMMANDS
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -54,6 +54,6 @@ def test_every_requirement_has_a_lowest_version():
         assert re.match(r' *"[A-Za-z0-9_-]+>=[0-9.]+[^"]*",', line), line
 
 
-@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_subcommand_is_run_on_a_bare_install(name):
     assert re.search(rf"^run pgjax {name}\b", (ROOT / ".ci/smoke").read_text(), re.M)

@@ -6,7 +6,10 @@ import shlex
 
 import pytest
 
-from pgjax import algorithms, cli, driver, laboratory
+from pgjax import algorithms
+from pgjax.cli import main, variance
+from pgjax.runs import start
+from pgjax.sweeps import plan
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
 COMMANDS = [line.split(" && ")[0] for line in README.splitlines() if re.match("pgjax (train|sweep)", line)]
@@ -16,10 +19,8 @@ MEASURES = re.findall(r"pgjax variance (?!--params).*", README)
 @pytest.mark.slow
 @pytest.mark.parametrize("source", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_python_examples_run(source, monkeypatch):
-    execute = driver.execute
-    monkeypatch.setattr(
-        driver, "execute", lambda prepared, progress=True, watch=None: execute(prepared, progress=False)
-    )
+    execute = start.execute
+    monkeypatch.setattr(start, "execute", lambda prepared, progress=True, watch=None: execute(prepared, progress=False))
     exec(compile(source, "README.md", "exec"), {})
 
 
@@ -34,27 +35,27 @@ def test_commands_are_valid(command, monkeypatch):
     def plan_only(*arguments, out, command, specs, snapshots, **options):
         for name in ("memory", "width", "devices", "shard", "checkpoint", "halving", "log", "log_lanes"):
             options.pop(name, None)
-        planned.append(driver.plan(*arguments, **options))
+        planned.append(plan.plan(*arguments, **options))
         raise ValueError("planned")
 
-    monkeypatch.setattr(driver, "prepare", plan_only)
+    monkeypatch.setattr(start, "prepare", plan_only)
     monkeypatch.chdir(pathlib.Path(__file__).parent.parent)
-    assert cli.main(shlex.split(command)[1:]) == 2
+    assert main.main(shlex.split(command)[1:]) == 2
     assert planned and planned[0].groups
 
 
 @pytest.mark.parametrize("command", MEASURES)
 def test_measurements_are_valid(command, monkeypatch, tmp_path):
     monkeypatch.chdir(pathlib.Path(__file__).parent.parent)
-    prepare, planned = laboratory.prepare, []
+    prepare, planned = variance.prepare, []
 
     def plan_only(options, words):
         options.out = str(tmp_path / "out")
         planned.append(prepare(options, words))
         raise ValueError("planned")
 
-    monkeypatch.setattr(laboratory, "prepare", plan_only)
-    assert cli.main(shlex.split(command)[1:]) == 2
+    monkeypatch.setattr(variance, "prepare", plan_only)
+    assert main.main(shlex.split(command)[1:]) == 2
     assert planned
 
 

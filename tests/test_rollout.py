@@ -6,14 +6,17 @@ import numpy as np
 import pytest
 from gymnax.environments import environment, spaces
 
-from pgjax import envs, learner, policies, rollout, train
+from pgjax import envs, hyperparameters, policies, rollout
 from pgjax.advantages import td
-from pgjax.distributions import Categorical
+from pgjax.algorithms import on_policy
+from pgjax.config import Config
 from pgjax.estimators import surrogate
+from pgjax.hyperparameters import bind
 from pgjax.losses import actor_critic, policy_gradient
 from pgjax.optimizers import adam, sgd
-from pgjax.plugs import bind
-from pgjax.types import Algorithm, Config, Env, Policy, Step
+from pgjax.policies.distributions import Categorical
+from pgjax.training import loop as training_loop
+from pgjax.types import Algorithm, Env, Policy, Step
 
 B = 3
 
@@ -369,13 +372,13 @@ def test_a_time_limit_does_not_lower_the_value_that_is_learned(network):
         estimator=bind(surrogate(actor_critic(policy_gradient)), value_coef=1.0),
         optimizer=optimizer,
     )
-    made = learner.policy_gradient(env, policy, algorithm, config)
-    hypers = learner.default_hypers(algorithm)
+    made = on_policy.policy_gradient(env, policy, algorithm, config)
+    hypers = hyperparameters.default_hypers(algorithm)
 
     @jax.jit
     def run(key):
-        state = train.init(key, made, hypers)
-        state, _ = train.train(key, made, state, hypers, 400)
+        state = training_loop.init(key, made, hypers)
+        state, _ = training_loop.train(key, made, state, hypers, 400)
         _, trajectory = rollout.unroll(key, env, policy, state.learner.params, state.learner.rollout, 10)
         return trajectory, policy.evaluate(state.learner.params, trajectory)
 

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from gymnax.environments import spaces
 
-from pgjax import enumeration, oracle
-from pgjax.envs.adapter import make
+from pgjax import oracle
+from pgjax.envs.registry import make
 from pgjax.policies import make as make_policy
 from pgjax.types import Env, Step
 from pgjax.variance import ESTIMATORS, ScoreFunction, statement
-from pgjax.variance.weights import Fitted, Tables, critic, weights
+from pgjax.variance.estimators.weights import Fitted, Tables, critic, weights
 
 GAMMA = 0.9
 STATES, ACTIONS, HORIZON = 3, 2, 3
@@ -80,7 +80,7 @@ class World:
         params = {"preference": theta, "value": self.value}
         self.j, gradient = oracle.gradient(self.mdp, policy, params)
         self.gradient = gradient["preference"].reshape(-1)
-        self.trajectory, self.probability = enumeration.trajectories(self.mdp, self.behaviour)
+        self.trajectory, self.probability = oracle.trajectories(self.mdp, self.behaviour)
 
     def estimates(self, row, numbers=FITTED):
         """(each possible estimate [M, P], its probability [M]) by the package's own weights, in float64."""

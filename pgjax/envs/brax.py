@@ -15,12 +15,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from pgjax import packages
-from pgjax.plugs import unknown
+from pgjax import dependencies
+from pgjax.errors import unknown
 from pgjax.types import Array, Env, PyTree, Step
 
 PREFIX = "brax:"
+
+
 BACKENDS = ("spring", "positional", "generalized", "mjx")
+
+
 # Of brax.envs.wrappers.training: `brax.envs.create` puts them on.
 WRAPPERS = ("AutoResetWrapper", "EpisodeWrapper", "EvalWrapper", "VmapWrapper", "DomainRandomizationVmapWrapper")
 
@@ -61,7 +65,7 @@ def make(name: str, *, backend: str = "spring", episode_length: int = 1000, **ar
         with _quiet():
             world = envs.get_environment(known, backend=backend, **arguments)
     except ImportError as error:  # a backend's own package
-        raise packages.PackageError(f"{name}: {packages.explained(error, 'brax', 'brax')}") from error
+        raise dependencies.PackageError(f"{name}: {dependencies.explained(error, 'brax', 'brax')}") from error
     return from_brax(world, episode_length)
 
 
@@ -90,7 +94,7 @@ def from_brax(world: Any, episode_length: int = 1000) -> Env:
         inner = getattr(inner, "__dict__", {}).get("env")
     if isinstance(episode_length, bool) or not isinstance(episode_length, numbers.Integral) or episode_length < 1:
         raise ValueError(f"episode_length={episode_length!r} must be a whole number of 1 or more")
-    with packages.importing("gymnax"):
+    with dependencies.importing("gymnax"):
         from gymnax.environments import spaces
 
     # Rewards and the like begin as weak types or Python numbers; a scan needs the same at both its ends.
@@ -138,7 +142,7 @@ def _registry() -> dict[str, Any]:
 
 def _brax() -> Any:
     # Imported where it is used: it takes seconds, and most of the package needs none of it.
-    with packages.importing("brax", "brax", f"env {PREFIX}NAME"), _quiet():
+    with dependencies.importing("brax", "brax", f"env {PREFIX}NAME"), _quiet():
         import brax.envs
     return brax.envs
 

@@ -21,11 +21,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import packages, spaces
-from pgjax.plugs import unknown
+from pgjax import dependencies
+from pgjax.envs import spaces
+from pgjax.errors import unknown
 from pgjax.types import Env, PyTree, Step
 
 PREFIX = "gymnasium:"
+
+
 LIMIT = "max_episode_steps"
 
 
@@ -177,7 +180,7 @@ class Simulators:
 
 def _space(space: Any) -> Any:
     """The gymnax space of a gymnasium space."""
-    with packages.importing("gymnax"):
+    with dependencies.importing("gymnax"):
         from gymnax.environments import spaces as ours
 
     if spaces.is_discrete(space):
@@ -210,7 +213,7 @@ def _spec(name: str) -> Any:
 
 def _signature(spec: Any) -> tuple[dict[str, Any], bool]:
     """Name -> default of what the constructor takes, None where it has none; and whether it takes any other name."""
-    with packages.importing("gymnasium", "gymnasium"):
+    with dependencies.importing("gymnasium", "gymnasium"):
         from gymnasium.envs.registration import load_env_creator
 
     try:
@@ -226,13 +229,13 @@ def _signature(spec: Any) -> tuple[dict[str, Any], bool]:
 def _failed(name: str, error: Exception) -> ValueError:
     """The one line of an error that a world's own code raised; Gymnasium's say what to install, Python's don't."""
     if isinstance(error, ImportError) and error.name:
-        return packages.PackageError(f"{name}: {packages.explained(error, packages.of(error))}")
+        return dependencies.PackageError(f"{name}: {dependencies.explained(error, dependencies.of(error))}")
     return ValueError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")
 
 
 def _gymnasium():
     # Imported where it is used: most of the package needs none of it.
-    with packages.importing("gymnasium", "gymnasium", f"env {PREFIX}ID"):
+    with dependencies.importing("gymnasium", "gymnasium", f"env {PREFIX}ID"):
         import gymnasium
         from gymnasium.vector import AutoresetMode  # noqa: F401  (from 1.1 on)
     return gymnasium

@@ -8,10 +8,29 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from pgjax.plugs import unknown
-from pgjax.types import PyTree
+from pgjax.errors import unknown
+from pgjax.types import Env, PyTree
+
+
+class Static(dict):
+    """Name -> default of what `make` takes for a world.
+
+    Lanes of one program can't differ in what it is built with, `built`: by default in nothing.
+    """
+
+    def __init__(self, values: dict[str, Any], built: Any = None):
+        super().__init__(values)
+        self.built = frozenset(values if built is None else built)
+
+
+def with_params(env: Env, values: dict[str, Any]) -> PyTree:
+    """The environment's parameters with some replaced; the values may be traced."""
+    return replace_fields(env.params, values, "the environment")
+
 
 LIMIT = "max_steps_in_episode"
+
+
 _MOST = 2**31 - 1  # gymnax counts steps in int32
 
 
@@ -32,6 +51,8 @@ DERIVED = {
         "t_max": Derived(LIMIT, lambda p: p.max_steps_in_episode),
     },
 }
+
+
 # Name of the environment -> parameters that gymnax declares and that nothing seen or paid depends on.
 UNUSED = {
     "Acrobot-v1": ("link_length_2",),
@@ -40,6 +61,8 @@ UNUSED = {
     "SimpleBandit-bsuite": ("optimal_return",),
     "MNISTBandit-bsuite": ("optimal_return",),
 }
+
+
 # Name of the environment -> what of it surprises, for `pgjax list ENV`.
 NOTES = {
     "Acrobot-v1": "Centres of mass and the moment of inertia are set for themselves: they don't follow the lengths.",

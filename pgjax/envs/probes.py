@@ -118,6 +118,7 @@ class PolicyProbe(Probe):
 
 PROBES = (ValueProbe, ObservationProbe, DiscountProbe, ActionProbe, PolicyProbe)
 
+
 for _probe in PROBES:
     if f"{_probe.__name__}-pgjax" not in registered_envs:
         register(f"{_probe.__name__}-pgjax", _probe)

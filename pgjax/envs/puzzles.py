@@ -125,6 +125,7 @@ class Copying(TokenWorld):
 
 WORLDS = {"addition": Addition, "sorting": Sorting, "brackets": Brackets, "countdown": Countdown, "copying": Copying}
 
+
 for _name, _world in WORLDS.items():
     if _name not in registered_envs:
         register(_name, _world)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax.packages import importing
+from pgjax.dependencies import importing
 from pgjax.types import Array, PyTree
 
 

@@ -1,40 +1,43 @@
-"""The dataset of a run in; summaries, tables and figures out.
+"""Run folders in; one self-contained HTML page out: figures and style are inside, nothing is loaded from elsewhere."""
 
-A dataset is a grid, with dimensions (axis..., seed, update), or a sampled search, with dimensions (setting, seed,
-update) and each hyperparameter as a coordinate on `setting`. Every figure takes one dataset, label -> dataset, or
-the `rows` of either.
+import pathlib
+from collections.abc import Sequence
 
-A lane has no final return where it failed (not `finite`), a halving rule stopped it (`stopped`, which a dataset may
-lack), or its evaluation overflowed. Statistics are over the other lanes, and what is left out is counted and named.
-"""
+from pgjax.report.comparison import comparison
+from pgjax.report.html import page
+from pgjax.report.sections import section
+from pgjax.runs.read import read
+from pgjax.sweeps.values import place
 
-from pgjax.report.coordinates import parallel
-from pgjax.report.curves import curve, on_common_steps
-from pgjax.report.drawing import NothingToDrawError
-from pgjax.report.figures import forest, profiles
-from pgjax.report.marginals import heat_maps, influence, sensitivity
-from pgjax.report.summary import Row, describe, descriptions, labels, ranked, rows, scores, settings_of, summarise
-from pgjax.report.tables import lost, table
+__all__ = ["write"]
 
-__all__ = [
-    "NothingToDrawError",
-    "Row",
-    "curve",
-    "describe",
-    "descriptions",
-    "forest",
-    "heat_maps",
-    "influence",
-    "labels",
-    "lost",
-    "on_common_steps",
-    "parallel",
-    "profiles",
-    "ranked",
-    "rows",
-    "scores",
-    "sensitivity",
-    "settings_of",
-    "summarise",
-    "table",
-]
+
+def write(folders: str | pathlib.Path | Sequence[str | pathlib.Path], out: str | pathlib.Path) -> pathlib.Path:
+    """Write the report of one run folder, or of several and their comparison.
+
+    Args:
+      folders: what `pgjax train` or `pgjax.run(..., out=...)` wrote, one or more.
+      out: the HTML file; one that exists is written over, and missing folders above it are made.
+
+    Returns:
+      where it was written.
+
+    Raises:
+      ValueError: in one line, for no folder, a folder that is no run's or has no metrics, JSON that is torn, the
+        same folder twice, or an `out` that can't be written.
+    """
+    out = place("out", out)
+    if out.is_dir():
+        raise ValueError(
+            f"out: {str(out)!r} is a folder; give the name of the HTML file, such as {out / 'report.html'}"
+        )
+    runs = read([folders] if isinstance(folders, (str, pathlib.Path)) else list(folders))
+    parts = [comparison(runs)] if len(runs) > 1 else []
+    title = " and ".join(dict.fromkeys(run.title for run in runs))
+    text = page(title, [*parts, *(section(run, alone=len(runs) == 1) for run in runs)])
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"out: can't write {str(out)!r}: {error.strerror}; choose another place") from error
+    return out

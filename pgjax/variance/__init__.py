@@ -7,10 +7,10 @@ compares rows of the grid by name; `variance.ScoreFunction(...)` is any other ro
 estimator)` any estimator that trains, and `variance.Sampler(gradient)` any `gradient(key, params)`.
 """
 
-from pgjax.variance.comparison import compare, prepare
-from pgjax.variance.grid import ESTIMATORS, ScoreFunction, product, statement
-from pgjax.variance.own import Plugs, Sampler
-from pgjax.variance.report import Report
+from pgjax.variance.compare import compare, prepare
+from pgjax.variance.estimators.custom import Plugs, Sampler
+from pgjax.variance.estimators.score_functions import ESTIMATORS, ScoreFunction, product, statement
+from pgjax.variance.findings.report import Report
 
 __all__ = [
     "ESTIMATORS",

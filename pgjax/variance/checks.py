@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from pgjax import oracle
-from pgjax.plugs import hyperparameters, name_of
-from pgjax.policies import has_memory
+from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.oracle import mdp as oracle_mdp
+from pgjax.oracle.mdp import MDP
+from pgjax.policies.traits import has_memory
 from pgjax.types import Env, Policy
-from pgjax.variance.grid import ScoreFunction, named
-from pgjax.variance.own import Estimator, Plugs, Sampler
+from pgjax.variance.estimators.custom import Estimator, Plugs, Sampler
+from pgjax.variance.estimators.score_functions import ScoreFunction, named
 
 CHUNK_BYTES = 256e6  # of one chunk's steps and gradients
 
@@ -46,10 +47,10 @@ def named_estimators(given: Any) -> dict[str, Estimator]:
     return chosen
 
 
-def enumerable(env: Env, policy: Policy, discount: float) -> oracle.MDP | None:
+def enumerable(env: Env, policy: Policy, discount: float) -> MDP | None:
     """The world's tables where it has any, and the policy sees nothing else: then the truth is known exactly."""
     try:
-        return None if has_memory(policy) else oracle.from_env(env, discount)
+        return None if has_memory(policy) else oracle_mdp.from_env(env, discount)
     except ValueError:
         return None
 

@@ -1,0 +1,27 @@
+"""Rewards less a penalty for the distance from a reference policy, given to any advantage."""
+
+import jax.numpy as jnp
+
+from pgjax.hyperparameters import declare, name_of
+from pgjax.losses.reference_kl import reference_log_prob
+from pgjax.numerics.kl import kl_estimate
+from pgjax.types import AdvantageFn, RunningAdvantage
+
+
+def penalised(advantage: AdvantageFn | RunningAdvantage) -> AdvantageFn | RunningAdvantage:
+    """The same of the reward r_t - reference_penalty KL_t, an estimate of the KL from what acted to the reference.
+
+    With k1 its sum over an episode has the mean KL(pi || reference) of whole sequences, and its gradient is exact
+    (Ziegler et al. 2019, eq. 2).
+    """
+    inner = advantage.apply if isinstance(advantage, RunningAdvantage) else advantage
+
+    def apply(*arguments, reference_penalty: float = 0.0, reference_kl: str = "k1", **hypers):
+        *state, trajectory, now = arguments
+        kl = kl_estimate(trajectory.log_prob, reference_log_prob(trajectory, apply), reference_kl)
+        reward = trajectory.reward - reference_penalty * jnp.where(trajectory.mask > 0, kl, 0.0)
+        return inner(*state, trajectory._replace(reward=reward), now, **hypers)
+
+    apply.__name__ = name_of(advantage)
+    declare(apply, advantage)
+    return advantage._replace(apply=apply) if isinstance(advantage, RunningAdvantage) else apply

@@ -1,0 +1,89 @@
+"""Deep Q-learning: an environment and an Algorithm whose estimator is `dqn` in, a Learner with replay out.
+
+Mnih et al. 2015, Human-level control through deep reinforcement learning; van Hasselt et al. 2016, Deep reinforcement
+learning with double Q-learning.
+"""
+
+import jax.numpy as jnp
+
+from pgjax.algorithms import replay
+from pgjax.config import Config
+from pgjax.estimators.surrogate import surrogate
+from pgjax.hyperparameters import declare, hyperparameters
+from pgjax.losses.value import q_error
+from pgjax.numerics.returns import taken
+from pgjax.policies import action_values, modules
+from pgjax.types import Algorithm, Array, Env, EstimatorFn, Evaluation, Hypers, Learner, Policy, PyTree, Trajectory
+
+
+def annealed(estimator: EstimatorFn) -> EstimatorFn:
+    """The same with the hyperparameters of the agent around it, of which it knows nothing.
+
+    Those are:
+      epsilon_start, epsilon_end, epsilon_steps: the share of uniform actions falls linearly from the first to the
+        second over that many environment steps, counted from the first of all.
+      double: choose the next action by the network that learns, and value it by the target's.
+    """
+
+    def annealing(
+        key,
+        policy,
+        params,
+        batch,
+        *,
+        epsilon_start: float = 1.0,
+        epsilon_end: float = 0.05,
+        epsilon_steps: float = 10_000.0,
+        double: bool = True,
+        **hypers,
+    ):
+        del epsilon_start, epsilon_end, epsilon_steps, double
+        return estimator(key, policy, params, batch, **hypers)
+
+    return declare(annealing, estimator)
+
+
+dqn = annealed(replay.replayed(surrogate(q_error)))
+
+
+dqn.__name__ = "dqn"
+
+
+def evaluate(policy: Policy, params: PyTree, targets: PyTree, rows: Trajectory, double: bool) -> Evaluation:
+    """What the target is made of: next_value = Q'(s', argmax_a Q(s', a)) (van Hasselt et al. 2016, eq. 4).
+
+    Q is the network that learns, Q' the target's; without `double` it is max_a Q'(s', a) (Mnih et al. 2015).
+    """
+    now = policy.evaluate(params, rows)
+    ahead = rows._replace(obs=rows.next_obs)
+    q = policy.evaluate(targets, ahead).action_value
+    chooser = policy.evaluate(params, ahead).action_value if double else q
+    return now._replace(value=taken(now.action_value, rows.action), next_value=taken(q, jnp.argmax(chooser, axis=-1)))
+
+
+def epsilon(env_steps: Array, hypers: Hypers) -> Array:
+    """[] the share of uniform actions after so many environment steps."""
+    h = hypers.estimator
+    done = jnp.clip(env_steps / h["epsilon_steps"], 0.0, 1.0)
+    return h["epsilon_start"] + done * (h["epsilon_end"] - h["epsilon_start"])
+
+
+def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
+    """The Learner. `policy` is not used: Q-learning has no actor, its own network has one tower.
+
+    Raises:
+      ValueError: for a Box of actions.
+    """
+    del policy
+    if not hasattr(env.action_space, "n"):
+        raise ValueError(f"dqn needs a finite number of actions, got {env.action_space!r}; use sac")
+    greedy = modules.from_nnx(lambda rngs: action_values.Greedy(env, config, rngs=rngs), constants=False)
+    double = hyperparameters(algorithm.estimator).get("double", False)
+    agent = replay.Agent(
+        policy=greedy,
+        init=lambda key, hypers: greedy.init(key),
+        followed=lambda params: params,
+        evaluate=lambda key, params, targets, rows: evaluate(greedy, params, targets, rows, double),
+        explore=epsilon,
+    )
+    return replay.make(env, agent, algorithm, config)

@@ -1,0 +1,262 @@
+"""The roster: a name in; plugs, default hyperparameters, default Config and the paper out."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from pgjax.advantages.average_reward import differential, relative
+from pgjax.advantages.groups import group_relative, leave_one_out
+from pgjax.advantages.monte_carlo import monte_carlo
+from pgjax.advantages.reference_kl import penalised
+from pgjax.advantages.temporal_difference import gae, n_step, td, v_trace
+from pgjax.algorithms import dqn, sac
+from pgjax.algorithms import trust_region as algorithms_trust_region
+from pgjax.algorithms.on_policy import policy_gradient as make_learner
+from pgjax.config import Config
+from pgjax.errors import unknown
+from pgjax.estimators import trust_region
+from pgjax.estimators.kl_control import adaptive_kl, early_stopping
+from pgjax.estimators.surrogate import surrogate
+from pgjax.hyperparameters import bind, hyperparameters, name_of
+from pgjax.losses.actor_critic import actor_critic
+from pgjax.losses.policy import policy_gradient, ppo_clip
+from pgjax.losses.reference_kl import anchored
+from pgjax.losses.value import action_value_error
+from pgjax.optimizers import adam
+from pgjax.types import Algorithm, LossFn
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One row of the roster. Default hyperparameters are the defaults of the plugs, as bound here."""
+
+    algorithm: Algorithm
+    config: Config = Config()
+    paper: str = ""
+    summary: str = ""
+    learner: Callable = make_learner  # (env, policy, algorithm, config) -> Learner
+    steps: int = 131_072  # environment steps of a run that doesn't say
+    # What becomes of a loss given in place of the row's own: an estimator; None where no other can be given.
+    lift: Callable | None = lambda loss: surrogate(actor_critic(loss))
+    own_policy: bool = False  # whether the learner makes its own networks
+
+
+# Of those that take several episodes from each start; a language model is taught by examples before.
+GROUPS = Config(num_envs=512, num_steps=0, num_minibatches=16, rollout="episodes", pretrain=-1)
+
+
+# Adam's first steps are long, whatever the gradient, and could undo what the examples taught.
+TAUGHT = bind(adam, learning_rate=3e-4, warmup_steps=160.0)
+
+
+ROSTER: dict[str, Entry] = {
+    "reinforce": Entry(
+        algorithm=Algorithm(
+            advantage=monte_carlo,
+            estimator=surrogate(actor_critic(policy_gradient), reduce="episode"),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=16, num_steps=0, rollout="episodes"),
+        paper="Williams 1992, Simple statistical gradient-following algorithms",
+        summary="Monte-Carlo returns of whole episodes; reward-to-go, gamma^t, normalisation and baseline are options",
+        steps=4_000_000,
+        lift=lambda loss: surrogate(actor_critic(loss), reduce="episode"),
+    ),
+    "vpg": Entry(
+        algorithm=Algorithm(
+            advantage=bind(gae, gae_lambda=0.97),
+            estimator=bind(surrogate(actor_critic(policy_gradient)), normalize_advantage=True),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=16, num_steps=64),
+        paper="Schulman et al. 2016, High-dimensional continuous control using generalized advantage estimation",
+        summary="policy gradient with generalised advantage estimation",
+    ),
+    "actor_critic": Entry(
+        algorithm=Algorithm(
+            advantage=td,
+            estimator=surrogate(actor_critic(policy_gradient)),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=16, num_steps=8),
+        paper="Sutton & Barto 2018, Reinforcement learning, sec. 13.5",
+        summary="one-step temporal-difference actor-critic",
+    ),
+    "a2c": Entry(
+        algorithm=Algorithm(
+            advantage=n_step,
+            estimator=bind(surrogate(actor_critic(policy_gradient)), entropy_coef=0.01),
+            optimizer=bind(adam, learning_rate=2e-3),
+        ),
+        config=Config(num_envs=16, num_steps=16),
+        paper="Mnih et al. 2016, Asynchronous methods for deep reinforcement learning",
+        steps=400_000,
+        summary="n-step advantage actor-critic, synchronous",
+    ),
+    "ppo": Entry(
+        algorithm=Algorithm(
+            advantage=gae,
+            estimator=bind(
+                early_stopping(surrogate(actor_critic(ppo_clip))), normalize_advantage=True, entropy_coef=0.01
+            ),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
+        paper="Schulman et al. 2017, Proximal policy optimization algorithms",
+        summary="clipped surrogate over several epochs; value clipping, KL penalty, early stop and annealing optional",
+    ),
+    "ppo_kl": Entry(
+        algorithm=Algorithm(
+            advantage=gae,
+            estimator=bind(
+                adaptive_kl(surrogate(actor_critic(ppo_clip))),
+                clip_eps=math.inf,
+                kl_coef=1.0,
+                normalize_advantage=True,
+                entropy_coef=0.01,
+            ),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
+        paper="Schulman et al. 2017, Proximal policy optimization algorithms, sec. 4",
+        summary="no clipping: a penalty on the KL, whose coefficient adapts",
+        lift=lambda loss: adaptive_kl(surrogate(actor_critic(loss))),
+    ),
+    "rloo": Entry(
+        algorithm=Algorithm(
+            advantage=penalised(leave_one_out),
+            estimator=surrogate(ppo_clip, reduce="episode"),
+            optimizer=TAUGHT,
+        ),
+        config=GROUPS,
+        paper="Kool et al. 2019, Buy 4 REINFORCE samples; Ahmadian et al. 2024, Back to basics",
+        summary="several episodes from each start, the others' mean the baseline; KL to a reference in the reward",
+        steps=920_000,
+        lift=lambda loss: surrogate(loss, reduce="episode"),
+    ),
+    "grpo": Entry(
+        algorithm=Algorithm(
+            advantage=group_relative,
+            estimator=surrogate(anchored(ppo_clip), reduce="episode_mean"),
+            optimizer=TAUGHT,
+        ),
+        config=GROUPS,
+        paper="Shao et al. 2024, DeepSeekMath; Liu et al. 2025, Understanding R1-zero-like training",
+        summary="several episodes from each start, over the spread of their returns; KL to a reference in the loss",
+        steps=920_000,
+        lift=lambda loss: surrogate(anchored(loss), reduce="episode_mean"),
+    ),
+    "npg": Entry(
+        algorithm=Algorithm(
+            advantage=bind(gae, gae_lambda=0.97),
+            estimator=bind(trust_region.trust_region_step(), line_search=0, normalize_advantage=True),
+            optimizer=bind(adam, learning_rate=3e-3),
+        ),
+        config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
+        paper="Kakade 2001, A natural policy gradient",
+        summary="natural gradient, its step's length normalised (Rajeswaran et al. 2017); the critic fitted apart",
+        learner=algorithms_trust_region.make,
+        lift=trust_region.trust_region_step,
+    ),
+    "trpo": Entry(
+        algorithm=Algorithm(
+            advantage=bind(gae, gae_lambda=0.97),
+            estimator=bind(trust_region.trust_region_step(), normalize_advantage=True),
+            optimizer=bind(adam, learning_rate=3e-3),
+        ),
+        config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
+        paper="Schulman et al. 2015, Trust region policy optimization",
+        summary="natural gradient with a bound on the KL and a line search; the critic fitted apart",
+        learner=algorithms_trust_region.make,
+        lift=trust_region.trust_region_step,
+    ),
+    "sac": Entry(
+        algorithm=Algorithm(
+            advantage=td,
+            estimator=bind(sac.sac, batch_size=128, gradient_steps=16),
+            optimizer=bind(adam, learning_rate=1e-3, max_grad_norm=math.inf, eps=1e-8),
+        ),
+        config=Config(num_envs=4, num_steps=4, activation="relu"),
+        paper="Haarnoja et al. 2018, Soft actor-critic algorithms and applications; Christodoulou 2019",
+        steps=10_000,
+        summary="replay, twin critics, entropy with its own temperature; a Box of actions, or finitely many",
+        learner=sac.make,
+        lift=None,
+        own_policy=True,
+    ),
+    "dqn": Entry(
+        algorithm=Algorithm(
+            advantage=td,
+            estimator=bind(dqn.dqn, batch_size=64, buffer_size=50_000, gradient_steps=8, tau=0.02),
+            optimizer=bind(adam, learning_rate=1e-3, max_grad_norm=10.0, eps=1e-8),
+        ),
+        config=Config(num_envs=4, num_steps=4, hidden=(128, 128), activation="relu"),
+        paper="Mnih et al. 2015, Human-level control through deep reinforcement learning; van Hasselt et al. 2016",
+        steps=75_000,
+        summary="deep Q-learning with replay, target network and double choice",
+        learner=dqn.make,
+        lift=None,
+        own_policy=True,
+    ),
+    "a3c": Entry(
+        algorithm=Algorithm(
+            advantage=n_step,
+            estimator=bind(surrogate(actor_critic(policy_gradient)), entropy_coef=0.01),
+            optimizer=bind(adam, learning_rate=7e-4),
+        ),
+        config=Config(num_envs=16, num_steps=16, lag=4),
+        paper="Mnih et al. 2016, Asynchronous methods for deep reinforcement learning",
+        steps=400_000,
+        summary="asynchronous actors as a lag: those that act are 4 updates old, and nothing corrects for it",
+    ),
+    "impala": Entry(
+        algorithm=Algorithm(
+            advantage=v_trace,
+            estimator=bind(surrogate(actor_critic(policy_gradient)), entropy_coef=0.01),
+            optimizer=bind(adam, learning_rate=7e-4),
+        ),
+        config=Config(num_envs=16, num_steps=16, lag=4),
+        paper="Espeholt et al. 2018, IMPALA: scalable distributed deep-RL",
+        steps=400_000,
+        summary="actors 4 updates old, corrected by V-trace",
+    ),
+    "differential_actor_critic": Entry(
+        algorithm=Algorithm(
+            advantage=differential,
+            estimator=surrogate(actor_critic(policy_gradient)),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=16, num_steps=8),
+        paper="Sutton & Barto 2018, Reinforcement learning, sec. 13.6",
+        summary="average reward: temporal differences from a learned gain, no discount; the next start follows an end",
+    ),
+    "relative_actor_critic": Entry(
+        algorithm=Algorithm(
+            advantage=relative,
+            estimator=surrogate(actor_critic(policy_gradient, action_value_error)),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=16, num_steps=8, critic="action_value"),
+        paper="Sutton et al. 2000, Policy gradient methods with function approximation",
+        summary="average reward: a critic of relative action values, its mean under the policy the baseline",
+        lift=lambda loss: surrogate(actor_critic(loss, action_value_error)),
+    ),
+}
+
+
+def entry(name: str) -> Entry:
+    """The row of an algorithm, or a ValueError with the nearest name."""
+    if name not in ROSTER:
+        raise ValueError(unknown("no algorithm", name, ROSTER))
+    return ROSTER[name]
+
+
+def with_loss(row: Entry, loss: LossFn) -> Entry:
+    """The row with `loss` as its policy loss; the critic's loss and the entropy bonus stay."""
+    if row.lift is None:
+        raise ValueError(f"loss: {name_of(row.algorithm.estimator)} has losses of its own; leave {name_of(loss)!r} out")
+    estimator = row.lift(loss)
+    own, new = hyperparameters(row.algorithm.estimator), hyperparameters(estimator)
+    # What the loss declares is its own; what stands around it stays as the row has it.
+    kept = {name: own[name] for name in new if name in own and name not in hyperparameters(loss)}
+    return dataclasses.replace(row, algorithm=row.algorithm._replace(estimator=bind(estimator, **kept)))

@@ -1,0 +1,94 @@
+"""A metric along training in; curves over seeds, by setting, out."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from pgjax.analysis import canvas
+from pgjax.analysis.statistics import bootstrap, iqm
+from pgjax.analysis.summary import Row, counted, rows
+
+
+def curve(metrics: Any, path: str | pathlib.Path, title: str = "", name: str = "episode_return") -> None:
+    """Draw a metric against environment steps: IQM over seeds and its 95 % interval as a band, by setting.
+
+    Of more than ten settings the best and the worst are drawn so, and the others as thin grey lines.
+    Settings that a halving rule stopped are drawn up to there.
+
+    Args:
+      metrics: a dataset, label -> dataset, or rows; path: a file, by name or open for bytes.
+    """
+    figure, ((axes,),) = canvas.canvas(title)
+    found = [row for row in rows(metrics) if name in row.chosen]
+    styles, note = canvas.styles(found)
+    ends, lines, bands, counts = set(), [], [], []
+    for h, style in styles.items():
+        x, y = _shown(found[h], name)
+        middle = iqm(y, axis=0) if len(x) else x
+        lines.append(middle)
+        if len(found) == 1 and not found[h].name:
+            style["label"] = f"IQM of {counted(len(y), len(found[h].seeds))} seed{'s' * (len(y) != 1)}"
+        if "label" in style:
+            style["label"] += found[h].lost + _unseen(found[h], name)
+            counts.append(len(y))
+        # A line through one point is invisible.
+        axes.plot(x, middle, **style, **({"marker": "o", "ms": 4} if np.isfinite(middle).sum() == 1 else {}))
+        # What a rule stopped was meant to end early.
+        ends |= set() if found[h].stopped.any() else set(x[-1:])
+        if len(y) > 1 and len(x) and "label" in style:
+            low, high = bootstrap(y, draws=500)
+            bands.append((low, high, len(y)))
+            axes.fill_between(x, low, high, color=style["color"], alpha=0.25, lw=0)
+    if ends and min(ends) < 0.9 * max(ends):
+        axes.axvline(min(ends), color="0.4", lw=0.9, ls=":", label="the shortest run ends")
+    axes.set_xlabel("environment steps of each seed")
+    axes.set_ylabel(name.replace("_", " "))
+    axes.xaxis.set_major_formatter(canvas.scale)
+    if any(np.isfinite(line).any() for line in lines):
+        axes.set_ylim(canvas.around(lines, bands))
+    canvas.legend(figure, axes, "\n".join(filter(None, (note, canvas.band_note(counts)))))
+    figure.savefig(path, dpi=150)
+
+
+def _unseen(row: Row, name: str) -> str:
+    """The lanes that a curve lacks, or lacks in part, though they neither failed nor were stopped."""
+    values = row.chosen[name].values[~row.failed & ~row.stopped]
+    untrained, infinite = int(np.isnan(values).all(axis=-1).sum()), int(np.isinf(values).any(axis=-1).sum())
+    said = f" ({untrained} not trained)" if untrained else ""
+    return said + (f" ({infinite} infinite at times)" if infinite else "")
+
+
+def _shown(row: Row, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """x [U] and y [S, U] of the lanes that trained to the end; of those stopped where there are no others."""
+    # An interrupted run has lanes whose turn never came.
+    trained = np.isfinite(row.chosen[name].values).any(axis=-1)
+    alive = ~row.failed & ~row.stopped & trained
+    alive = alive if alive.any() else row.stopped & trained
+    if not alive.any():
+        return np.empty(0), np.empty((0, 0))
+    x, y = on_common_steps(row.chosen, name, alive)
+    # Before its first episode ends a lane has no return (NaN), and the curve begins later; where it is infinite, a gap.
+    shown = ~np.isnan(y).any(axis=0) & np.isfinite(x)
+    return x[shown], np.where(np.isinf(y), np.nan, y)[:, shown]
+
+
+def on_common_steps(chosen: Any, name: str, finite: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """x [U] and the metric [S, U] of the lanes that are finite.
+
+    Where lanes take different numbers of steps (whole episodes), each is interpolated onto the same
+    axis, and one that ended earlier keeps its last value: what happened late in any lane shows.
+    """
+    y = chosen[name].values[finite]
+    steps = chosen["env_steps"]
+    if steps.dims == ("update",):
+        return steps.values, y
+    steps = steps.values[finite]
+    done = np.isfinite(steps) & np.isfinite(y)
+    usable = [i for i in range(len(y)) if done[i].any()]
+    if not usable:
+        return steps[0], y
+    first = max(steps[i][done[i]][0] for i in usable)
+    last = max(steps[i][done[i]][-1] for i in usable)
+    x = np.linspace(first, last, y.shape[1])
+    return x, np.stack([np.interp(x, steps[i][done[i]], y[i][done[i]]) for i in usable])

@@ -1,0 +1,91 @@
+"""What several commands share: the console, the summary at the end, and lanes by name."""
+
+import datetime
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from pgjax import analysis
+from pgjax.cli.options import Resume, Sweep
+from pgjax.dependencies import importing
+from pgjax.engine import processes
+from pgjax.errors import unknown
+from pgjax.runs import start
+from pgjax.sweeps import values as sweeps_values
+
+Action = Callable[[], int]
+
+
+def stamp() -> str:
+    return datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+
+
+def join_processes(options: Sweep | Resume) -> None:
+    """Before anything of JAX is used: it can't be told of other processes later."""
+    given = (options.coordinator, options.processes, options.process)
+    if not options.distributed:
+        if any(x is not None for x in given):
+            raise ValueError("--coordinator, --processes and --process are of --distributed; give that too")
+        return
+    if any(x is None for x in given) and any(x is not None for x in given):
+        raise ValueError("give all of --coordinator, --processes and --process, or none where JAX finds them")
+    if options.coordinator is not None and not 0 <= options.process < options.processes:
+        raise ValueError(f"--process must lie in [0, --processes), got {options.process} of {options.processes}")
+    processes.join(*given)
+
+
+def items(given: tuple[str, ...]) -> tuple[str, ...]:
+    """What was typed as a=1,b=2 or as a=1 b=2."""
+    return tuple(item for text in given for item in text.split(","))
+
+
+def execute(prepared: Any) -> int:
+    result = start.execute(prepared)
+    code = 128 + (result.signal or signal.SIGINT) if result.interrupted else 0
+    if not processes.first():
+        return code
+    console, s = make_console(), result.summary
+    if not result.interrupted:
+        for line in analysis.lost(s):
+            console.print(line, highlight=False, markup=False)
+        console.print(analysis.table(s))
+    console.print(
+        f"{s['env_steps']:.3g} environment steps; here trained in {s['train_seconds']:.1f} s, compiled in "
+        f"{s['compile_seconds']:.1f} s; written to {result.path}",
+        highlight=False,
+        markup=False,
+    )
+    if result.interrupted:
+        console.print(f"`pgjax resume {result.path}` goes on", highlight=False, markup=False)
+    return code
+
+
+def make_console() -> Any:
+    with importing("rich"):
+        from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 110)
+
+
+def labels(given: tuple[str, ...], run: Any) -> dict[str, Any]:
+    """Label -> value of one lane, from what was typed as name=value; what isn't given is the first of its axis.
+
+    Args:
+      run: a Run or a Plan: what has `axes` and `seeds`.
+    """
+    axes = {**run.axes, "seed": run.seeds}
+    found, seen = {name: values[0] for name, values in axes.items()}, set()
+    for item in given:
+        name, equals, text = item.partition("=")
+        if not equals:
+            raise ValueError(f"--lane takes name=value, got {item!r}")
+        if name in seen:
+            raise ValueError(f"--lane: {name} was given twice")
+        seen.add(name)
+        if name not in axes:
+            raise ValueError(unknown("--lane: the run has no axis", name, axes))
+        found[name] = sweeps_values.convert(name, text, axes[name][0])
+        if found[name] not in axes[name]:
+            raise ValueError(f"--lane: {name} must be one of {', '.join(map(str, axes[name]))}; got {text}")
+    return found

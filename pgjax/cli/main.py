@@ -1,0 +1,165 @@
+"""The command line: words in, an exit code out."""
+
+import contextlib
+import importlib
+import io
+import os
+import pathlib
+import signal
+import sys
+
+from pgjax import dependencies
+from pgjax.errors import digits
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code.
+
+    Bad input is one line and code 2, and so is a package that is missing or broken; a disk that is full one line and 1.
+    A signal that stops a run which writes what it has is 128 + its number, as the shell says it of one that ended at
+    once: 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    try:
+        return _main(arguments)
+    except ImportError as error:  # of a package that pgjax imports as it starts, or deep in another one
+        return _say(dependencies.PackageError(dependencies.explained(error, dependencies.of(error))), 2)
+
+
+def _main(arguments: list[str] | None) -> int:
+    # Here and not above, so that one that is missing is a line and no traceback.
+    with dependencies.importing("tyro"):
+        import tyro
+
+        from pgjax.cli.options import COMMANDS
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    typed, complaint = words, io.StringIO()
+    try:
+        words = _one_set(words)
+        _once(words)
+    except ValueError as error:
+        return _say(error, 2)
+    try:
+        with contextlib.redirect_stderr(complaint):
+            command = tyro.extras.subcommand_cli_from_dict(
+                {name: _identity(kind, tyro.conf.OmitArgPrefixes) for name, (kind, _) in COMMANDS.items()},
+                prog="pgjax",
+                description="Policy gradients in JAX.",
+                args=words,
+            )
+    except SystemExit as stop:
+        if stop.code:
+            print(f"pgjax: {_one_line(complaint.getvalue())}; see pgjax {' '.join(words[:1])} --help", file=sys.stderr)
+        return int(stop.code or 0)
+    module, _, name = dict(COMMANDS.values())[type(command)].partition(".")
+    _keep_compiled()
+    if getattr(command, "shard", "lanes") == "lanes":
+        _use_every_core()
+    try:
+        action = getattr(importlib.import_module(f"pgjax.cli.{module}"), name)
+        return action(command, typed)()
+    except (ValueError, TypeError) as error:
+        return _say(error, 2)
+    except KeyboardInterrupt:
+        print("pgjax: stopped at once by Ctrl-C", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return _say(
+            MemoryError("the memory isn't enough; give fewer environments, steps or lanes, or less --memory"), 1
+        )
+    except OSError as error:
+        # Whatever stands in the folder was whole before, and is.
+        where = f" ({error.filename})" if error.filename else ""
+        return _say(OSError(f"{error.strerror or error}{where}; what was written is whole, pgjax resume goes on"), 1)
+
+
+def _say(error: Exception, code: int) -> int:
+    if os.environ.get("PGJAX_TRACEBACK"):
+        raise error
+    message = str(error).splitlines()[0] if str(error) else type(error).__name__
+    print(f"pgjax: {message}", file=sys.stderr)
+    return code
+
+
+def _one_set(words: list[str]) -> list[str]:
+    """Several --set as one: an option that takes a list would keep the last alone. `--set=a=1` is `--set a=1`."""
+    rest, settings = [], []
+    inside = False
+    for word in words:
+        if word.startswith("--set="):
+            settings.append(word.removeprefix("--set="))
+            inside = True
+            continue
+        inside = word == "--set" or (inside and not word.startswith("--"))
+        if not inside:
+            rest.append(word)
+        elif word != "--set":
+            settings.append(word)
+    return [*rest, "--set", *settings] if settings else rest
+
+
+def _once(words: list[str]) -> None:
+    """ValueError for an option that was given twice, of which the last alone would count; and for other digits."""
+    seen, numbers, option = set(), [], "arguments"
+    for word in words:
+        if word.startswith("--"):
+            option, _, word = word.partition("=")
+            name = option.replace("_", "-").replace("--no-", "--")
+            if name in seen:
+                raise ValueError(f"{option} was given twice; give it once")
+            seen.add(name)
+        with contextlib.suppress(ValueError):  # a name or a folder, which may be written in any way
+            float(word)
+            numbers.append((option, word))
+    for option, word in numbers:
+        digits(option, word)
+
+
+def _one_line(box: str) -> str:
+    """What tyro's box of an error says: the text between its first two rules."""
+    said, rules = [], 0
+    for line in box.splitlines():
+        text = line.strip("│╭╮╰╯|+ ")
+        if "───" in text or "---" in text:
+            rules += 1
+            if rules == 2:
+                break
+            said.clear()
+        elif text:
+            said.append(text)
+    return " ".join(said) or "the command line can't be read"
+
+
+def _identity(kind, plain):
+    def command(options):
+        return options
+
+    command.__annotations__ = {"options": plain[kind], "return": kind}
+    command.__doc__ = kind.__doc__
+    return command
+
+
+def _keep_compiled() -> None:
+    """Programs are written once, and reused by every later run of the same program."""
+    import jax
+
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "pgjax"
+    jax.config.update("jax_compilation_cache_dir", str(cache))
+
+
+def _use_every_core() -> None:
+    """One device for each core of a CPU: chunks of lanes side by side take two thirds of the time of one program.
+
+    XLA shares a small product between its threads badly, or not at all.
+    """
+    import jax
+
+    if getattr(jax.config, "jax_num_cpu_devices", 0) < 0 and "host_platform_device_count" not in os.environ.get(
+        "XLA_FLAGS", ""
+    ):
+        with contextlib.suppress(RuntimeError):  # a caller in Python may have used jax already
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            # Each has programs of its own, which are traced one after the other.
+            jax.config.update("jax_num_cpu_devices", min(cores, 8))

@@ -1,0 +1,246 @@
+"""What may be typed behind `pgjax`: the commands and their options, as dataclasses that tyro reads."""
+
+import dataclasses
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+
+@dataclasses.dataclass
+class Train:
+    """Train an algorithm on an environment over many seeds, and write a run folder.
+
+    A list of values, as in --num-envs 8,32 or --set learning_rate=1e-3,3e-4, makes a grid.
+    """
+
+    algorithm: Annotated[Positional[str], arg(metavar="ALGORITHM")]
+    """A name from `pgjax list`."""
+    env_name: Annotated[Positional[str], arg(metavar="ENV")] = ""
+    """A name from `pgjax list`; left out with --env."""
+    seeds: int = 1
+    """How many seeds, each a lane of the compiled program."""
+    seed: int = 0
+    """The first seed."""
+    steps: str | None = None
+    """Environment steps of each lane. With whole episodes, each counts as long as the time limit."""
+    updates: str | None = None
+    """Updates of each lane, instead of --steps."""
+    num_envs: str | None = None
+    """Environments of each lane."""
+    num_steps: str | None = None
+    """Steps of one rollout."""
+    num_epochs: str | None = None
+    """Passes over each batch."""
+    num_minibatches: str | None = None
+    """Gradient steps in each pass."""
+    set: tuple[str, ...] = ()
+    """Settings, each name=value or name=value,value: see `pgjax list`."""
+    loss: str | None = None
+    """A loss of your own in place of the policy loss: module:function or file.py:function."""
+    env: str | None = None
+    """An environment of your own: module:factory or file.py:factory."""
+    snapshots: int = 0
+    """Save the parameters this often during training, first before it, besides at its end."""
+    out: str | None = None
+    """The run folder; runs/<algorithm>-<env>-<time> by default."""
+
+
+@dataclasses.dataclass
+class Sweep(Train):
+    """Train many settings with many seeds, in chunks that fit the memory; killed, it goes on with `pgjax resume`.
+
+    Takes all that `pgjax train` takes. A setting may also be a range, as in --set learning_rate=log:1e-4:1e-2
+    (or uniform:0:1, int:4:64) with --samples: each point drawn is tried with every combination of the lists.
+    """
+
+    samples: str | None = None
+    """How many settings to draw from the ranges."""
+    search: str | None = None
+    """How: sobol (the default; evenly spread, best with a power of two) or random."""
+    memory: str | None = None
+    """What the run may take at most, as 4GB; by default half of the host's memory, or .8 of an accelerator's."""
+    width: str | None = None
+    """Lanes of a chunk on each device, instead. Other widths round differently."""
+    devices: str | None = None
+    """How many devices; all by default."""
+    shard: str = "lanes"
+    """What devices share: lanes, or the envs of one large agent."""
+    checkpoint: float = 60.0
+    """Seconds between two checkpoints of every lane's whole state; 0 makes one after each segment."""
+    halving: str | None = None
+    """Give settings up: the best 1/N of them go on, after updates/N^k updates for each k."""
+    log: str | None = None
+    """Also write to tensorboard or wandb while it runs (extras of the same names)."""
+    log_lanes: bool = False
+    """Log every lane by itself, not the seeds of a setting together."""
+    distributed: bool = False
+    """Share the lanes with other processes that run the same command, with the same --out on a shared disk."""
+    coordinator: str | None = None
+    """HOST:PORT of process 0, where JAX doesn't find it by itself (it does under SLURM and on cloud TPUs)."""
+    processes: int | None = None
+    """How many processes there are, with --coordinator."""
+    process: int | None = None
+    """Which of them this is, with --coordinator."""
+
+
+@dataclasses.dataclass
+class Resume:
+    """Go on with a run that was stopped or killed; it ends as if it had never been, bit for bit."""
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """The run folder."""
+    devices: str | None = None
+    """How many devices; by default as many as the run was given, as far as there are."""
+    log: str | None = None
+    """tensorboard or wandb: log there from here on; none: log no more. By default as the run did."""
+    edited: bool = False
+    """Go on though the source of the run's own loss or environment has changed since it was begun."""
+    distributed: bool = False
+    """As in `pgjax sweep`; the number of processes may be another."""
+    coordinator: str | None = None
+    """As in `pgjax sweep`."""
+    processes: int | None = None
+    """As in `pgjax sweep`."""
+    process: int | None = None
+    """As in `pgjax sweep`."""
+
+
+@dataclasses.dataclass
+class Extend:
+    """Make a finished run longer, or give it more seeds, without training again what was trained."""
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """The run folder."""
+    steps: str | None = None
+    """Environment steps of each lane, in all."""
+    updates: str | None = None
+    """Updates of each lane, in all, instead of --steps."""
+    seeds: str | None = None
+    """Seeds of each setting, in all; they count on from the last."""
+    log: str | None = None
+    """tensorboard or wandb: log there from here on; none: log no more. By default as the run did."""
+    edited: bool = False
+    """Go on though the source of the run's own loss or environment has changed since it was begun."""
+
+
+@dataclasses.dataclass
+class Replay:
+    """Train one lane of a run again, alone and at the run's width: the same curve, bit for bit."""
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """The run folder."""
+    lane: tuple[str, ...] = ()
+    """Which lane, as learning_rate=1e-3,seed=7; its first seed and setting by default."""
+    out: str | None = None
+    """The folder of the lane, a run folder of its own; DIR-replay-<time> by default."""
+    edited: bool = False
+    """Train it though the source of the run's own loss or environment has changed since the run was begun."""
+
+
+@dataclasses.dataclass
+class Render:
+    """Play whole episodes with the parameters of one lane of a run, and write them as a video."""
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """The run folder."""
+    lane: tuple[str, ...] = ()
+    """Which lane, as learning_rate=1e-3,seed=7; its first seed and setting by default."""
+    update: str | None = None
+    """The parameters after so many updates (pgjax train --snapshots); the last there are by default."""
+    out: str = "episode.gif"
+    """The video: an .mp4 (extra video) or a .gif."""
+    episodes: str = "1"
+    """How many, one after the other."""
+    greedy: bool = False
+    """Take the likeliest action of each step; otherwise actions are sampled, as in training."""
+    seed: int = 0
+    """Of the episodes."""
+    fps: float | None = None
+    """Pictures a second; by default what suits the world."""
+
+
+@dataclasses.dataclass
+class Show:
+    """Show what a run folder holds: how far it is, its final returns, its lanes."""
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """The run folder."""
+
+
+@dataclasses.dataclass
+class Report:
+    """Compare runs, or show one, in one self-contained HTML page."""
+
+    folders: Annotated[Positional[tuple[str, ...]], arg(metavar="DIR [DIR ...]")]
+    """Run folders."""
+    out: str = "report.html"
+    """The page; one that exists is written over."""
+
+
+@dataclasses.dataclass
+class List:
+    """Show algorithms, losses, estimators and environments, with their hyperparameters and defaults."""
+
+    env_name: Annotated[Positional[str], arg(metavar="ENV")] = ""
+    """Show the parameters of this environment."""
+
+
+@dataclasses.dataclass
+class Variance:
+    """Measure how biased and how noisy estimators of the policy gradient are, at a policy of your choice.
+
+    Where the environment can be enumerated (TabularMDP-pgjax), against the exact gradient; elsewhere against a
+    reference on episodes of its own, whose error is part of the error bars. All estimators see the same episodes.
+    """
+
+    env_name: Annotated[Positional[str], arg(metavar="ENV")] = ""
+    """A name from `pgjax list`; may be left out with --params."""
+    estimators: str | None = None
+    """Names from `pgjax list`, or file.py:name of your own (an estimator, or a gradient(key, params)), by commas."""
+    grid: tuple[str, ...] = ()
+    """Axes of the grid instead, each axis=value,value: returns=full,to_go baseline=none,value."""
+    params: str | None = None
+    """A run folder: measure at its parameters."""
+    init: bool = False
+    """Measure at a policy as it is initialised (the default without --params)."""
+    lane: tuple[str, ...] = ()
+    """Which lane of the run, as seed=3 learning_rate=0.001; its first seed and setting by default."""
+    at: str = "last"
+    """Which saved points of the run: last, all, or numbers of updates by commas (pgjax train --snapshots)."""
+    behaviour: str | None = None
+    """Act with the parameters of this saved point of the run instead: importance sampling and PPO, off policy."""
+    set: tuple[str, ...] = ()
+    """Parameters of the environment, and network, hidden, activation or shared, each name=value."""
+    discount: float | None = None
+    """gamma of the discounted return; .99, or that of the run."""
+    episodes: str = "4096"
+    """Episodes measured."""
+    batch: str = "1,4,16,64,256"
+    """Batch sizes of the curves, each dividing the next."""
+    reference_episodes: str | None = None
+    """Episodes of the reference; 4 times those measured by default."""
+    pilot: str = "512"
+    """Episodes to which baselines are fitted."""
+    states: str = "0"
+    """States from which the variance is split into trajectory, action and state terms; 0 leaves it out."""
+    timing: bool = True
+    """Time each estimator by itself."""
+    seed: int = 0
+    """Of everything that is drawn."""
+    out: str | None = None
+    """The folder; runs/variance-<env>-<time> by default."""
+
+
+# Name -> its options, and the function of `pgjax.cli` that checks them and returns what is to be done.
+COMMANDS = {
+    "train": (Train, "train.train"),
+    "sweep": (Sweep, "train.sweep"),
+    "resume": (Resume, "resume.resume"),
+    "extend": (Extend, "resume.extend"),
+    "replay": (Replay, "resume.replay"),
+    "render": (Render, "show.render"),
+    "show": (Show, "show.show"),
+    "report": (Report, "show.report"),
+    "variance": (Variance, "variance.prepare"),
+    "list": (List, "listing.show_list"),
+}

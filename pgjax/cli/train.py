@@ -1,0 +1,70 @@
+"""A command as it was typed in; what it does, checked and ready, out: functions that return an exit code.
+
+Nothing is compiled before everything is checked.
+"""
+
+import functools
+from typing import Any
+
+from pgjax.cli.common import Action, execute, join_processes, stamp
+from pgjax.cli.options import Sweep, Train
+from pgjax.sweeps import user_code, values
+
+
+def _folder(options: Train) -> str:
+    name = options.env_name.replace(":", "-").replace("/", "-") or options.env.rpartition(":")[2]
+    return f"runs/{options.algorithm}-{name}-{stamp()}" if options.out is None else options.out
+
+
+def train(options: Train, words: list[str]) -> Action:
+    return _train(options, words, _settings(options), out=_folder(options))
+
+
+def sweep(options: Sweep, words: list[str]) -> Action:
+    join_processes(options)
+    from pgjax.sweeps import search
+
+    settings = {name: search.parse(name, text) for name, text in _settings(options).items()}
+    settings = search.sample(settings, values.whole("samples", options.samples), options.search, options.seed)
+    if options.distributed and options.out is None:
+        raise ValueError("--distributed needs --out, the same for every process")
+    if options.log_lanes and options.log is None:
+        raise ValueError("--log-lanes needs --log tensorboard or wandb")
+    out = _folder(options)
+    names = ("memory", "width", "devices", "shard", "checkpoint", "halving", "log", "log_lanes")
+    return _train(options, words, settings, out=out, **{name: getattr(options, name) for name in names})
+
+
+def _train(options: Train, words: list[str], settings: Any, **extra: Any) -> Action:
+    from pgjax.runs import start
+
+    prepared = start.prepare(
+        options.algorithm,
+        options.env_name if options.env is None else user_code.load(options.env, "--env"),
+        seeds=options.seeds,
+        seed=options.seed,
+        steps=options.steps,
+        updates=options.updates,
+        settings=settings,
+        loss=None if options.loss is None else user_code.load(options.loss, "--loss"),
+        snapshots=options.snapshots,
+        specs={"env": options.env, "loss": options.loss},
+        command=["pgjax", *words],
+        **extra,
+    )
+    return functools.partial(execute, prepared)
+
+
+def _settings(options: Train) -> dict[str, Any]:
+    if bool(options.env_name) == (options.env is not None):
+        raise ValueError("say which environment: either ENV by name, or --env module:factory")
+    names = ("num_envs", "num_steps", "num_epochs", "num_minibatches")
+    settings = {f"config.{name}": getattr(options, name) for name in names if getattr(options, name) is not None}
+    for item in options.set:
+        name, equals, value = item.partition("=")
+        if not equals or not name or not value:
+            raise ValueError(f"--set takes name=value, got {item!r}")
+        if name in settings:
+            raise ValueError(f"--set {name} was given twice")
+        settings[name] = value
+    return {name: text.split(",") if "," in text else text for name, text in settings.items()}

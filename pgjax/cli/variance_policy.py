@@ -1,0 +1,94 @@
+"""The options of `pgjax variance` in; the environment, the policy and the parameters that it measures, out."""
+
+from typing import Any, NamedTuple
+
+import jax
+
+from pgjax import envs
+from pgjax.cli import common
+from pgjax.cli.options import Variance
+from pgjax.config import Config, check_config
+from pgjax.envs import registry
+from pgjax.errors import unknown
+from pgjax.policies.make import make
+from pgjax.runs import load
+from pgjax.sweeps import values
+from pgjax.sweeps.values import distinct
+from pgjax.types import Env, Policy, PyTree
+
+SHAPES = ("network", "hidden", "activation", "shared")
+
+
+# No update has this number, so no key of training or of a measurement is the same.
+_INIT = 2**31 - 4
+
+
+class Subject(NamedTuple):
+    """Whose gradient is measured."""
+
+    env: Env
+    points: dict[int, tuple[Policy, PyTree]]  # update -> the policy (with what it normalises by) and its parameters
+    discount: float
+    source: dict[str, Any]  # for config.json
+    behaviour: PyTree = None  # the parameters that act, if others
+    scaled: bool = False  # whether the critic learned from scaled rewards
+
+
+def of(options: Variance) -> Subject:
+    if options.params is None:
+        if options.lane or options.at != "last" or options.behaviour is not None:
+            raise ValueError("--lane, --at and --behaviour choose from a run folder; give --params RUN with them")
+        return _fresh(options)
+    if options.init:
+        raise ValueError("say where to measure: either --params RUN or --init, not both")
+    if options.set:
+        raise ValueError("--set is for --init: a run brings its own environment and network")
+    run = load.load(options.params)
+    labels = common.labels(options.lane, run)
+    seed = labels.pop("seed")
+    saved = run.lane_updates(seed=seed, **labels)
+    chosen = {"last": saved[-1:], "all": saved}.get(options.at)
+    if chosen is None:
+        chosen = [values.whole("at", text, least=0) for text in options.at.split(",")]
+        distinct("at", chosen)
+    points = {}
+    for update in chosen:
+        env, *points[update] = run.lane(seed=seed, update=update, **labels)
+    known = run.hypers(**labels).advantage.get("discount", 0.99)
+    name = run.config["env"]
+    if options.env_name and options.env_name != name:
+        raise ValueError(f"ENV is {options.env_name!r}, but the run in {options.params} is of {name!r}; leave ENV out")
+    discount = float(known) if options.discount is None else options.discount
+    source = {"env": name, "run": str(options.params), "lane": {"seed": seed, **labels}, "points": chosen}
+    acting = None
+    config = run.plan.groups[0].config
+    scaled = any(group.config.scale_rewards for group in run.plan.groups)
+    if options.behaviour is not None:
+        if config.normalize_obs:
+            raise ValueError("--behaviour: the run normalises observations, each point by its own; leave it out")
+        acting = run.lane(seed=seed, update=values.whole("behaviour", options.behaviour, least=0), **labels)[2]
+    return Subject(env, points, discount, source, acting, scaled)
+
+
+def _fresh(options: Variance) -> Subject:
+    if not options.env_name:
+        raise ValueError("say which environment: ENV by name, or --params RUN")
+    known = {**{name: getattr(Config(), name) for name in SHAPES}, **registry.settable(options.env_name)}
+    chosen = {}
+    for item in options.set:
+        name, equals, text = item.partition("=")
+        name = name.removeprefix("env.").removeprefix("config.")
+        if not equals or not text:
+            raise ValueError(f"--set takes name=value, got {item!r}")
+        if name not in known:
+            raise ValueError(unknown("--set: nothing is called", name, known))
+        if name in chosen:
+            raise ValueError(f"--set {name} was given twice")
+        chosen[name] = values.convert(f"config.{name}" if name in SHAPES else name, text, known[name])
+    shape = {name: chosen.pop(name) for name in SHAPES if name in chosen}
+    env, config = envs.make(options.env_name, **chosen), Config(**shape)
+    check_config(env, config)
+    policy = make(env, config)
+    params = policy.init(jax.random.fold_in(jax.random.key(values.seed_number(options.seed)), _INIT))
+    discount = 0.99 if options.discount is None else options.discount
+    return Subject(env, {0: (policy, params)}, discount, {"env": options.env_name, "set": dict(chosen, **shape)})

@@ -1,0 +1,107 @@
+"""How a run is to be carried out, as the user says it, in; a checked Execution, that fits the plan, out."""
+
+import math
+import pathlib
+from typing import NamedTuple
+
+import jax
+
+from pgjax.engine import checkpoints, halving, loggers, memory, processes
+from pgjax.engine.programs import SHARDS
+from pgjax.hyperparameters import hyperparameters
+from pgjax.sweeps.plan import Plan
+from pgjax.sweeps.values import whole
+
+
+class Execution(NamedTuple):
+    """How a run is carried out; of all this the width alone may touch its numbers."""
+
+    memory: float | None = None  # bytes; None is a share of what there is
+    width: int | None = None  # lanes of the compiled program on each device; None is what fits the memory
+    devices: int | None = None  # of this process; None is all
+    shard: str = "lanes"  # what devices share: the lanes, or the environments of a large agent
+    checkpoint: float = 60.0  # seconds between two checkpoints, at the ends of segments
+    snapshots: int = 0  # checkpoints that are kept for good, besides the last
+    halving: int | None = None  # eta: the best 1 / eta of the settings go on from each rung
+    segment: int | None = None  # updates of one call of the program; None is a fortieth, if that divides them
+    log: str | None = None  # to what the run is logged while it trains: see `loggers`
+    log_lanes: bool = False  # every lane by itself
+
+
+def checked(out, budget, width, devices, shard, checkpoint, snapshots, eta, log, log_lanes) -> Execution:
+    """What the user said of a run in `out`, a folder or None, each value in its type."""
+    snapshots = whole("snapshots", snapshots, least=0) or 0
+    for name, value in {"snapshots": snapshots, "log": log}.items():
+        if value and out is None:
+            raise ValueError(f"{name}={value} needs a run folder to be written to; give out")
+    if log_lanes and not log:
+        raise ValueError("log_lanes=True needs log='tensorboard' or 'wandb'")
+    if shard not in SHARDS:
+        raise ValueError(f"shard must be one of {', '.join(SHARDS)}; got {shard!r}")
+    if isinstance(checkpoint, bool) or not isinstance(checkpoint, (int, float)) or not 0 <= checkpoint < math.inf:
+        raise ValueError(f"checkpoint must be a number of seconds, 0 or more, got {checkpoint!r}")
+    if width is not None and budget is not None:
+        raise ValueError("give memory, which finds the width, or width, not both")
+    return Execution(
+        memory=memory.checked(memory.parse(budget), processes.devices(whole("devices", devices))),
+        width=whole("width", width),
+        # Of how many devices it is, is part of a run whose environments they share.
+        devices=len(processes.devices(whole("devices", devices))) if shard == "envs" else whole("devices", devices),
+        shard=shard,
+        checkpoint=float(checkpoint),
+        snapshots=snapshots,
+        halving=whole("halving", eta, least=2),
+        log=log,
+        log_lanes=log_lanes,
+    )
+
+
+def logger(execution: Execution, path: str | pathlib.Path | None) -> loggers.Logger | None:
+    """What logs a run into its folder, if anything does."""
+    return loggers.make(execution.log, path, execution.log_lanes) if execution.log is not None else None
+
+
+def check(chosen: Plan, execution: Execution) -> None:
+    """Whether the plan can be carried out so; ValueError where it can't."""
+    found, settings = processes.devices(execution.devices), sum(len(g.settings) for g in chosen.groups)
+    devices, most = len(found), max(group.updates for group in chosen.groups)
+    if execution.snapshots > most:
+        raise ValueError(f"snapshots={execution.snapshots} is more than the {most} updates of the run; give less")
+    room = memory.there(found) * (1 if found[0].platform == "cpu" else devices)
+    for group in chosen.groups:
+        width, config = execution.width or 1, group.config
+        leaves = jax.tree.leaves(checkpoints.kept_shapes(group, 1))
+        if (needed := width * sum(x.size * x.dtype.itemsize for x in leaves)) > room:
+            sizes = [f"num_envs={config.num_envs}", *[f"lag={config.lag}"] * bool(config.lag)]
+            what = f"width={width}" if execution.width else f"{', '.join(sizes)} and the network"
+            raise ValueError(
+                f"{what}: the states of {width:,} lanes at once take {needed / 1e9:,.6g} GB, and there are "
+                f"{room / 1e9:.1f} GB; give less"
+            )
+    if execution.halving:
+        if settings < execution.halving:
+            raise ValueError(f"halving={execution.halving} needs as many settings to choose from, got {settings}")
+        rungs = {len(halving.rungs(group, settings, execution.halving)) for group in chosen.groups}
+        if rungs == {1}:
+            raise ValueError(
+                f"halving={execution.halving} leaves no rung in {most} updates; give more, or leave it out"
+            )
+        if len(rungs) > 1:
+            raise ValueError(
+                f"halving={execution.halving}: groups of {' and '.join(str(g.updates) for g in chosen.groups)} updates "
+                "have other numbers of rungs; give more steps, or updates, the same for all"
+            )
+    for group in chosen.groups:
+        steps, warmup = (
+            group.updates * group.steps_per_update,
+            hyperparameters(group.algorithm.estimator).get("warmup", 0),
+        )
+        if warmup > steps:
+            raise ValueError(f"warmup={warmup} is longer than the {steps} steps of the run: nothing would be learned")
+    for config in (group.config for group in chosen.groups if execution.shard == "envs"):
+        if config.num_envs % devices:
+            raise ValueError(f"shard='envs': num_envs={config.num_envs} can't be split over {devices} devices")
+        if config.generator == "philox4x32" and devices > 1:
+            raise ValueError("shard='envs': XLA can't split generator='philox4x32'; use 'threefry2x32'")
+        if config.rollout != "unroll":
+            raise ValueError("shard='envs' splits a stream of environments, and rollout is 'episodes'")

@@ -1,0 +1,101 @@
+"""Metrics of finished segments in; points of TensorBoard or Weights & Biases, out. Written by the host."""
+
+import hashlib
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from pgjax.dependencies import importing
+from pgjax.errors import unknown
+
+
+class Logger:
+    """Writes each metric of a segment, its mean over the segment's updates, against the update.
+
+    One curve for each lane; or for each setting the mean over those of its seeds that are trained together and
+    are finite.
+    """
+
+    def __init__(self, writer: Any, lanes: bool):
+        self.writer, self.lanes = writer, lanes
+
+    def __call__(self, labels: list[dict[str, Any]], update: int, metrics: dict[str, np.ndarray]) -> None:
+        """`labels` [L] say which lane each row of the metrics [L, U] is of; `update` is the last of the segment."""
+        curves: dict[str, list[int]] = {}
+        for i, label in enumerate(labels):
+            named = label if self.lanes else {k: v for k, v in label.items() if k != "seed"}
+            name = ",".join(f"{k}={v:g}" if isinstance(v, float) else f"{k}={v}" for k, v in named.items())
+            curves.setdefault(name, []).append(i)
+        for name, rows in curves.items():
+            point = {}
+            for metric, values in metrics.items():
+                seen = values[rows][np.isfinite(values[rows])]
+                if len(seen):
+                    point[metric] = float(seen.mean())
+            if not self.lanes:  # other chunks have other seeds of the setting, and curves of their own
+                seeds = [labels[i]["seed"] for i in rows]
+                name = f"{name}{',' * bool(name)}seeds={min(seeds)}-{max(seeds)}"
+            self.writer.write(name, update, point)
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+class TensorBoard:
+    def __init__(self, folder: pathlib.Path):
+        with importing("tensorboardX", "tensorboard", "log: tensorboard"):
+            from tensorboardX import SummaryWriter
+
+        self.open, self.folder, self.writers = SummaryWriter, folder, {}
+
+    def write(self, name: str, update: int, point: dict[str, float]) -> None:
+        if name not in self.writers:
+            # What a run that is gone on with had logged behind its last checkpoint comes again.
+            again = {"purge_step": update} if (self.folder / name).is_dir() else {}
+            self.writers[name] = self.open(str(self.folder / name), **again)
+        writer = self.writers[name]
+        for metric, value in point.items():
+            writer.add_scalar(metric, value, update)
+
+    def close(self) -> None:
+        for writer in self.writers.values():
+            writer.close()
+
+
+class WeightsAndBiases:
+    def __init__(self, folder: pathlib.Path):
+        with importing("wandb", "wandb", "log: wandb"):
+            import wandb
+
+        self.wandb, self.folder, self.runs = wandb, folder, {}
+
+    def write(self, name: str, update: int, point: dict[str, float]) -> None:
+        if name not in self.runs:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            options = {"project": "pgjax", "group": self.folder.parent.name, "dir": str(self.folder)}
+            # A run that is gone on with goes on in the same curve.
+            kept = self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.id"
+            if kept.is_file():
+                options |= {"id": kept.read_text(), "resume": "allow"}
+            self.runs[name] = self.wandb.init(name=name, reinit="create_new", **options)
+            kept.write_text(self.runs[name].id)
+        self.runs[name].log(point, step=update)
+
+    def close(self) -> None:
+        for run in self.runs.values():
+            run.finish()
+
+
+KINDS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+
+
+def make(kind: str, out: str | pathlib.Path, lanes: bool = False) -> Logger:
+    """A Logger that writes below the run folder `out`.
+
+    Raises:
+      ValueError: for another kind; PackageError where its package isn't installed, or broken.
+    """
+    if kind not in KINDS:
+        raise ValueError(unknown("log: no logger", kind, KINDS))
+    return Logger(KINDS[kind](pathlib.Path(out) / kind), lanes)

@@ -1,0 +1,106 @@
+"""A budget and a program's own analysis in; how many lanes it may have, out."""
+
+import contextlib
+import ctypes
+import math
+import os
+import pathlib
+import re
+from typing import Any
+
+SHARE = {"cpu": 0.5, "gpu": 0.8, "tpu": 0.8}  # of what the device has, where no budget is given
+
+
+# Beyond this a wider program is slower: on a CPU its arrays leave the caches (benchmarks/lanes.py).
+WORTH = {"cpu": 16e6}
+
+
+UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def parse(text: Any) -> float | None:
+    """Bytes of '4GB', '500 MiB' or 2e9; None stays None."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgt]?i?)b?\s*", str(text), re.IGNORECASE)
+    try:
+        size = float(found[1]) * UNITS[found[2].upper()]
+    except (TypeError, KeyError, ValueError):
+        raise ValueError(f"memory must be a size such as 4GB or 500MiB, got {text!r}") from None
+    if not 0 < size < float("inf"):
+        raise ValueError(f"memory must be above 0 and finite, got {text!r}")
+    return size
+
+
+def there(devices: list[Any]) -> float:
+    """Bytes of the host, which its CPU devices share, or of each accelerator."""
+    if devices[0].platform == "cpu":
+        return _host()
+    return (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
+
+
+def checked(budget: float | None, devices: list[Any]) -> float | None:
+    """The budget, if there is so much."""
+    if budget is not None and budget > (most := there(devices)):
+        raise ValueError(
+            f"memory={budget / 1e9:,.6g} GB is more than the {most / 1e9:.1f} GB that there are; give less"
+        )
+    return budget
+
+
+def spare(budget: float | None, devices: list[Any]) -> float:
+    """Bytes that a program may still take on each device.
+
+    On a CPU the budget is the whole process's, so what it holds already is taken off, and its devices share
+    the rest. By default a share of what there is. A tenth stays free, for what no program's analysis counts.
+    """
+    platform = devices[0].platform
+    if platform == "cpu":
+        return 0.9 * ((budget or SHARE["cpu"] * _host()) - _resident()) / len(devices)
+    if budget is None:
+        stats = devices[0].memory_stats() or {}
+        return SHARE.get(platform, 0.5) * stats.get("bytes_limit", 8e9) - stats.get("bytes_in_use", 0.0)
+    return 0.9 * budget
+
+
+def worth(devices: list[Any]) -> float:
+    """Bytes on each device up to which a program gains by more lanes."""
+    return WORTH.get(devices[0].platform, float("inf"))
+
+
+def needed(compiled: Any) -> float:
+    """Bytes of a compiled program on each device: arguments, results and what it needs between them."""
+    found = compiled.memory_analysis()
+    if found is None:  # XLA says nothing of it on some devices
+        return 0.0
+    used = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+    # A checkpoint holds the results once more while it is written.
+    return used + found.temp_size_in_bytes + found.output_size_in_bytes
+
+
+def _host() -> float:
+    """Bytes of this machine, or of the container that the process is in."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = pathlib.Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return min(physical, float(text)) if text != "max" else physical
+
+
+def _resident() -> float:
+    """Bytes that this process holds now."""
+    statm = pathlib.Path("/proc/self/statm")
+    if statm.is_file():
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes where there is no /proc: on macOS
+
+
+def give_back() -> None:
+    """Return to the system what the C library holds of memory that was freed; nothing where it can't be asked.
+
+    XLA compiles in threads of its own, and glibc keeps what each of them freed for that thread: hundreds of megabytes
+    that grow with every run of a process.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # musl and macOS have no such call, Windows no None
+        ctypes.CDLL(None).malloc_trim(0)

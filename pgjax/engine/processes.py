@@ -1,0 +1,73 @@
+"""Several processes as one run: which of them this is, what one does for all, and where they wait for each other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+
+def join(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> None:
+    """Join the other processes, before anything else of JAX; all None where it finds them (SLURM, cloud TPU).
+
+    Raises:
+      ValueError: where they can't be found.
+    """
+    try:
+        jax.distributed.initialize(coordinator, count, index)
+    except Exception as error:
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"distributed: the other processes can't be found: {message}; "
+            "give coordinator=HOST:PORT, processes and process"
+        ) from error
+
+
+def count() -> int:
+    return jax.process_count()
+
+
+def index() -> int:
+    return jax.process_index()
+
+
+def first() -> bool:
+    """Whether this is the process that writes what is written once."""
+    return index() == 0
+
+
+def once(name: str, function: Callable[[], Any]) -> Any:
+    """What `function` returns on the first process, None on the others, when it is done.
+
+    Raises:
+      what it raises there; ValueError on the others, which would wait for ever.
+    """
+    found, error = None, None
+    if first():
+        try:
+            found = function()
+        except Exception as caught:
+            error = caught
+    failed = any_of(error is not None)
+    if error is not None:
+        raise error
+    if failed:
+        raise ValueError(f"{name}: the first process stopped; it says why")
+    return found
+
+
+def any_of(here: bool) -> bool:
+    """Whether it is so on any process; all of them wait for each other."""
+    if count() == 1:
+        return here
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return bool(np.any(multihost_utils.process_allgather(np.array(here))))
+
+
+def devices(count: int | None) -> list[Any]:
+    """The first `count` devices of this process, or all of them."""
+    found = jax.local_devices()
+    if count is not None and not 1 <= count <= len(found):
+        raise ValueError(f"devices must lie in [1, {len(found)}], what this process has; got {count}")
+    return found[:count]

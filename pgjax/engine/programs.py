@@ -1,0 +1,149 @@
+"""A group, a number of lanes and some devices in; the compiled programs of a chunk out. Here programs are compiled."""
+
+import concurrent.futures
+import contextlib
+import functools
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pgjax.config import check_config
+from pgjax.engine import checkpoints, memory
+from pgjax.sweeps.plan import Group
+from pgjax.training import failures, host_loop, host_programs, vectorised
+from pgjax.types import PyTree
+
+SHARDS = ("lanes", "envs")
+
+
+# On a CPU level 2 gives programs as fast as level 3, the default, and takes a fifth less time (benchmarks/results).
+# What runs but once, drawing parameters and evaluation, compiles in half the time without the fusion emitters,
+# where jaxlib has that option (0.10.2 and 0.11.0 do, 0.11.1 and 0.11.2 don't).
+LEVEL, EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"
+
+
+OFTEN, ONCE, SMALL = {LEVEL: 2}, {LEVEL: 2, EMITTERS: False}, {LEVEL: 0, EMITTERS: False}
+
+
+class Programs(NamedTuple):
+    """The compiled programs of one group, for W lanes."""
+
+    init: Callable  # (keys, hypers) -> states
+    step: Callable  # (keys, states, hypers) -> (states, metrics), one segment; the states are donated
+    evaluate: Callable  # (keys, states, hypers) -> Episodes by kind
+    lanes: NamedSharding  # of keys and hypers
+    states: PyTree  # a sharding for each leaf
+    bytes: float  # on each device, of the largest
+    idle: float  # of these, what a call touches but a few rows of: a replay buffer
+    close: Callable = lambda: None  # after which no step follows
+
+
+def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Programs:
+    """Programs of `width` lanes, whose environments the devices share if there are several.
+
+    Devices that train lanes of their own have programs of their own, one device each. One program for all of
+    them (`shard_map` over the lanes) would go through XLA's passes for several partitions, which fuse otherwise
+    and so round otherwise: a lane would depend on the number of devices.
+
+    Args:
+      length: updates of one call of `step`.
+    """
+    mesh = Mesh(np.array(devices), ("envs",))
+    lanes = NamedSharding(mesh, PartitionSpec())
+    states = checkpoints.shapes(group, width)
+    where = jax.tree.map(lambda x: _sharding(x, mesh, group.config.num_envs), states)
+    keys, hypers = jax.eval_shape(lambda: vectorised.lanes([group.hypers[0]] * width, [0], group.config.generator))
+    keys, hypers = (_placed(x, jax.tree.map(lambda _: lanes, x)) for x in (keys, hypers))
+    states, episodes = _placed(states, where), group.config.eval_episodes
+
+    # Twice, since a checkpoint holds it once more.
+    idle = 2.0 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(failures.unselected(states)))
+
+    # XLA compiles outside of Python's lock, each program while the next is traced: the largest comes last.
+    pool = concurrent.futures.ThreadPoolExecutor(3)
+
+    def build(function, arguments, out, effort, donate=()):
+        with contextlib.ExitStack() as context:
+            context.enter_context(warnings.catch_warnings())
+            # A key of the state that the program only reads can't be reused; nothing is lost by it.
+            warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
+            if group.config.precision != "default":
+                context.enter_context(jax.default_matmul_precision(group.config.precision))
+            lowered = jax.jit(function, out_shardings=out, donate_argnums=donate).lower(*arguments)
+        mine = devices[0].platform == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
+        return pool.submit(lowered.compile, accepted(effort) if mine else None)
+
+    effort = OFTEN if group.config.pretrain else SMALL  # supervision is a training of its own
+    init = build(lambda k, h: vectorised.init(k, group.learner, h), (keys, hypers), where, effort)
+    if group.env.host:
+        step, evaluate, parts = _outside(group, length, (keys, states, hypers), build, lanes, where)
+        pool.shutdown(wait=False)
+        needed = max(memory.needed(x) for x in (init.result(), *parts))
+        return Programs(init.result(), step, evaluate, lanes, where, needed, idle, step.close)
+    measure = lambda k, s, h: vectorised.evaluate(k, group.env, group.learner, s, h, episodes)  # noqa: E731
+    evaluate = build(measure, (keys, states, hypers), lanes, ONCE)
+    segment = lambda k, s, h: vectorised.segment(k, group.learner, s, h, length)  # noqa: E731
+    step = build(segment, (keys, states, hypers), (where, lanes), OFTEN, donate=1)
+    pool.shutdown(wait=False)
+    done = init.result(), step.result(), evaluate.result()
+    return Programs(*done, lanes, where, max(memory.needed(x) for x in done), idle)
+
+
+def accepted(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of XLA's compile options that the installed jaxlib takes; the others are left out, at the cost of speed."""
+    return {name: value for name, value in options.items() if _accepted(name, value)}
+
+
+@functools.cache
+def _accepted(name: str, value: Any) -> bool:
+    # jaxlib has no list of its options, and a release may drop one, so an empty program is compiled with it.
+    try:
+        jax.jit(lambda: 0).lower().compile({name: value})
+    except RuntimeError:
+        return False
+    return True
+
+
+def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes: NamedSharding, where: PyTree):
+    """`step` and `evaluate` of worlds on the host, and the programs that they call."""
+    (keys, states, hypers), env, learner = arguments, group.env, group.learner
+    config, behaviour, policy = group.config, learner.behaviour, learner.policy
+    steps, stream = check_config(env, config), states.learner.rollout
+    placed = lambda tree: _placed(tree, jax.tree.map(lambda _: lanes, tree))  # noqa: E731
+
+    draw = lambda k, updates: host_programs.draw(k, updates, config.num_envs, steps, not stream)  # noqa: E731
+    drawn = placed(jax.eval_shape(draw, keys, states.updates).keys)
+    now = placed(host_programs.beginning(behaviour, env, states.learner, config.num_envs))
+    rows = placed(host_programs.gathered(behaviour, drawn, states.learner, now, steps))
+    measure = lambda k: host_programs.draw_evaluation(k, config.eval_episodes, env.max_steps)  # noqa: E731
+    measured = placed(jax.eval_shape(measure, keys)[0].keys)
+    later = placed(host_programs.beginning(policy, env, states.learner, config.eval_episodes))
+    t, greedy = placed((np.int32(0), np.bool_(False)))
+
+    act = lambda k, t, s, *now: host_programs.act(behaviour, k, t, s, *now, False)  # noqa: E731
+    choose, learn = functools.partial(host_programs.act, policy), functools.partial(host_programs.learn, learner)
+    building = (
+        build(draw, (keys, states.updates), lanes, SMALL),
+        build(act, (drawn, t, states.learner, *now), lanes, OFTEN),
+        build(learn, (keys, states, hypers, stream, rows), (where, lanes), OFTEN, donate=1),
+        build(measure, (keys,), lanes, SMALL),
+        build(choose, (measured, t, states.learner, *later, greedy), lanes, ONCE),
+    )
+    parts = [future.result() for future in building]
+    training = host_loop.Training(env.host, env.max_steps, steps, length, *parts[:3], now[0])
+    return training, host_loop.Evaluation(env.host, env.max_steps, *parts[3:], later[0]), parts
+
+
+def _sharding(x: Any, mesh: Mesh, num_envs: int) -> NamedSharding:
+    # A leaf [L, B, ...] is of the environments; the compiler splits the rest of the program accordingly.
+    by_env = len(x.shape) > 1 and x.shape[1] == num_envs
+    return NamedSharding(mesh, PartitionSpec(None, "envs") if by_env else PartitionSpec())
+
+
+def _placed(tree: PyTree, where: PyTree) -> PyTree:
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, where)

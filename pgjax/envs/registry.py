@@ -1,0 +1,77 @@
+"""Any gymnax environment in, an `Env` of pure functions out; or any of Gymnasium, stepped on the host."""
+
+import inspect
+from typing import Any
+
+from pgjax.dependencies import importing
+from pgjax.envs import brax, gymnasium
+from pgjax.envs.gymnax import from_gymnax
+from pgjax.envs.parameters import Static, param_names, replace_fields
+from pgjax.errors import unknown
+from pgjax.types import Env
+
+
+def names() -> list[str]:
+    """Every environment that `make` knows by name: gymnax's own and this package's."""
+    return list(_registry().registered_envs)
+
+
+def make(name: str, **params: Any) -> Env:
+    """The registered environment `name`, with other parameters or constructor arguments.
+
+    Args:
+      name: of gymnax or this package; or "gymnasium:ID", see `envs.gymnasium`; or "brax:NAME", see `envs.brax`.
+
+    Raises:
+      ValueError: for an unknown name or parameter, with the nearest one known.
+    """
+    if name.startswith(gymnasium.PREFIX):
+        return gymnasium.make(name, **params)
+    if name.startswith(brax.PREFIX):
+        return brax.make(name, **params)
+    registry = _registry()
+    if name not in registry.registered_envs:
+        others = [gymnasium.PREFIX + name] if gymnasium.known(name) else registry.registered_envs
+        raise ValueError(unknown("no environment", name, others))
+    accepted = _constructor(registry, name) if params else {}
+    rest = {key: value for key, value in params.items() if key not in accepted}
+    try:
+        world, defaults = registry.make(name, **{key: value for key, value in params.items() if key in accepted})
+    except (ValueError, TypeError):
+        raise
+    except Exception as error:  # an assertion, a division by zero, a data set that can't be fetched
+        raise ValueError(f"{name} can't be made: {type(error).__name__}: {' '.join(str(error).split())}") from error
+    return from_gymnax(world, replace_fields(defaults, rest, name))
+
+
+def settable(name: str) -> Static:
+    """Name -> default of everything that `make(name, ...)` takes."""
+    if name.startswith(gymnasium.PREFIX):
+        return Static(gymnasium.settable(name))
+    if name.startswith(brax.PREFIX):
+        return Static(brax.settable(name))
+    params = param_names(make(name).params)
+    built = _constructor(_registry(), name)
+    return Static({**built, **params}, built)
+
+
+def _constructor(registry: Any, name: str) -> dict[str, Any]:
+    """Name -> default of what the environment's constructor takes."""
+    # gymnax has no public way from a name to its factory; where this one is gone, the class must do.
+    factories = getattr(registry, "_registry", {})
+    factory = factories[name] if name in factories else type(registry.make(name)[0])
+    found = inspect.signature(factory).parameters.values()
+    return {p.name: p.default for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+def _registry():
+    # Imported where it is used: gymnax takes seconds, and most of the package needs none of it.
+    with importing("gymnax"):
+        import gymnax.registration
+
+    import pgjax.envs.probes  # noqa: F401
+    import pgjax.envs.puzzles  # noqa: F401
+    import pgjax.envs.tabular  # noqa: F401
+    import pgjax.envs.textbook  # noqa: F401  (registers this package's own worlds)
+
+    return gymnax.registration

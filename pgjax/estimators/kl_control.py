@@ -1,0 +1,65 @@
+"""Estimators that watch the KL divergence: they stop early, or adapt a penalty."""
+
+import math
+
+import jax.numpy as jnp
+
+from pgjax.hyperparameters import declare, hyperparameters, name_of
+from pgjax.types import EstimatorFn, RunningEstimator
+
+
+def early_stopping(estimator: EstimatorFn) -> EstimatorFn:
+    """The same, ending an update at the first minibatch whose mean KL is above `stop_kl`; inf never does.
+
+    The step of that minibatch isn't made. The KL is the metric `kl` of the loss, as `losses.ppo_clip` has it: from
+    the policy that acted to the one before the step.
+    """
+    _plain(estimator, "early_stopping")
+
+    def stopping(key, policy, params, batch, *, stop_kl: float = math.inf, **hypers):
+        gradient, metrics = estimator(key, policy, params, batch, **hypers)
+        return gradient, {**metrics, "stop": _kl(metrics, estimator) > stop_kl}
+
+    stopping.__name__ = name_of(estimator)
+    return declare(stopping, estimator)
+
+
+def adaptive_kl(estimator: EstimatorFn) -> RunningEstimator:
+    """The same with a coefficient of the KL penalty, `kl_coef`, that doubles or halves after each update.
+
+    Schulman et al. 2017, sec. 4: doubled where the mean KL of the last epoch is above 1.5 `target_kl`, halved where
+    it is below `target_kl` / 1.5; `kl_coef` is what it begins with, and the metric `penalty` what it is. The factor
+    stays within 2^-20 and 2^20. The KL is that before each step of the last epoch, the paper's that after the last.
+    """
+    _plain(estimator, "adaptive_kl")
+    if "kl_coef" not in hyperparameters(estimator):
+        raise ValueError(
+            f"adaptive_kl needs an estimator with the hyperparameter kl_coef; {name_of(estimator)} has none"
+        )
+
+    def apply(factor, key, policy, params, batch, *, target_kl: float = 0.01, **hypers):
+        del target_kl
+        hypers["kl_coef"] = factor * hypers.get("kl_coef", hyperparameters(estimator)["kl_coef"])
+        gradient, metrics = estimator(key, policy, params, batch, **hypers)
+        return gradient, {**metrics, "penalty": hypers["kl_coef"]}
+
+    def after(factor, metrics, *, target_kl: float = 0.01, **hypers):
+        kl = _kl(metrics, estimator)
+        factor = jnp.where(kl > 1.5 * target_kl, 2 * factor, jnp.where(kl < target_kl / 1.5, factor / 2, factor))
+        return jnp.clip(factor, 2.0**-20, 2.0**20)
+
+    apply.__name__ = name_of(estimator)
+    return RunningEstimator(lambda: jnp.ones(()), declare(apply, estimator), after)
+
+
+def _plain(estimator: EstimatorFn, wrapper: str) -> None:
+    if isinstance(estimator, RunningEstimator):
+        raise ValueError(
+            f"{wrapper} takes an EstimatorFn, and {name_of(estimator)} remembers; wrap it the other way round"
+        )
+
+
+def _kl(metrics, estimator):
+    if "kl" not in metrics:
+        raise ValueError(f"estimator {name_of(estimator)!r} has no metric 'kl' to go by; let its loss return one")
+    return metrics["kl"]

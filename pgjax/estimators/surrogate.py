@@ -1,0 +1,91 @@
+"""A Batch in, a gradient of the policy's parameters out.
+
+Each function here is an EstimatorFn `(key, policy, params, batch, **hypers) -> (gradient, metrics)`;
+the gradient is that of a loss, so an optimiser descends it.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.estimators import pieces as estimators_pieces
+from pgjax.estimators.pieces import (
+    REDUCTIONS,
+    column_pieces,
+    row_pieces,
+    share_of_mean,
+    sum_packed,
+    sum_pieces,
+    sum_rows,
+)
+from pgjax.hyperparameters import declare, hyperparameters, name_of
+from pgjax.losses.contract import checked, is_by_step
+from pgjax.numerics.masked import normalized
+from pgjax.policies.traits import by_observation, needs_whole_episodes
+from pgjax.types import EstimatorFn, LossFn
+
+
+def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
+    """Lift a loss per step to an estimator: differentiate its reduction over the steps that count.
+
+    Args:
+      loss: a LossFn; its hyperparameters become the estimator's.
+      reduce: "step", the mean over steps, as actor-critic methods have it; "episode", the sum over
+        time averaged over episodes, the unbiased REINFORCE; "episode_mean", the mean over each episode's steps
+        averaged over episodes, as GRPO has it. The first divides by the number of steps,
+        which the actions decide: over many episodes it tends to J's gradient over the mean length,
+        over few it is biased. The last weighs an episode by one over its length, which is biased too.
+
+    The estimator has one hyperparameter of its own: `normalize_advantage`, which gives the advantages
+    of each batch (with minibatches: of each minibatch) mean 0 and standard deviation 1.
+
+    On a CPU a batch is taken in pieces where the loss is `losses.by_step`, by a loop that can't be differentiated
+    once more in reverse.
+    """
+    if reduce not in REDUCTIONS:
+        raise ValueError(f"surrogate: reduce must be one of {', '.join(REDUCTIONS)}; got {reduce!r}")
+    hyperparameters(loss)
+
+    def estimator(key, policy, params, batch, *, normalize_advantage: bool = False, **hypers):
+        del key
+        mask = batch.trajectory.mask
+        if reduce != "step" and mask.ndim != 2:
+            raise ValueError(
+                f"surrogate(reduce={reduce!r}) needs whole episodes [T, B], got rows {mask.shape}; "
+                "use rollout='episodes' or num_minibatches=1"
+            )
+        # What stands behind an episode's end may be anything, NaN too; a gradient would spread it.
+        counted = {name: jnp.where(mask > 0, getattr(batch, name), 0.0) for name in ("advantage", "target", "value")}
+        batch = batch._replace(**counted)
+        if normalize_advantage:
+            magnitude = jnp.maximum(jnp.abs(batch.value), jnp.abs(batch.target))
+            batch = batch._replace(advantage=normalized(batch.advantage, mask, magnitude))
+        total = jnp.maximum(jnp.sum(mask), 1.0)
+        scale = total if reduce == "step" else mask.shape[1]
+        alone = is_by_step(loss) and by_observation(policy) and reduce != "episode_mean"
+        pieces = row_pieces(mask.shape) if alone else 1
+        columns = column_pieces(batch) if is_by_step(loss) and needs_whole_episodes(policy) else 1
+
+        def objective(params, batch):
+            mask = batch.trajectory.mask
+            output = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
+            per_step, metrics = checked(loss, output, mask.shape)
+            if reduce == "episode_mean":
+                per_step = per_step / jnp.maximum(jnp.sum(mask, axis=0, keepdims=True), 1.0)
+            value = jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / scale
+            means = {name: share_of_mean(x, mask, total) for name, x in metrics.items()}
+            return value, {"loss": value, **means}
+
+        gradient = functools.partial(jax.grad(objective, has_aux=True), params)
+        if columns > 1:
+            index = jnp.arange(mask.shape[1]).reshape(columns, -1)
+            return sum_rows(
+                lambda n: gradient(estimators_pieces.take(batch, n, by_column=True)), index, lambda *_: jnp.bool_(True)
+            )
+        if pieces == 1:
+            return gradient(batch)
+        return sum_packed(gradient, batch) if reduce == "episode" else sum_pieces(gradient, batch, pieces)
+
+    estimator.__name__ = name_of(loss)
+    return declare(estimator, loss)

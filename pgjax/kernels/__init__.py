@@ -1,5 +1,0 @@
-"""Networks in one kernel: `tower` is a multi-layer perceptron whose activations never reach the device's memory."""
-
-from pgjax.kernels.towers import plain, tower
-
-__all__ = ["plain", "tower"]

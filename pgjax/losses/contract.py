@@ -1,0 +1,57 @@
+"""The contract of a loss: one number per step, and declared names of metrics."""
+
+import functools
+from typing import Any
+
+import jax.numpy as jnp
+
+from pgjax.hyperparameters import name_of
+from pgjax.types import Array, LossFn
+
+
+def by_step(loss: LossFn) -> LossFn:
+    """Declare that a step's loss and metrics depend on that step alone: a large batch may be taken in pieces.
+
+    On a CPU the gradient then takes two thirds of the time. Without it a loss is given its whole batch at once.
+    """
+    loss.by_step = loss  # itself, since functools.wraps copies attributes
+    return loss
+
+
+def is_by_step(loss: LossFn) -> bool:
+    """Whether the loss was declared so, whatever hyperparameters were bound since."""
+    while isinstance(loss, functools.partial) and getattr(loss, "by_step", None) is not loss:
+        loss = loss.func
+    return getattr(loss, "by_step", None) is loss
+
+
+# Names that the pipeline gives its own metrics, and the axes of the dataset.
+RESERVED = ("loss", "grad_norm", "explained_variance", "episode_return", "episode_length", "env_steps", "finite")
+
+
+RESERVED += ("seed", "update", "episode", "setting", "stopped", "stop", "gradient_steps", "penalty", "kl_to_reference")
+
+
+def checked(loss: LossFn, output: Any, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
+    """What a loss returned, checked at trace time against the shape of the batch, [T, B] or [N]."""
+    name, axes = name_of(loss), "[T, B]" if len(shape) == 2 else "[N]"
+    if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict)):
+        raise TypeError(
+            f"loss {name!r} returned {type(output).__name__}, expected (one loss per step, dict of metrics)"
+        )
+    per_step, metrics = output
+    if jnp.shape(per_step) != shape:
+        raise ValueError(
+            f"loss {name!r} returned shape {jnp.shape(per_step)}, expected one loss per step, {axes} = {shape}"
+        )
+    if not jnp.issubdtype(jnp.result_type(per_step), jnp.floating):
+        raise TypeError(f"loss {name!r} returned {jnp.result_type(per_step)} numbers, expected real ones")
+    for metric, value in metrics.items():
+        if metric in RESERVED:
+            raise ValueError(f"loss {name!r}: metric {metric!r} is a name of the pipeline's own; rename it")
+        if isinstance(value, str) or jnp.shape(value) not in ((), shape):
+            what = type(value).__name__ if isinstance(value, str) else f"shape {jnp.shape(value)}"
+            raise ValueError(
+                f"loss {name!r}: metric {metric!r} has {what}, expected a scalar or one value per step, {shape}"
+            )
+    return per_step, metrics

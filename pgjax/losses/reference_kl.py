@@ -1,0 +1,35 @@
+"""A penalty on the distance from a reference policy, added to any loss."""
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.hyperparameters import declare, name_of
+from pgjax.losses.contract import by_step, checked, is_by_step
+from pgjax.numerics.kl import kl_estimate
+from pgjax.types import Array, LossFn
+
+
+def anchored(policy_loss: LossFn) -> LossFn:
+    """The same plus reference_coef times an estimate of the KL to the reference (Shao et al. 2024, eq. 4).
+
+    On policy, only k2's gradient has the mean of the KL's own, and that per token, not through the tokens that follow:
+    k1's mean is zero, k3's is that of the KL the other way round.
+    """
+
+    def loss(now, batch, *, reference_coef: float = 0.0, reference_kl: str = "k3", **hypers):
+        per_step, metrics = checked(policy_loss, policy_loss(now, batch, **hypers), now.log_prob.shape)
+        reference = reference_log_prob(batch.trajectory, loss)
+        # Behind an end the reference may be anything, and a gradient would spread it.
+        reference = jnp.where(batch.trajectory.mask > 0, reference, jax.lax.stop_gradient(now.log_prob))
+        kl = kl_estimate(now.log_prob, reference, reference_kl)
+        return per_step + reference_coef * kl, metrics
+
+    loss.__name__ = name_of(policy_loss)
+    loss = declare(loss, policy_loss)
+    return by_step(loss) if is_by_step(policy_loss) else loss
+
+
+def reference_log_prob(trajectory, plug) -> Array:
+    if isinstance(trajectory.reference, tuple):
+        raise ValueError(f"{name_of(plug)}: the trajectory has no log-probabilities of a reference; fill `reference`")
+    return jax.lax.stop_gradient(trajectory.reference)

@@ -1,0 +1,34 @@
+"""What language models add to losses and rewards: ratios of whole sequences, and the distance to a reference policy.
+
+A learner whose plugs have `reference_penalty` or `reference_coef` keeps the parameters that it began with, and gives
+their log-probabilities along in `Trajectory.reference`, which takes one more evaluation of each batch.
+"""
+
+import jax.numpy as jnp
+
+from pgjax.types import Array, Batch, Evaluation
+
+
+def sequence_clip(
+    now: Evaluation, batch: Batch, *, clip_eps: float = 0.2, geometric: bool = True
+) -> tuple[Array, dict[str, Array]]:
+    """PPO's clipped surrogate with one ratio for the whole sequence, at each of its steps.
+
+    Args:
+      geometric: the ratio is the geometric mean over tokens (Zheng et al. 2025, GSPO, eq. 7), else their product.
+
+    With surrogate(reduce="episode_mean") a sequence counts once, as it should.
+    """
+    trajectory = batch.trajectory
+    if trajectory.mask.ndim != 2:
+        raise ValueError(f"sequence_clip needs whole episodes [T, B], got rows {trajectory.mask.shape}")
+    log_ratio = jnp.sum(jnp.where(trajectory.mask > 0, now.log_prob - trajectory.log_prob, 0.0), axis=0)
+    if geometric:
+        log_ratio = log_ratio / jnp.maximum(jnp.sum(trajectory.mask, axis=0), 1.0)
+    ratio = jnp.broadcast_to(jnp.exp(log_ratio), trajectory.mask.shape)
+    clipped = jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps)
+    outside = (jnp.abs(ratio - 1) > clip_eps).astype(ratio.dtype)
+    return -jnp.minimum(ratio * batch.advantage, clipped * batch.advantage), {"clip_fraction": outside}
+
+
+LOSSES = {"sequence_clip": sequence_clip}

@@ -1,0 +1,1 @@
+"""Pure numerical functions: returns, running moments, KL estimates, scans and solvers."""

@@ -1,0 +1,64 @@
+"""Means and deviations over the entries that a mask counts."""
+
+import jax.numpy as jnp
+
+from pgjax.types import Array
+
+
+def normalized(advantage: Array, mask: Array, magnitude: Array | None = None) -> Array:
+    """Mean 0 and standard deviation 1 over the steps that count, however small or large the advantages are.
+
+    All are 0 where they differ by rounding alone, as `moments.standard` has it. One step by itself keeps its
+    advantage, whose mean and deviation would say nothing.
+
+    Args:
+      magnitude: of the returns and values that the advantage is the difference of, where it is known.
+    """
+    centred, deviation = standard(advantage, mask, magnitude)
+    alone = jnp.sum(mask > 0) == 1
+    found = centred / jnp.where(deviation == 0, 1.0, deviation)
+    return jnp.where(alone & (mask > 0), advantage, found)
+
+
+def mean(x: Array, mask: Array) -> Array:
+    return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+
+
+def rounding(magnitude: Array, terms: int | Array = 1) -> Array:
+    """The range that rounding alone may give to equal numbers: (8 + sqrt(terms)) eps magnitude.
+
+    Rounding errors of a sum grow as the square root of its terms does (Higham & Mary 2019, sec. 3); those of a sum in
+    pairs stay below it, with whatever rounding the terms bring.
+
+    Args:
+      magnitude: [...] of the numbers, or of the largest that each was made of.
+      terms: how many numbers each was summed from, or a batch of them was.
+    """
+    return jnp.finfo(jnp.result_type(magnitude)).eps * magnitude * (8 + jnp.sqrt(1.0 * terms))
+
+
+def standard(x: Array, mask: Array, magnitude: Array | None = None, terms: int | None = None) -> tuple[Array, Array]:
+    """(x - mean, standard deviation) over the N entries where mask is 1; both 0 where these are equal.
+
+    They are equal where their range is within `rounding` of the largest. x - mean is 0 elsewhere.
+
+    Args:
+      magnitude: of the numbers that x is the difference of, shaped like it, where these are larger than x.
+      terms: how many numbers each was summed from; N, or 4,096 if that is less, where it isn't known.
+    """
+    counts = mask > 0
+    total = jnp.maximum(jnp.sum(mask), 1.0)
+    x = jnp.where(counts, x, 0.0)
+    largest = jnp.max(jnp.abs(x))
+    low, high = (f(x, where=counts, initial=end) for f, end in ((jnp.min, jnp.inf), (jnp.max, -jnp.inf)))
+    spread = high - low
+    if magnitude is not None:
+        largest = jnp.maximum(largest, jnp.max(jnp.where(counts, magnitude, 0.0)))
+    # Said so that NaN and inf go on.
+    equal = (spread <= rounding(largest, jnp.minimum(total, 4096.0) if terms is None else terms)) & (spread < jnp.inf)
+    # Far from 0 a sum would hold little of the spread, and far from 1 squares would leave the numbers' range.
+    shift = jnp.where(equal | (16 * spread < largest), low, 0.0)
+    unit = jnp.where(equal | ((spread > 1e-15) & (spread < 1e15)), 1.0, spread)
+    x = jnp.where(counts, (x - shift) / unit, 0.0)
+    centred = jnp.where(counts & ~equal, x - jnp.sum(x * mask) / total, 0.0)
+    return unit * centred, unit * jnp.sqrt(jnp.sum(centred**2 * mask) / total)

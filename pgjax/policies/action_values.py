@@ -1,0 +1,191 @@
+"""Observations, and actions beside them, in; action values and squashed actions out: networks that replay trains.
+
+The towers are those of `networks`. Where observations are discrete, a network is a row of numbers for each of them.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from pgjax.config import Config
+from pgjax.envs import spaces
+from pgjax.policies import networks
+from pgjax.policies.distributions import Categorical, SquashedGaussian
+from pgjax.policies.orthogonal import orthogonal
+from pgjax.types import Array, Env, Policy, PyTree
+
+Bound = tuple[float, ...]
+
+
+LOG_STD = (-20.0, 2.0)  # Haarnoja et al. 2018, in their program
+
+
+class Trunk(nnx.Module):
+    """Observations [..., *obs], and `beside` more numbers [..., beside], to features [..., width]."""
+
+    def __init__(self, env: Env, config: Config, beside: int = 0, *, rngs: nnx.Rngs):
+        kind = networks.chosen(env, config)
+        eyes = {"mlp": _Flat, "cnn": _Image, "table": _OneHot}
+        if kind not in eyes:
+            raise ValueError(f"network must be one of auto, {', '.join(eyes)} for a learner with replay; got {kind!r}")
+        if kind == "table":
+            config = dataclasses.replace(config, hidden=())
+        elif not config.hidden:
+            raise ValueError("hidden=() leaves a network no layer; give one width or more, or network='table'")
+        self.eye = eyes[kind](env, config, rngs=rngs)
+        inputs = self.eye.width + beside
+        self.torso = networks.Torso(inputs, config, rngs=rngs)
+        self.width = (inputs, *config.hidden)[-1]
+
+    def __call__(self, obs, *beside):
+        return self.torso(jnp.concatenate([self.eye.features(obs), *beside], axis=-1))
+
+
+class Critic(nnx.Module):
+    """Q(s, .) [..., A] of finitely many actions, from the observation; or Q(s, a) [...] from both."""
+
+    def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        self.box = box(env)
+        self.trunk = Trunk(env, config, 0 if self.box is None else len(self.box[0]), rngs=rngs)
+        outputs = env.action_space.n if self.box is None else 1
+        self.output = nnx.Linear(self.trunk.width, outputs, kernel_init=orthogonal(1.0), rngs=rngs)
+
+    def __call__(self, obs: Array, action: Array | None = None) -> Array:
+        if self.box is None:
+            return self.output(self.trunk(obs))
+        low, high = like(action, self.box)
+        return self.output(self.trunk(obs, 2 * (action - low) / (high - low) - 1))[..., 0]
+
+
+class Twins(nnx.Module):
+    """Two critics that differ in their first weights, [2, ...]: the lesser is less of an overestimate."""
+
+    def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        self.both = nnx.List([Critic(env, config, rngs=rngs) for _ in range(2)])
+
+    def __call__(self, obs: Array, action: Array | None = None) -> Array:
+        return jnp.stack([critic(obs, action) for critic in self.both])
+
+
+class Actor(nnx.Module):
+    """Categorical, or a SquashedGaussian whose standard deviation too depends on the observation."""
+
+    def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        self.box = box(env)
+        outputs = env.action_space.n if self.box is None else 2 * len(self.box[0])
+        self.trunk = Trunk(env, config, rngs=rngs)
+        self.output = nnx.Linear(self.trunk.width, outputs, kernel_init=orthogonal(0.01), rngs=rngs)
+
+    def __call__(self, obs: Array) -> Categorical | SquashedGaussian:
+        x = self.output(self.trunk(obs))
+        if self.box is None:
+            return Categorical(x)
+        mean, log_std = jnp.split(x, 2, axis=-1)
+        return SquashedGaussian(mean, jnp.clip(log_std, *LOG_STD), *like(mean, self.box))
+
+
+class Greedy(nnx.Module):
+    """Action values, and the distribution that takes the best for certain: `policies.from_nnx` makes it a Policy."""
+
+    def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        self.q = Critic(env, config, rngs=rngs)
+
+    def __call__(self, obs: Array) -> tuple[Categorical, Array]:
+        q = self.q(obs)
+        return Categorical(jnp.log(jax.nn.one_hot(jnp.argmax(q, axis=-1), q.shape[-1]))), q
+
+
+def box(env: Env) -> tuple[Bound, Bound] | None:
+    """(low, high), D numbers each, of a Box of actions; None for finitely many actions.
+
+    Raises:
+      ValueError: where it has no bounds, or more axes than one.
+    """
+    space = env.action_space
+    if not hasattr(space, "low"):
+        return None
+    low, high = (np.broadcast_to(np.asarray(x, np.float32), space.shape) for x in (space.low, space.high))
+    if len(space.shape) != 1 or not np.all(np.isfinite(low) & np.isfinite(high) & (low < high)):
+        raise ValueError(f"a squashed Gaussian needs a Box of actions with one axis and finite bounds, got {space!r}")
+    return tuple(low.tolist()), tuple(high.tolist())
+
+
+def like(x: Array, bounds: tuple[Bound, Bound]) -> tuple[Array, Array]:
+    """Bounds of D numbers as [..., D]."""
+    return tuple(jnp.broadcast_to(jnp.asarray(bound, x.dtype), x.shape) for bound in bounds)
+
+
+class Exploring(NamedTuple):
+    """With probability `share` a uniform action, else one of `dist`; for acting only."""
+
+    dist: Any  # a Categorical, or over a box
+    low: Array | None  # [..., D] of a Box of actions; None for a Categorical
+    high: Array | None
+    share: Array  # []
+
+    def sample(self, key: Array) -> Array:
+        """[...] or [..., D]"""
+        if self.low is None:
+            return self._mixed().sample(key)
+        key_which, key_uniform, key_dist = jax.random.split(key, 3)
+        uniform = jax.random.uniform(key_uniform, self.low.shape, self.low.dtype, self.low, self.high)
+        which = jax.random.uniform(key_which, (*self.low.shape[:-1], 1)) < self.share
+        return jnp.where(which, uniform, self.dist.sample(key_dist))
+
+    def log_prob(self, action: Array) -> Array:
+        """[...]"""
+        if self.low is None:
+            return self._mixed().log_prob(action)
+        uniform = -jnp.sum(jnp.log(self.high - self.low), axis=-1)
+        return jnp.logaddexp(jnp.log(self.share) + uniform, jnp.log1p(-self.share) + self.dist.log_prob(action))
+
+    def mode(self) -> Array:
+        """[...] or [..., D]: that of `dist`."""
+        return self.dist.mode()
+
+    def _mixed(self) -> Categorical:
+        uniform = self.share / self.dist.logits.shape[-1]
+        return Categorical(jnp.log((1 - self.share) * jnp.exp(self.dist.log_probs()) + uniform))
+
+
+def exploring_actor(env: Env, policy: Policy, params: PyTree, share: Array | float) -> tuple[Policy, PyTree]:
+    """A policy for acting alone, and its parameters: a share of its actions is drawn uniformly."""
+    bounds = box(env)
+
+    def act(both, memory, obs):
+        params, share = both
+        dist, memory = policy.act(params, memory, obs)
+        low, high = (None, None) if bounds is None else like(dist.mode(), bounds)
+        return Exploring(dist, low, high, share), memory
+
+    return Policy(init=policy.init, memory=policy.memory, act=act, evaluate=policy.evaluate), (params, share)
+
+
+class _Flat(networks.MLP):
+    """What MLP sees, without its towers."""
+
+    def _build(self, inputs, env, config, rngs):
+        self.width = inputs
+
+
+class _Image(networks.CNN):
+    """What CNN sees, without its towers."""
+
+    def _build(self, inputs, env, config, rngs):
+        self.width = inputs
+
+
+class _OneHot(nnx.Module):
+    def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        if spaces.layout(env.observation_space) != "":
+            raise ValueError(
+                f"network='table' needs a discrete observation, got {env.observation_space!r}; use network='auto'"
+            )
+        self.width = env.observation_space.n
+
+    def features(self, obs):
+        return jax.nn.one_hot(obs, self.width)

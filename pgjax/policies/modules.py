@@ -1,0 +1,192 @@
+"""Networks and tables in, a `Policy` out: flax modules as pure functions of their parameters.
+
+A module maps observations [..., *obs] to `(distribution [...], value [...])`. Its parameters are
+one nested dict of arrays.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.errors
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pgjax.policies.distributions import Categorical, check_fields
+from pgjax.types import Env, Evaluation, Policy, Trajectory
+
+
+def from_nnx(build: Callable[[nnx.Rngs], nnx.Module], constants: bool = True) -> Policy:
+    """A memoryless policy from the user's own nnx module.
+
+    Args:
+      build: `nnx.Rngs -> module`; `module(obs)` returns `(distribution, value)`, or action values
+        [..., A] in place of the value. Its variables are `nnx.Param`s; a module with others (batch
+        statistics, dropout keys) is refused.
+      constants: whether the module may hold arrays besides its Params, in closures too; without them it
+        is traced in less time.
+
+    A module that also has `actor(obs)` and `critic(obs)` is asked only for what is needed. A Gaussian of its own is in
+    the world's units: `networks.ActorHead`, or `distributions.gaussian` with the `units` of the action space, makes one
+    that covers a finite Box.
+    """
+    init, merge = functional(build, constants)
+
+    def call(params, obs, part=None):
+        module = merge(params)
+        if part is not None and hasattr(module, part):
+            return getattr(module, part)(obs)
+        output = _checked(module(obs), type(module).__name__)
+        return output if part is None else output[("actor", "critic").index(part)]
+
+    return _memoryless(init, call)
+
+
+def from_linen(module: Any, env: Env) -> Policy:
+    """A memoryless policy from the user's own linen module: `module(obs) -> (distribution, value)`.
+
+    Its variables are all "params"; a module with other collections (batch statistics, caches) or one that draws random
+    numbers when it is applied (dropout) is refused.
+    """
+    reference = jax.eval_shape(env.reset, jax.random.key(0), env.params)[1]
+    example = jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), reference)
+    name = type(module).__name__
+    try:
+        variables = jax.eval_shape(module.init, jax.random.key(0), example)
+        if kept := [collection for collection in variables if collection != "params"]:
+            raise ValueError(
+                f"{name} has variables that are no params, {', '.join(kept)}, and all would be trained; "
+                "make constants plain arrays, and keep what changes in the policy's memory"
+            )
+        jax.eval_shape(module.apply, variables, example)
+    except flax.errors.InvalidRngError as error:
+        raise ValueError(
+            f"{name} draws random numbers when it is applied, as dropout does; leave that out or make it deterministic"
+        ) from error
+
+    def call(params, obs, part=None):
+        output = _checked(module.apply(params, obs), name)
+        return output if part is None else output[("actor", "critic").index(part)]
+
+    return _memoryless(lambda key: module.init(key, example), call)
+
+
+def _memoryless(init: Callable, call: Callable) -> Policy:
+    def act(params, memory, obs):
+        return call(params, obs, "actor"), memory
+
+    def evaluate(params, trajectory):
+        now = call(params, trajectory.obs)
+        # What action values are worth depends on the policy there; a value speaks for itself.
+        whole = _of_actions(*now)
+        following = call(params, trajectory.next_obs) if whole else (None, call(params, trajectory.next_obs, "critic"))
+        return _evaluation(now, following, trajectory)
+
+    evaluate.by_observation = True
+    return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate)
+
+
+def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int, constants: bool = True) -> Policy:
+    """A policy with a memory [B, width] that starts each episode at zero.
+
+    Args:
+      build: `nnx.Rngs -> module`; `module.remember(memory, obs) -> memory` takes in one observation,
+        `module.read(memory) -> (distribution, value)` looks at what is remembered.
+      constants: as in `from_nnx`.
+    """
+    init, merge = functional(build, constants)
+
+    def memory(batch):
+        return jnp.zeros((batch, width))
+
+    def read(module, memory):
+        return _checked(module.read(memory), type(module).__name__)
+
+    def act(params, memory, obs):
+        module = merge(params)
+        memory = module.remember(memory, obs)
+        return read(module, memory)[0], memory
+
+    def evaluate(params, trajectory):
+        module = merge(params)
+
+        def step(memory, inputs):
+            obs, next_obs, done = inputs
+            memory = module.remember(memory, obs)
+            foreseen = module.remember(memory, next_obs)
+            return jnp.where(done[:, None], 0.0, memory), (memory, foreseen)
+
+        done = trajectory.terminated | trajectory.truncated
+        inputs = (trajectory.obs, trajectory.next_obs, done)
+        seen, foreseen = jax.lax.scan(step, trajectory.memory, inputs)[1]
+        return _evaluation(read(module, seen), read(module, foreseen), trajectory)
+
+    return Policy(init=init, memory=memory, act=act, evaluate=evaluate)
+
+
+def _of_actions(dist: Any, value: Any) -> bool:
+    """Whether a critic gave action values [..., A] rather than a value [...]."""
+    return jnp.ndim(value) > jnp.ndim(dist.entropy())
+
+
+def _evaluation(now: tuple[Any, Any], following: tuple[Any, Any], trajectory: Trajectory) -> Evaluation:
+    (dist, value), (next_dist, next_value) = now, following
+    action_value = ()
+    if _of_actions(dist, value):
+        action_value, value, next_value = value, _expected(dist, value), _expected(next_dist, next_value)
+    return Evaluation(
+        dist=dist,
+        log_prob=dist.log_prob(trajectory.action),
+        entropy=dist.entropy(),
+        value=value,
+        next_value=next_value,
+        action_value=action_value,
+    )
+
+
+def _expected(dist: Categorical, action_value: Any) -> Any:
+    """sum_a pi(a) q(a); a critic's error moves q, not the policy."""
+    return jnp.sum(jax.lax.stop_gradient(jnp.exp(dist.log_probs())) * action_value, axis=-1)
+
+
+def functional(build: Callable[[nnx.Rngs], nnx.Module], constants: bool) -> tuple[Callable, Callable]:
+    """init(key) -> params, a nested dict; merge(params) -> module. `constants`: as in `from_nnx`."""
+    graph, shapes, rest = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
+    if kept := nnx.to_pure_dict(nnx.filter_state(rest, nnx.Variable)):
+        raise ValueError(
+            f"the module has variables that are no nnx.Param: {', '.join(map(str, kept))}; "
+            "make constants plain arrays, and keep what changes in the policy's memory"
+        )
+
+    def init(key):
+        return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param))
+
+    def merge(params):
+        if constants:
+            # Built anew where it is used, so that they belong to the trace at hand; the compiler drops the
+            # unused initial parameters.
+            module = build(nnx.Rngs(0))
+            state = nnx.state(module, nnx.Param)
+            nnx.replace_by_pure_dict(state, params)
+            nnx.update(module, state)
+            return module
+        state = jax.tree.map(lambda x: x, shapes)
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graph, state)
+
+    return init, merge
+
+
+def _checked(output: Any, name: str) -> tuple[Any, Any]:
+    if not (isinstance(output, tuple) and len(output) == 2 and hasattr(output[0], "log_prob")):
+        raise TypeError(f"{name}: expected (distribution, value), got {type(output).__name__}")
+    dist, value = output
+    # Where every field lacks batch axes so does the entropy, and the value says what they are.
+    batch = jnp.shape(dist.entropy()) or jnp.shape(value)
+    check_fields(dist, batch, name)
+    actions = (*batch, dist.logits.shape[-1]) if isinstance(dist, Categorical) else batch
+    if jnp.shape(value) not in (batch, actions):
+        raise ValueError(
+            f"{name}: value has shape {jnp.shape(value)}, expected {batch} like the distribution; squeeze its last axis"
+        )
+    return output

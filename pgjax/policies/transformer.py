@@ -1,0 +1,242 @@
+"""A decoder-only transformer over tokens, and a Policy of it: cached decoding to act, all places at once to learn.
+
+Vaswani et al. 2017 in the form of Radford et al. 2019 (GPT-2): norms before each block and at the end, GELU, the
+output layer tied to the embedding. Positions are learned, or rotary (Su et al. 2021, eq. 34).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from pgjax.config import Config
+from pgjax.envs.spaces import layout
+from pgjax.numerics.scans import any_lane
+from pgjax.policies.distributions import Categorical
+from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
+
+
+class Shape(NamedTuple):
+    """What fixes the shapes of a transformer."""
+
+    vocabulary: int  # V
+    length: int  # L, the most tokens of a sequence
+    width: int = 64  # D
+    layers: int = 2
+    heads: int = 4
+    positions: str = "learned"  # or "rotary"
+
+
+class Cache(NamedTuple):
+    """The memory of B sequences that are being written; an episode begins with an empty one."""
+
+    keys: tuple  # of each layer, [B, L, heads, D / heads]
+    values: tuple
+    length: Array  # [B] tokens that were taken in
+
+
+def checked(shape: Shape) -> Shape:
+    """The same; ValueError where the numbers don't fit together."""
+    if shape.positions not in ("learned", "rotary"):
+        raise ValueError(f"positions must be one of learned, rotary; got {shape.positions!r}")
+    if shape.heads < 1 or shape.width % shape.heads or (shape.positions == "rotary" and shape.width // shape.heads % 2):
+        even = " into an even number" if shape.positions == "rotary" else ""
+        raise ValueError(f"heads={shape.heads} don't divide the width {shape.width}{even}; choose another number")
+    return shape
+
+
+def shape_of(env: Env, config: Config) -> Shape:
+    """The transformer that a Config asks for, sized for the world's tokens; ValueError where it can't be."""
+    space = env.observation_space
+    if layout(space) != "L":
+        raise ValueError(f"network='transformer' needs tokens to look at, got {space!r}; use network='auto'")
+    if len(set(config.hidden)) != 1:
+        raise ValueError(f"a transformer's layers are all of one width, got hidden={config.hidden}; repeat one number")
+    wrong = {
+        "critic": config.critic != "value",
+        "kernel": config.kernel != "xla",
+    }
+    if any(wrong.values()):
+        name = next(name for name in wrong if wrong[name])
+        raise ValueError(f"{name}={getattr(config, name)!r} is not of network='transformer'; leave it out")
+    return checked(
+        Shape(
+            vocabulary=len(space.vocabulary),
+            length=space.shape[0],
+            width=config.hidden[0],
+            layers=len(config.hidden),
+            heads=config.heads,
+            positions=config.positions,
+        )
+    )
+
+
+def _norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    # The fast variance is the mean of squares less the square of the mean: nothing is left of it in float32 where
+    # numbers lie far from 0.
+    return nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
+
+
+class Block(nnx.Module):
+    """Attention and a two-layer perceptron, each behind a norm and beside the residual stream."""
+
+    def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
+        width, self.shape = shape.width, shape
+        # What writes to the residual stream is smaller, since all the layers' outputs add up there.
+        added = nnx.initializers.variance_scaling(0.5 / shape.layers, "fan_in", "truncated_normal")
+        self.norm_attention = _norm(width, rngs)
+        self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
+        self.project = nnx.Linear(width, width, kernel_init=added, rngs=rngs)
+        self.norm_mlp = _norm(width, rngs)
+        self.up = nnx.Linear(width, 4 * width, rngs=rngs)
+        self.down = nnx.Linear(4 * width, width, kernel_init=added, rngs=rngs)
+
+    def __call__(self, x: Array, places: Array, past: tuple[Array, Array] | None = None) -> tuple[Array, tuple]:
+        """x [B, t, D] at `places` [B, t] or [1, t] in; the same further on, and keys and values, out.
+
+        `past` are keys and values [B, L, heads, D / heads] into which those of x, one token, are written first;
+        without it x is the whole sequence, from its first place on.
+        """
+        heads = (*x.shape[:2], self.shape.heads, -1)
+        q, k, v = (y.reshape(heads) for y in jnp.split(self.qkv(self.norm_attention(x)), 3, axis=-1))
+        if self.shape.positions == "rotary":
+            q, k = rotated(q, places), rotated(k, places)
+        if past is not None:
+            k, v = _write(past[0], k, places), _write(past[1], v, places)
+        seen = jnp.arange(k.shape[1])[None, None] <= places[..., None]  # [B or 1, t, s]
+        logits = jnp.einsum("bthd,bshd->bhts", q, k) / q.shape[-1] ** 0.5
+        attention = jax.nn.softmax(jnp.where(seen[:, None], logits, -jnp.inf))
+        read = jnp.einsum("bhts,bshd->bthd", attention, v)
+        x = x + self.project(read.reshape(x.shape))
+        return x + self.down(jax.nn.gelu(self.up(self.norm_mlp(x)))), (k, v)
+
+
+def rotated(x: Array, places: Array) -> Array:
+    """x [B, t, heads, d] turned by angles that grow with the place: products then depend on distances alone."""
+    half = x.shape[-1] // 2
+    angle = places[..., None] / 10_000 ** (jnp.arange(half) / half)[None, None]
+    cos, sin = jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
+    a, b = x[..., :half], x[..., half:]
+    return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+
+
+def _write(past: Array, new: Array, places: Array) -> Array:
+    """past [B, L, ...] with new [B, 1, ...] at its places [B, 1]."""
+    here = jnp.arange(past.shape[1])[None] == places  # [B, L]
+    return jnp.where(here[..., None, None], new, past)
+
+
+class Transformer(nnx.Module):
+    """Tokens to features [..., D]; features to logits [..., V] and to a value [...]."""
+
+    def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
+        self.shape = checked(shape)
+        draw = nnx.initializers.normal(0.02)
+        self.embedding = nnx.Param(draw(rngs.params(), (shape.vocabulary, shape.width)))
+        if shape.positions == "learned":
+            self.position = nnx.Param(draw(rngs.params(), (shape.length, shape.width)))
+        self.blocks = nnx.List([Block(shape, rngs=rngs) for _ in range(shape.layers)])
+        self.norm = _norm(shape.width, rngs)
+        self.value_head = nnx.Linear(shape.width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
+
+    def __call__(self, tokens: Array, places: Array | None = None, past: list | None = None) -> tuple[Array, list]:
+        """Features [B, t, D] of tokens [B, t], and each layer's keys and values; as in `Block`."""
+        places = jnp.arange(tokens.shape[1])[None] if places is None else places
+        x = self.embedded(tokens)
+        if self.shape.positions == "learned":
+            x = x + self.position[...][places]
+        kept = []
+        for i, block in enumerate(self.blocks):
+            x, written = block(x, places, None if past is None else past[i])
+            kept.append(written)
+        return self.norm(x), kept
+
+    def embedded(self, tokens: Array) -> Array:
+        if self.shape.vocabulary > 256:
+            return self.embedding[...][tokens]
+        # A small product: gathers, and the scatters of their gradients, are slow on every backend.
+        return jax.nn.one_hot(tokens, self.shape.vocabulary) @ self.embedding[...]
+
+    def logits(self, features: Array) -> Array:
+        return features @ self.embedding[...].T
+
+    def value(self, features: Array) -> Array:
+        return self.value_head(features)[..., 0]
+
+
+def policy(init: Callable, merge: Callable, shape: Shape, prompt: int) -> Policy:
+    """A Policy over token sequences, which remembers each layer's keys and values: observations are [B, L] tokens.
+
+    `act` takes the prompt in when its memory is fresh, and one token at a time from then on; `evaluate` sees whole
+    episodes [T, B], each sequence once, all its places side by side, and both say the same.
+
+    Args:
+      init, merge: key -> params; params -> Transformer.
+      prompt: the most tokens that a sequence begins with.
+    """
+
+    def memory(batch: int) -> Cache:
+        empty = jnp.zeros((batch, shape.length, shape.heads, shape.width // shape.heads))
+        return Cache((empty,) * shape.layers, (empty,) * shape.layers, jnp.zeros(batch, jnp.int32))
+
+    def act(params: PyTree, memory: Cache, obs: Array) -> tuple[Categorical, Cache]:
+        module, fresh = merge(params), memory.length == 0
+        past = list(zip(memory.keys, memory.values, strict=True))
+        # The prompt's places alone: a branch copies all that passes through it.
+        first = jax.tree.map(lambda x: x[:, :prompt], past)
+        begun = jax.lax.cond(any_lane(fresh), lambda _: module(obs[:, :prompt])[1], lambda first: first, first)
+        keep = lambda past, new, old: past.at[:, :prompt].set(jnp.where(fresh[:, None, None, None], new, old))  # noqa: E731
+        past = jax.tree.map(keep, past, begun, first)
+        count = jnp.sum(obs != 0, axis=-1)
+        last = jnp.maximum(count - 1, 0)
+        token = _at(obs[..., None], last[None])[0, :, 0]
+        features, past = module(token[:, None], last[:, None], past)
+        keys, values = zip(*past, strict=True)
+        return Categorical(module.logits(features[:, 0])), Cache(keys, values, count)
+
+    def evaluate(params: PyTree, trajectory: Trajectory) -> Evaluation:
+        module = merge(params)
+        features, _ = module(written(trajectory))
+        here, ahead = (jnp.sum(x != 0, axis=-1) - 1 for x in (trajectory.obs, trajectory.next_obs))
+        value = module.value(features)[..., None]
+        dist = Categorical(module.logits(_at(features, here)))
+        return Evaluation(
+            dist=dist,
+            log_prob=dist.log_prob(trajectory.action),
+            entropy=dist.entropy(),
+            value=_at(value, here)[..., 0],
+            next_value=_at(value, ahead)[..., 0],
+        )
+
+    evaluate.whole_episodes = True
+    return Policy(init=init, memory=memory, act=act, evaluate=evaluate)
+
+
+def written(trajectory: Trajectory) -> Array:
+    """[B, L] the tokens of whole episodes [T, B], prompts and answers."""
+    seen = jnp.maximum(trajectory.obs, trajectory.next_obs)
+    # Behind an end more may seem to be written, which nobody answers for.
+    return jnp.max(jnp.where(trajectory.mask[..., None] > 0, seen, 0), axis=0)
+
+
+def reward_model(init: Callable, merge: Callable) -> tuple[Callable, Callable]:
+    """init(key) -> params; score(params, tokens [B, L]) -> [B]: a transformer's value at the last token.
+
+    Args:
+      init, merge: as in `policy`.
+    """
+
+    def score(params: PyTree, tokens: Array) -> Array:
+        module = merge(params)
+        value = module.value(module(tokens)[0])[..., None]
+        return _at(value, jnp.sum(tokens != 0, axis=-1)[None] - 1)[0, :, 0]
+
+    return init, score
+
+
+def _at(x: Array, places: Array) -> Array:
+    """x [B, L, ...] at places [T, B], [T, B, ...]: a product with one-hot rows, whose gradient is no scatter."""
+    chosen = jax.nn.one_hot(places, x.shape[1], dtype=x.dtype)
+    return jnp.einsum("tbl,bld->tbd", chosen, x)

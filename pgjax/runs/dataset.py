@@ -1,0 +1,105 @@
+"""What the chunks of a run measured in; one labelled dataset out."""
+
+import pathlib
+import warnings
+from typing import Any
+
+import numpy as np
+
+from pgjax.dependencies import importing
+from pgjax.engine import chunks
+from pgjax.sweeps.plan import Plan
+
+
+def coordinates(setting: dict[str, Any]) -> dict[str, Any]:
+    """Labels as the dataset has them."""
+    return {name: label(value) for name, value in setting.items()}
+
+
+def label(value: Any) -> Any:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def load(path: pathlib.Path) -> Any:
+    """The xarray Dataset in a folder of zarr; what else lies there is left alone."""
+    with importing("xarray"):
+        import xarray
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized as a component of a Zarr hierarchy")
+        with xarray.open_zarr(path, consolidated=False) as stored:
+            return stored.load()
+
+
+class Store:
+    """Collects what the chunks of a run measured: arrays [settings..., seed, update]."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.shape = (*(len(v) for v in plan.axes.values()), len(plan.seeds))
+        self.updates = max(group.updates for group in plan.groups)
+        self.curves: dict[str, np.ndarray] = {}
+        self.finals: dict[str, np.ndarray] = {}
+        self.finite = np.ones(self.shape, bool)
+        self.stopped = np.zeros(self.shape, bool)
+        self.env_steps = np.full((*self.shape, self.updates), np.nan)
+
+    def _rows(self, chunk: chunks.Chunk) -> tuple[np.ndarray, ...]:
+        """Where in the arrays each lane of a chunk is: an index array for each axis but the last."""
+        seeds = {seed: i for i, seed in enumerate(self.plan.seeds)}
+        settings = self.plan.groups[chunk.group].settings
+        places = [[v.index(settings[h][k]) for k, v in self.plan.axes.items()] + [seeds[s]] for h, s in chunk.lanes]
+        return tuple(np.array(places).T)
+
+    def add(self, chunk: chunks.Chunk, metrics: dict[str, np.ndarray], finals: dict[str, np.ndarray]) -> None:
+        """Metrics [W, U] of the updates since the chunk's first, and its evaluation [W, E]."""
+        rows, count = self._rows(chunk), len(chunk.lanes)
+        for name, values in metrics.items():
+            values = values[:count]
+            if name == "finite":
+                self.finite[rows] &= values.all(axis=-1)
+                continue
+            span = slice(chunk.first, chunk.first + values.shape[-1])
+            if name == "env_steps":
+                before = self.env_steps[(*rows, chunk.first - 1)] if chunk.first else np.zeros(count)
+                self.env_steps[(*rows, span)] = before[:, None] + np.cumsum(values, axis=-1, dtype=float)
+                continue
+            curve = self.curves.setdefault(name, np.full((*self.shape, self.updates), np.nan, np.float32))
+            curve[(*rows, span)] = values
+        for name, values in finals.items():
+            shape = (*self.shape, max(g.config.eval_episodes for g in self.plan.groups))
+            array = self.finals.setdefault(name, np.full(shape, np.nan, np.float32))
+            array[(*rows, slice(values.shape[-1]))] = values[:count]
+
+    def stop(self, group: int, settings: list[int]) -> None:
+        """Mark the settings that were given up."""
+        lanes = tuple((h, seed) for h in settings for seed in self.plan.seeds)
+        self.stopped[self._rows(chunks.Chunk(group, 0, 0, 0, lanes))] = True
+
+    def dataset(self) -> Any:
+        """The xarray Dataset. A coordinate that is the same for every lane has the dimension update alone."""
+        with importing("xarray"):
+            import xarray
+
+        dims = (*self.plan.axes, "seed")
+        known = self.env_steps.reshape(-1, self.updates)
+        # A failed lane has no steps any more; the others say where it would be.
+        most = np.fmax.reduce(known, axis=0)
+        same = np.all((known == most) | np.isnan(known))
+        steps = ("update", most) if same else ((*dims, "update"), self.env_steps)
+        data = {name: ((*dims, "update"), curve) for name, curve in sorted(self.curves.items())}
+        data |= {name: ((*dims, "episode"), final) for name, final in self.finals.items()}
+        data["finite"] = (dims, self.finite)
+        if self.stopped.any():
+            data["stopped"] = (dims, self.stopped)
+        labels = {name: _coordinate(values) for name, values in self.plan.axes.items()}
+        for name in (self.plan.points or [{}])[0]:
+            labels[name] = ("setting", _coordinate([point[name] for point in self.plan.points]))
+        coords = {**labels, "seed": self.plan.seeds, "update": np.arange(1, self.updates + 1), "env_steps": steps}
+        return xarray.Dataset(data, coords)
+
+
+def _coordinate(values: list[Any]) -> Any:
+    values = [label(v) for v in values]
+    # zarr warns of text of a fixed length.
+    return np.array(values, object) if isinstance(values[0], str) else values

@@ -1,0 +1,106 @@
+"""A plan and what the user gave for it in; the content of config.json, everything needed to run it again, out."""
+
+import contextlib
+import functools
+import importlib.metadata
+import platform
+import sys
+from typing import Any
+
+import jax
+
+import pgjax
+from pgjax.envs.parameters import param_names
+from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.runs import sources
+from pgjax.sweeps.plan import Plan
+from pgjax.sweeps.user_code import anchor
+
+# Before 2 the parameters of a Gaussian policy were not in the units of its Box: see `distributions.units`.
+FORMAT = 2
+
+
+def config(
+    chosen: Plan,
+    algorithm: Any,
+    env: Any,
+    command: Any,
+    specs: dict[str, str],
+    options: dict[str, Any],
+    execution: dict[str, Any],
+) -> dict[str, Any]:
+    """What config.json holds; a function of the user's by name and place."""
+    mine = {name: options[name] for name in ("loss", "policy") if options.get(name) is not None}
+    place = lambda name, thing: anchor(specs.get(name)) or spec(thing)  # noqa: E731
+    objects = {
+        name: {"name": thing}
+        if isinstance(thing, str)
+        else {"spec": place(name, thing), "sources": sources.digests(thing)}
+        for name, thing in {"algorithm": algorithm, "env": env, **mine}.items()
+    }
+    return {
+        "format": FORMAT,
+        "algorithm": algorithm if isinstance(algorithm, str) else name_of(chosen.groups[0].algorithm.estimator),
+        "env": env if isinstance(env, str) else origin(env),
+        **{name: origin(thing) for name, thing in mine.items()},
+        "objects": objects,
+        "seeds": chosen.seeds,
+        "settings": options.get("settings") or {},
+        **chosen.chosen,
+        "execution": execution,
+        "command": command,
+        "groups": [
+            {
+                "config": vars(group.config),
+                "settings": group.settings,
+                "plugs": {
+                    part: {"name": name_of(plug), "defaults": hyperparameters(plug)}
+                    for part, plug in group.algorithm._asdict().items()
+                },
+                "env": param_names(group.env.params),
+                "hypers": [h._asdict() for h in group.hypers],
+                "updates": group.updates,
+                "env_steps_at_most": group.updates * group.steps_per_update,
+            }
+            for group in chosen.groups
+        ],
+        **machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Versions and device: what a rerun needs to know."""
+    packages = ("jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "flashbax", "numpy", "xarray", "zarr")
+    versions = {"python": platform.python_version(), "pgjax": pgjax.__version__}
+    device = jax.devices()[0]
+    return {
+        "versions": {**versions, **{name: _version(name) for name in packages}},
+        "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
+        "machine": {"system": platform.system(), "processor": platform.machine()},
+    }
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None
+
+
+def origin(thing: Any) -> str:
+    """Where a plug or a factory of the user's comes from: name, module and file."""
+    import inspect
+
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    try:
+        return f"{thing.__module__}:{name_of(thing)} ({inspect.getsourcefile(thing)})"
+    except (AttributeError, TypeError):
+        return name_of(thing)
+
+
+def spec(thing: Any) -> str | None:
+    """The `module:name` by which another process finds a function again, or None where there is none."""
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", "")
+    found = getattr(sys.modules.get(module), name, None) is thing
+    # What a script defines is found only by running the script, which would train again.
+    return f"{module}:{name}" if found and module != "__main__" else None

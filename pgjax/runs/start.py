@@ -1,0 +1,147 @@
+"""The edge: a plan in, a Result and a run folder out. Time passes here, and signals are heard."""
+
+import contextlib
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pgjax import analysis
+from pgjax.engine import chunks, files, interrupts, processes
+from pgjax.engine.checkpoints import Folder, Memory
+from pgjax.engine.execution import Execution, check, checked, logger
+from pgjax.engine.memory import give_back
+from pgjax.engine.progress import Progress
+from pgjax.engine.stages import first_schedule, next_rung, run_stage
+from pgjax.engine.trainer import Engine, Watch
+from pgjax.runs import folder, record, summary
+from pgjax.runs.result import Result
+from pgjax.sweeps.plan import Plan, plan
+from pgjax.sweeps.values import place
+
+
+class Prepared(NamedTuple):
+    """A run that was checked, its folder made, and nothing compiled yet."""
+
+    plan: Plan
+    config: dict[str, Any]
+    path: pathlib.Path | None
+    execution: Execution
+    watch: Watch | None = None  # the logger that the execution names
+    made: Sequence[pathlib.Path] = ()  # the folders that `prepare` made, taken back where the run turns out not to fit
+
+
+def prepare(
+    algorithm: Any,
+    env: Any,
+    *,
+    out: str | pathlib.Path | None = None,
+    command: list[str] | None = None,
+    specs: dict[str, str] | None = None,
+    memory: Any = None,
+    width: Any = None,
+    devices: Any = None,
+    shard: str = "lanes",
+    checkpoint: float = 60.0,
+    snapshots: Any = 0,
+    halving: Any = None,
+    log: str | None = None,
+    log_lanes: bool = False,
+    **options: Any,
+) -> Prepared:
+    """Check a run and make its folder: all that bad input can spoil happens here. See `run`."""
+    execution = checked(out, memory, width, devices, shard, checkpoint, snapshots, halving, log, log_lanes)
+    watch = logger(execution, out)
+    chosen = plan(algorithm, env, **options)
+    check(chosen, execution)
+    config = record.config(chosen, algorithm, env, command, specs or {}, options, execution._asdict())
+    path, made = None if out is None else place("out", out), None
+    if path is not None:
+        made = processes.once("prepare", lambda: folder.create(path, config))
+    return Prepared(chosen, config, path, execution, watch, made or ())
+
+
+def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = None) -> Result:
+    """Train what isn't trained yet, evaluate, and write what came of it. See `run`.
+
+    Args:
+      watch: called with the metrics of every segment that was trained; by default the logger of the run.
+    """
+    chosen, config, path, execution, mine, made = prepared
+    watch = watch or mine
+    archive = Memory() if path is None else Folder(path / "chunks")
+    devices = processes.devices(execution.devices)
+    engine = Engine(chosen, archive, devices, execution.shard, execution.checkpoint, watch)
+    with (
+        files.locked(path),
+        interrupts.interruptible() as stop,
+        Progress(len(chosen.groups), shown=progress and processes.first()) as bar,
+        contextlib.closing(mine) if mine else contextlib.nullcontext(),
+    ):
+        schedule = None if path is None else chunks.read(path / "chunks.json")
+        processes.any_of(False)  # all have looked before one of them writes it
+        if schedule is None:
+            try:
+                schedule = first_schedule(chosen, engine, execution, path, bar)
+            except ValueError:  # what compiling alone can tell: the memory
+                folder.discard(made)
+                raise
+        stage, stopped = 0, False
+        while stage <= schedule.chunks[-1].stage and not stopped:
+            run_stage(chosen, engine, schedule, stage, execution.snapshots, bar, stop)
+            stopped = processes.any_of(stop.is_set())  # the signal may have reached one of them alone
+            if execution.halving and stage == schedule.chunks[-1].stage and not stopped:
+                schedule = next_rung(chosen, archive, schedule, execution.halving, path)
+            stage += 1
+    result = summary.collect(chosen, config, schedule, archive, path, execution.halving, engine.clock)
+    result.signal = stop.signal
+    if path is not None:
+        title = f"{config['algorithm']} on {config['env']}"
+        draw = lambda file: analysis.curve(result.metrics, file, title=title)  # noqa: E731
+        processes.once("write", lambda: folder.write(result, draw))
+    give_back()
+    return result
+
+
+def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> Result:
+    """Train every setting with every seed, as lanes of one compiled program for each static choice.
+
+    Example: `run("ppo", "CartPole-v1", seeds=32, settings={"learning_rate": [1e-3, 3e-4]})`.
+
+    Args:
+      algorithm, env: names, or objects of one's own.
+      seeds=1, seed=0, steps, updates, settings, loss, policy: see `settings.plan`; `search.sample` draws
+        settings from ranges.
+      out: the run folder, which must not exist; None writes nothing, and keeps every lane's state in memory.
+      memory: what the run may take, such as "4GB": lanes go in chunks that fit. By default half of the
+        host's memory, or .8 of an accelerator's.
+      width: lanes of a chunk on each device, instead. It is part of the run: other widths round differently.
+      devices: how many of this process's devices; by default all.
+      shard: "lanes", each device trains lanes of its own; or "envs", all devices train the same lanes, each
+        with its part of the environments, the gradient averaged over them.
+      checkpoint: seconds between two checkpoints of every lane's whole state; 0 makes one after each segment.
+      snapshots: how many checkpoints to keep for good, besides the end: first before training, then at even
+        distances, each at the nearest end of a segment. See `runs.load`.
+      halving: eta: after updates / eta^k updates the best 1 / eta of the settings go on, for each k.
+      log: "tensorboard" or "wandb" (extras of the same names): also write there while it trains; log_lanes:
+        every lane by itself, not the seeds of a setting together.
+      progress: show a live bar (lines where the output is no terminal).
+      command: what the user typed, for config.json; specs: "env" or "loss" -> the module:name or
+        file.py:name that it was loaded from.
+
+    Returns:
+      a Result. After Ctrl-C it holds what was done up to then, and `interrupted` is true; a second
+      Ctrl-C stops at once. SIGTERM and SIGHUP stop it in the same way, and when all is written the process ends
+      as that signal ends it: see `guards.end`.
+
+    Raises:
+      ValueError, TypeError: for bad input, before anything is compiled or written.
+      OSError: where a checkpoint can't be written; `resume` goes on from the one before.
+    """
+    return finish(prepare(algorithm, env, **options), progress)
+
+
+def finish(prepared: Prepared, progress: bool = True) -> Result:
+    """`execute` for a program that calls it: where a SIGTERM or SIGHUP stopped the run, the program ends with it."""
+    result = execute(prepared, progress)
+    interrupts.end(result.signal)
+    return result

@@ -1,0 +1,75 @@
+"""The checkpoints of a run in; its Result out: the dataset, and the numbers of summary.json."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from pgjax import analysis
+from pgjax.engine import chunks, halving
+from pgjax.engine.checkpoints import Archive
+from pgjax.runs.dataset import Store
+from pgjax.runs.result import Result
+from pgjax.sweeps.plan import Plan
+
+
+def collect(
+    chosen: Plan,
+    config: dict[str, Any],
+    schedule: chunks.Schedule,
+    archive: Archive,
+    path: pathlib.Path | None,
+    eta: int | None,
+    clock: dict[str, float],
+) -> Result:
+    """What the chunks came to so far, as one Result.
+
+    Args:
+      eta: of the halving, or None.
+      clock: seconds that this process spent.
+    """
+    store, done, seconds = Store(chosen), [0] * len(chosen.groups), 0.0
+    ended = True
+    for number, chunk in enumerate(schedule.chunks):
+        kept = archive.measured(number)
+        if (
+            kept is None
+            or kept.update < chunk.last
+            or (chunk.last == chosen.groups[chunk.group].updates and not kept.finals)
+        ):
+            ended = False
+        if kept is not None:
+            # An evaluation from before the run was extended is none of its end.
+            store.add(chunk, kept.metrics, kept.finals if chunk.last == chosen.groups[chunk.group].updates else {})
+            done[chunk.group] = max(done[chunk.group], kept.update)
+            seconds += kept.seconds
+    last = schedule.chunks[-1]
+    ended = ended and last.last == chosen.groups[last.group].updates  # or there is a rung to come
+    decisions = []
+    for stage in range(schedule.chunks[-1].stage) if eta else ():
+        decisions.append(halving.decision(chosen, archive, schedule, stage, eta))
+        for i, (g, h) in enumerate(decisions[-1]["settings"]):
+            if i not in decisions[-1]["kept"]:
+                store.stop(g, [h])
+    metrics = store.dataset()
+    settings = analysis.summarise(metrics)
+    trained = float(np.nansum(np.nanmax(np.nan_to_num(store.env_steps), axis=-1)))
+    summary = {
+        "algorithm": config["algorithm"],
+        "env": config["env"],
+        "interrupted": not ended,
+        "lanes": int(store.finite.size),
+        "failed_lanes": int((~store.finite).sum()),
+        "unscored_lanes": sum(len(row["unscored_seeds"]) for row in settings),
+        "eval_episodes": max(group.config.eval_episodes for group in chosen.groups),
+        "updates": done,
+        "widths": schedule.widths,
+        "env_steps": trained,
+        **clock,  # of this process
+        "chunk_seconds": seconds,  # training and evaluating, of every process that had a part in it
+        "env_steps_per_second": trained / seconds if seconds else None,
+        "halving": decisions,
+        "extended": schedule.extended,
+        "settings": settings,
+    }
+    return Result(metrics, summary, path, not ended, chosen, schedule, archive)

@@ -1,0 +1,1 @@
+"""Sweeps: what was asked for, as a checked plan of settings and seeds."""

@@ -1,0 +1,137 @@
+"""What the user typed or passed in; values of the right type, or one clear line, out."""
+
+import contextlib
+import operator
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from pgjax.errors import digits
+from pgjax.hyperparameters import MOST, within
+
+
+def place(name: str, path: str | pathlib.Path) -> pathlib.Path:
+    """The path of a file or a folder, if it can be one."""
+    if not str(path) or "\0" in str(path):
+        raise ValueError(f"{name} must be a path without a NUL, and not empty; got {str(path)!r}")
+    return pathlib.Path(path)
+
+
+def convert(full: str, value: Any, default: Any, ranged: bool = True) -> Any:
+    """The value in the type of the default; text from the command line is parsed.
+
+    Args:
+      ranged: whether it must lie in the range of its name too.
+    """
+    wanted = type(default)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if wanted in (int, float, tuple):
+        digits(full, value)
+    try:
+        if wanted is bool and isinstance(value, str):
+            return {"true": True, "false": False}[value.lower()]
+        if wanted is tuple:
+            parts = value.split("x") if isinstance(value, str) else value
+            value = tuple(int(x) for x in parts)
+        if wanted is bool and not isinstance(value, bool):
+            raise ValueError
+        if wanted in (int, float):
+            number, given = wanted(value), value
+            if isinstance(value, bool) or number != number or (wanted is int and number != float(value)):
+                raise ValueError
+        if wanted is str and not isinstance(value, str):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, OverflowError):
+        kind = {
+            bool: "true or false",
+            tuple: "such as 64x64 (in Python a tuple; a list is a grid)",
+            int: f"a whole number, like its default {default}",
+            float: "a number",
+        }.get(wanted, wanted.__name__)
+        raise ValueError(f"{full} must be {kind}, got {value!r}") from None
+    if ranged and wanted is tuple:
+        for x in value:
+            within(full, x, x)
+    if wanted not in (int, float):
+        return value
+    if ranged:
+        within(full, number, given)
+    return number
+
+
+def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int | None:
+    """A count of `least` or more; 1e6 will do."""
+    if value is None:
+        return None
+    try:
+        number = int(float(digits(name, value)))
+        if number != float(value) or isinstance(value, bool):
+            raise ValueError
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name} must be a whole number, got {value!r}") from None
+    if not least <= number <= (most := 2**53 if most is None else most):
+        bound = f"{least} or more" if number < least else f"{most} or less"
+        raise ValueError(f"{name} must be {bound}, got {value}")
+    return number
+
+
+def seed_number(seed: Any) -> int:
+    """One seed of `jax.random.key`."""
+    return whole("seed", seed, least=0, most=2**32 - 1)
+
+
+def checked_updates(updates: int) -> int:
+    """The number of updates of a lane, if there are keys for so many."""
+    most = 2**31 - 4  # behind it are the keys of initialisation, evaluation and measurement
+    if updates > most:
+        raise ValueError(f"updates must be {most} or less, got {updates}")
+    return updates
+
+
+def seed_numbers(seeds: int | list[int], seed: int) -> list[int]:
+    if isinstance(seeds, (str, float, bool)):
+        raise TypeError(f"seeds must be how many, or a list of them, got {seeds!r}")
+    try:
+        if np.ndim(seeds) == 0:
+            first, count = operator.index(seed), operator.index(seeds)
+            if first + count > 2**32:
+                raise ValueError(f"seeds must lie in [0, 2**32), got {first} to {first + count - 1}")
+            numbers = list(range(first, first + bounded(f"seeds={count}", count)))
+        else:
+            numbers = [operator.index(number) for number in seeds]
+    except TypeError:
+        raise TypeError(f"seeds must be whole numbers, got seeds={seeds!r}, seed={seed!r}") from None
+    if np.ndim(seeds) and seed:
+        raise ValueError("give seed, the first one, or a list of seeds, not both")
+    if not numbers:
+        raise ValueError(f"seeds must be 1 or more, got {seeds}")
+    if min(numbers) < 0 or max(numbers) >= 2**32:
+        raise ValueError(f"seeds must lie in [0, 2**32), got {min(numbers)} to {max(numbers)}")
+    if len(set(numbers)) < len(numbers):
+        raise ValueError("seeds has the same seed twice")
+    return numbers
+
+
+LANES = 10**6  # of one run: every one is an entry of lists on the host
+
+
+def distinct(full: str, values: list[Any], single: bool = True) -> None:
+    """ValueError where a list has a value twice, however it was spelled; `single`: as float32, as lanes have it."""
+
+    def key(x):
+        if isinstance(x, str):
+            with contextlib.suppress(ValueError):
+                return key(float(x))
+        return float(np.float32(x)) if single and isinstance(x, float) and abs(x) <= MOST else x
+
+    if len({key(x) for x in values}) < len(values):
+        raise ValueError(f"{full} has the same value twice: {', '.join(map(str, values))}")
+
+
+def bounded(what: str, count: int) -> int:
+    """The count, if one run can have so many lanes; asked before any list of them is made."""
+    if count > LANES:
+        raise ValueError(f"{what} is more than the {LANES:,} lanes that one run may have; split it into several runs")
+    return count

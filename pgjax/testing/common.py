@@ -1,0 +1,28 @@
+"""Helpers of the conformance checks."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def require(condition: Any, message: str) -> None:
+    if not bool(condition):
+        raise AssertionError(message)
+
+
+def kind(x: Any) -> tuple:
+    return jnp.shape(x), jnp.asarray(x).dtype
+
+
+def same_kinds(a: Any, b: Any) -> bool:
+    return jax.tree.structure(a) == jax.tree.structure(b) and jax.tree.map(kind, a) == jax.tree.map(kind, b)
+
+
+def close(a: Any, b: Any, tolerance: float = 1e-5) -> bool:
+    def near(x, y):
+        if not jnp.issubdtype(x.dtype, jnp.inexact):
+            return bool(jnp.all(x == y))
+        return bool(jnp.allclose(x, y, rtol=tolerance, atol=tolerance, equal_nan=True))
+
+    return all(jax.tree.leaves(jax.tree.map(near, a, b)))

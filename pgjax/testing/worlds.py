@@ -1,0 +1,104 @@
+"""Conformance checks of environments and policies."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pgjax import envs, rollout
+from pgjax.config import Config
+from pgjax.policies.make import make
+from pgjax.policies.traits import needs_whole_episodes
+from pgjax.testing.common import close, kind, require, same_kinds
+from pgjax.training import failures
+from pgjax.types import Batch, Env, Policy
+
+
+def check_env(env: Env, steps: int = 20) -> None:
+    """Pure, of fixed shapes and types, scalars where scalars belong, never terminated and truncated at once."""
+    require(not env.host, "check_env steps worlds of pure functions; this one is stepped on the host")
+    key = jax.random.key(0)
+    state, obs = env.reset(key, env.params)
+    expected = jax.tree.map(kind, (state, obs))
+    require(
+        jnp.shape(obs) == tuple(env.observation_space.shape),
+        f"reset gave obs of shape {jnp.shape(obs)}, the space says {env.observation_space.shape}",
+    )
+    require(isinstance(env.max_steps, int) and env.max_steps > 0, f"max_steps is {env.max_steps!r}, not a positive int")
+    step = jax.jit(env.step)
+    for i in range(steps):
+        key_action, key_step = jax.random.split(jax.random.fold_in(key, i))
+        action = env.action_space.sample(key_action)
+        following, seen = step(key_step, env.params, state, action)
+        if i == 0:
+            again = env.step(key_step, env.params, state, action)
+            require(close((following, seen), again), "jit and eager steps differ: is the step pure?")
+        got = jax.tree.map(kind, (following, seen.obs))
+        require(got == expected, f"step changes shapes or types: {expected} became {got}")
+        for field, dtype in (("reward", jnp.float32), ("terminated", bool), ("truncated", bool)):
+            require(
+                kind(getattr(seen, field)) == ((), jnp.dtype(dtype)),
+                f"step gave {field} {kind(getattr(seen, field))}, expected a scalar {jnp.dtype(dtype)}",
+            )
+        require(not (seen.terminated & seen.truncated), "a step is terminated and truncated at once")
+        require(failures.all_finite((following, seen)), "a number is not finite")
+        state = following
+        if seen.terminated | seen.truncated:
+            state, _ = env.reset(key_step, env.params)
+
+
+def check_policy(policy: Policy, env: Env, num_envs: int = 3, num_steps: int = 12) -> None:
+    """Shapes [T, B]; what `evaluate` says of a rollout is what `act` said on the way."""
+    key = jax.random.key(0)
+    params = jax.jit(policy.init)(key)
+    stream = jax.jit(lambda: rollout.start(key, env, policy, num_envs))()
+    following, trajectory = jax.jit(lambda p, s: rollout.unroll(key, env, policy, p, s, num_steps))(params, stream)
+    if needs_whole_episodes(policy):
+        num_steps = env.max_steps
+        trajectory, _ = jax.jit(lambda p: rollout.episodes(key, env, policy, p, num_envs))(params)
+    now = jax.jit(policy.evaluate)(params, trajectory)
+    for field in ("log_prob", "entropy", "value", "next_value"):
+        got = jnp.shape(getattr(now, field))
+        require(
+            got == (num_steps, num_envs),
+            f"evaluate gave {field} of shape {got}, expected [T, B] = {(num_steps, num_envs)}",
+        )
+    require(
+        close(now.log_prob * trajectory.mask, trajectory.log_prob * trajectory.mask, 1e-4),
+        "evaluate and act give other log-probabilities for the same step",
+    )
+    require(same_kinds(stream.memory, following.memory), "act changes the memory's shapes or types")
+    gradient = jax.jit(jax.grad(lambda p: jnp.sum(policy.evaluate(p, trajectory).log_prob)))(params)
+    require(failures.all_finite(gradient), "the gradient of log_prob is not finite")
+
+
+@functools.cache
+def _example() -> tuple[Policy, Any, Batch]:
+    env = envs.make("TabularMDP-pgjax", terminal=np.arange(5) == 4)
+    return example(make(env, Config(critic="action_value")), env)  # has whatever a plug may ask for
+
+
+def example(policy: Policy | None = None, env: Env | None = None) -> tuple[Policy, Any, Batch]:
+    """A small policy, its parameters and a batch [T, B] of whole episodes with steps behind their ends.
+
+    The parameters are others than those that acted, so probability ratios differ from 1.
+    """
+    if policy is None and env is None:
+        return _example()
+    if policy is None or env is None:
+        raise ValueError("give both policy and env, or neither")
+
+    def build(key):
+        key_params, key_other, key_episodes, key_batch = jax.random.split(key, 4)
+        params = policy.init(key_params)
+        trajectory, _ = rollout.episodes(key_episodes, env, policy, params, 4, min(env.max_steps, 12))
+        leaves, tree = jax.tree.flatten(params)
+        keys = jax.random.split(key_other, len(leaves))
+        moved = [x + 0.3 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
+        params = tree.unflatten(moved)
+        advantage, target = jax.random.normal(key_batch, (2, *trajectory.mask.shape))
+        return params, Batch(trajectory, advantage, target, policy.evaluate(params, trajectory).value)
+
+    return policy, *jax.jit(build)(jax.random.key(0))

@@ -1,0 +1,35 @@
+"""Lanes whose parameters or states stop being finite: they keep the last finite state."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.types import Array, PyTree
+
+
+class Unselected(NamedTuple):
+    """State that stays as a failed update left it, where `train` gives the rest back.
+
+    To give it back, both would have to be there, so every update would copy it: the whole buffer for a few rows.
+    """
+
+    value: PyTree
+
+
+def unselected(tree: PyTree) -> list[PyTree]:
+    """What a learner has wrapped in `buffered.Unselected`."""
+    lasting = lambda x: isinstance(x, Unselected)  # noqa: E731
+    return [x for x in jax.tree.leaves(tree, is_leaf=lasting) if lasting(x)]
+
+
+def selected(finite: Array, new: PyTree, old: PyTree) -> PyTree:
+    lasting = lambda x: isinstance(x, Unselected)  # noqa: E731
+    pick = lambda new, old: new if lasting(new) else jnp.where(finite, new, old)  # noqa: E731
+    return jax.tree.map(pick, new, old, is_leaf=lasting)
+
+
+def all_finite(tree: PyTree) -> Array:
+    """[] bool: every number of the tree is finite."""
+    leaves = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.all(jnp.stack(leaves)) if leaves else jnp.bool_(True)

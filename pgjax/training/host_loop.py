@@ -1,0 +1,223 @@
+"""Worlds that are stepped on the host, and the compiled halves of a learner, in; what `sweep` makes, out.
+
+Time passes on the host: between the compiled `halves.act` of every step and `halves.learn` of every update, numpy
+steps L x B worlds. Nothing that is compiled calls back: on few cores that may wait for ever, and a GPU's program stays
+a program.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import jax
+import numpy as np
+
+from pgjax import rollout
+from pgjax.training.host_programs import Draw, row
+from pgjax.types import Array, Hypers, PyTree, Step, Trajectory
+
+
+class Simulators(Protocol):
+    """N worlds: what `Env.host(N)` returns. Numpy arrays in and out, of the types that `Env.reset` and `step` show.
+
+    They truncate an episode at `Env.max_steps`. Arrays are theirs: they may write into them again, `Worlds` copies.
+    """
+
+    def reset(self, seeds: np.ndarray) -> np.ndarray:
+        """The first observations [N, ...] of new episodes in worlds with these seeds [N], uint32."""
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, Step]:
+        """What comes next [N, ...], after a reset where an episode ended; and the Step [N], before any reset."""
+
+    def close(self) -> None:
+        """Nothing follows."""
+
+
+class Worlds:
+    """N of an Env's `Simulators`. What is given to them, and what they give, are copies, so nobody's array changes.
+
+    Raises:
+      ValueError: in `step`, where an episode goes on past `Env.max_steps`: training would see another world than
+        evaluation, which ends there.
+    """
+
+    def __init__(self, host: Callable, max_steps: int, count: int):
+        self.limit, self.simulators, self.time = max_steps, host(count), np.zeros(count, np.int32)
+
+    def reset(self, seeds: np.ndarray) -> PyTree:
+        self.time = np.zeros(len(seeds), np.int32)
+        return _copied(self.simulators.reset(np.array(seeds)))
+
+    def step(self, action: np.ndarray) -> tuple[PyTree, Step]:
+        obs, seen = _copied(self.simulators.step(np.array(action)))
+        seen = seen._replace(truncated=seen.truncated & ~seen.terminated)
+        self.time = np.where(seen.terminated | seen.truncated, 0, self.time + 1)
+        if np.any(self.time >= self.limit):
+            raise ValueError(f"max_steps={self.limit}, and the simulators of env.host went on; let them truncate there")
+        return obs, seen
+
+    def close(self) -> None:
+        self.simulators.close()
+
+
+class Training:
+    """`Programs.step`: (keys, states, hypers) -> (states, metrics [L, U]), U = `length` updates of every lane.
+
+    The worlds of a stream go on from one call to the next where the states are those that the call before returned;
+    otherwise they begin new episodes.
+
+    Args:
+      host, max_steps: of the Env; num_steps: T.
+      draw: (keys, updates) -> Draw; act: (keys, t, states, memory, time, obs) -> (action, log_prob, memory);
+        learn: (keys, states, hypers, stream, rows) -> (states, metrics): those of `halves`, compiled.
+      memory: its shapes [L, B, ...].
+    """
+
+    def __init__(self, host: Callable, max_steps: int, num_steps: int, length: int, draw, act, learn, memory: PyTree):
+        self.host, self.max_steps, self.num_steps, self.length = host, max_steps, num_steps, length
+        self.draw, self.act, self.learn = draw, act, learn
+        self.memory = _zeros(memory)
+        self.worlds, self.last = None, None  # and the number of updates [L] of the states returned last
+
+    def __call__(self, keys: Array, states: PyTree, hypers: Hypers) -> tuple[PyTree, dict[str, np.ndarray]]:
+        found = []
+        for _ in range(self.length):
+            drawn = self.draw(keys, states.updates)
+            self.worlds = self.worlds or _Lanes(self.host, self.max_steps, *drawn.seeds.shape)
+            gather = self._stream if states.learner.rollout else self._episodes
+            stream, rows = gather(drawn, states)
+            states, metrics = self.learn(keys, states, hypers, stream, rows)
+            self.last = states.updates
+            found.append(metrics)
+        return states, jax.tree.map(lambda *x: np.concatenate(x, axis=1), *found)
+
+    def close(self) -> None:
+        if self.worlds:
+            self.worlds.close()
+        self.worlds = self.last = None
+
+    def _stream(self, drawn: Draw, states: PyTree) -> tuple[rollout.RolloutState, Trajectory]:
+        """As `rollout.unroll`."""
+        # Copies: the state's own arrays are given away when it learns.
+        now = jax.tree.map(np.array, states.learner.rollout._replace(memory=()))
+        memory = states.learner.rollout.memory
+        if states.updates is not self.last:
+            nothing = {name: np.zeros_like(getattr(now, name)) for name in ("time", "running_return")}
+            now = now._replace(obs=self.worlds.reset(drawn.seeds), **nothing)
+        rows = []
+        for t in range(self.num_steps):
+            action, log_prob, memory = self.act(drawn.keys, np.int32(t), states.learner, memory, now.time, now.obs)
+            obs, seen = self.worlds.step(action)
+            rows.append(row(now.obs, now.time, action, log_prob, seen, np.ones(now.time.shape)))
+            done = seen.terminated | seen.truncated
+            running, time = now.running_return + seen.reward, now.time + 1
+            now = now._replace(
+                obs=obs,
+                time=np.where(done, 0, time).astype(np.int32),
+                running_return=np.where(done, 0, running).astype(np.float32),
+                last_return=np.where(done, running, now.last_return).astype(np.float32),
+                last_length=np.where(done, time, now.last_length).astype(np.float32),
+                completed=now.completed + np.sum(done, axis=1, dtype=np.float32),
+            )
+        return now._replace(memory=memory), _stacked(rows)
+
+    def _episodes(self, drawn: Draw, states: PyTree) -> tuple[tuple, Trajectory]:
+        """As `rollout.episodes`."""
+        choose = lambda t, *now: self.act(drawn.keys, t, states.learner, *now)  # noqa: E731
+        rows = list(_play(self.worlds, drawn.seeds, choose, self.memory, self.num_steps))
+        ends = ("reward", "terminated", "truncated", "mask")
+        # Behind the end of all its episodes a lane has the same rows, whatever runs beside it.
+        behind = rows[0]._replace(**{name: np.zeros_like(getattr(rows[0], name)) for name in ends})
+        rows = [_where(np.any(x.mask > 0, axis=1), x, behind) for x in rows]
+        return (), _stacked(rows + [behind] * (self.num_steps - len(rows)))
+
+
+class Evaluation:
+    """`Programs.evaluate`: (keys, states, hypers) -> Episodes of [L, B], "stochastic" and "greedy".
+
+    Args:
+      host, max_steps: of the Env.
+      draw: keys -> both Draws; act: (keys, t, states, memory, time, obs, greedy) -> (action, log_prob, memory).
+      memory: its shapes [L, B, ...].
+    """
+
+    def __init__(self, host: Callable, max_steps: int, draw: Callable, act: Callable, memory: PyTree):
+        self.host, self.max_steps, self.draw, self.act = host, max_steps, draw, act
+        self.memory = _zeros(memory)
+
+    def __call__(self, keys: Array, states: PyTree, hypers: Hypers) -> dict[str, rollout.Episodes]:
+        both = self.draw(keys)
+        with contextlib.closing(_Lanes(self.host, self.max_steps, *both[0].seeds.shape)) as worlds:
+            found = [self._episodes(worlds, drawn, states, np.bool_(kind)) for kind, drawn in enumerate(both)]
+        return {"stochastic": found[0], "greedy": found[1]}
+
+    def _episodes(self, worlds: "_Lanes", drawn: Draw, states: PyTree, greedy: np.bool_) -> rollout.Episodes:
+        """As `rollout.evaluate`."""
+        choose = lambda t, *now: self.act(drawn.keys, t, states.learner, *now, greedy)  # noqa: E731
+        earned = taken = np.zeros(worlds.shape, np.float32)
+        for seen in _play(worlds, drawn.seeds, choose, self.memory, self.max_steps):
+            earned, taken = earned + seen.reward, taken + seen.mask
+        return rollout.Episodes(earned, taken)
+
+
+def _play(worlds: "_Lanes", seeds: Array, choose: Callable, memory: PyTree, limit: int) -> Iterator[Trajectory]:
+    """The rows [L, B] of whole episodes until all have ended; one that has, stands still and counts no more.
+
+    Args:
+      choose: (t, memory, time, obs) -> (action, log_prob, memory).
+    """
+    obs = worlds.reset(seeds)
+    alive, time = np.ones(worlds.shape, bool), np.zeros(worlds.shape, np.int32)
+    for t in range(limit):
+        action, log_prob, memory = choose(np.int32(t), memory, time, obs)
+        _, seen = worlds.step(action)
+        terminated = seen.terminated & alive
+        truncated = (seen.truncated | (t == limit - 1)) & alive & ~terminated
+        reward = np.where(alive, seen.reward, 0)
+        following = _where(alive, seen.obs, obs)
+        yield row(obs, time, action, log_prob, Step(following, reward, terminated, truncated), alive)
+        obs, time, alive = following, time + alive, alive & ~(terminated | truncated)
+        if not alive.any():
+            return
+
+
+class _Lanes:
+    """L x B worlds as one vector of simulators: arrays [L, B, ...] in and out."""
+
+    def __init__(self, host: Callable, max_steps: int, lanes: int, num_envs: int):
+        self.shape, self.worlds = (lanes, num_envs), Worlds(host, max_steps, lanes * num_envs)
+
+    def reset(self, seeds: Array) -> PyTree:
+        return self._split(self.worlds.reset(np.asarray(seeds).reshape(-1)))
+
+    def step(self, action: Array) -> tuple[PyTree, Step]:
+        action = np.asarray(action)
+        return self._split(self.worlds.step(action.reshape(-1, *action.shape[2:])))
+
+    def close(self) -> None:
+        self.worlds.close()
+
+    def _split(self, tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda x: x.reshape(*self.shape, *x.shape[1:]), tree)
+
+
+def _copied(tree: PyTree) -> PyTree:
+    return jax.tree.map(np.array, tree)
+
+
+def _zeros(shapes: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+
+
+def _stacked(rows: list[Trajectory]) -> Trajectory:
+    """[L, T, B, ...] of T rows [L, B, ...]."""
+    return jax.tree.map(lambda *x: np.stack(x, axis=1), *rows)
+
+
+def _where(condition: np.ndarray, this: PyTree, that: PyTree) -> PyTree:
+    """Per lane or environment, as `rollout.where`."""
+
+    def pick(a, b):
+        return np.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
+
+    return jax.tree.map(pick, this, that)

@@ -1,0 +1,142 @@
+"""A Learner's halves in; what is compiled of an update whose worlds are stepped on the host out: see `outside`.
+
+`act` is compiled for one step of all lanes, `learn` for one update. Keys are split as `train` and `rollout` split
+them, so a world that needs no seed gives what `sweep` gives.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pgjax import rollout
+from pgjax.training import loop, vectorised
+from pgjax.types import Array, Env, Hypers, Learner, PyTree, Step, Trajectory
+
+
+class Draw(NamedTuple):
+    """What is drawn before a rollout."""
+
+    seeds: Array  # [L, B] uint32 of the worlds, if they begin anew
+    keys: Array  # [T, L] of the actions
+
+
+def draw(keys: Array, updates: Array, num_envs: int, num_steps: int, whole: bool) -> Draw:
+    """For update `updates` [L] of the lanes `keys` [L]."""
+
+    def one(key, update):
+        key, _ = jax.random.split(jax.random.fold_in(key, update))
+        if whole:
+            key_start, key_steps = jax.random.split(key)
+            return _drawn(key_start, jax.random.split(key_steps, num_steps), num_envs)
+        keys = jax.random.split(key, (num_steps, 1 + 2 * num_envs))
+        # Those of the first step's resets: worlds of pure functions alone have another use for them.
+        return Draw(jax.vmap(jax.random.bits)(keys[0, 1 + num_envs :]), keys[:, 0])
+
+    return jax.vmap(one, out_axes=Draw(0, 1))(keys, updates)
+
+
+def draw_evaluation(keys: Array, num_episodes: int, num_steps: int) -> tuple[Draw, Draw]:
+    """For the stochastic and the greedy episodes of the lanes `keys` [L]."""
+
+    def one(key):
+        key_start, key_steps = jax.random.split(key)
+        steps = jax.vmap(lambda t: jax.random.fold_in(key_steps, t))(jnp.arange(num_steps))
+        return _drawn(key_start, steps, num_episodes)
+
+    both = jax.vmap(vectorised.evaluation_keys)(keys)
+    return tuple(jax.vmap(one, out_axes=Draw(0, 1))(both[:, kind]) for kind in range(2))
+
+
+def _drawn(key_start: Array, keys: Array, count: int) -> Draw:
+    seeds = jax.vmap(jax.random.bits)(jax.random.split(key_start, count))
+    return Draw(seeds, jax.vmap(lambda key: jax.random.split(key, 1 + count)[0])(keys))
+
+
+def act(
+    policy_of: Callable, keys: Array, t: Array, states: PyTree, memory: PyTree, time: Array, obs: PyTree, greedy: Array
+) -> tuple[Array, Array, PyTree]:
+    """Actions [L, B, ...] of step t, their log-probability [L, B], and the memory after it [L, B, ...].
+
+    Args:
+      policy_of: a learner's `behaviour` or `policy`, of its states [L, ...].
+      keys: [T, L]; time: [L, B] steps since the episodes began, a memory being fresh where none has passed.
+      greedy: [] bool: take the mode.
+    """
+
+    def one(key, state, memory, time, obs):
+        policy, params = policy_of(state)
+        dist, memory = policy.act(params, _begun(policy, time, memory), obs)
+        action = jnp.where(greedy, dist.mode(), dist.sample(key))
+        return action, dist.log_prob(action), memory
+
+    return jax.vmap(one)(keys[t], states, memory, time, obs)
+
+
+def learn(
+    learner: Learner, keys: Array, states: PyTree, hypers: Hypers, stream: PyTree, rows: Trajectory
+) -> tuple[PyTree, dict[str, Array]]:
+    """The update of every lane by what was gathered for it; metrics are [L, 1].
+
+    Args:
+      stream: RolloutState [L, ...] after the rows, or (); rows: [L, T, B, ...], their memory still ().
+    """
+
+    def one(key, state, hypers, stream, rows):
+        policy, _ = learner.behaviour(state.learner)
+        before = state.learner.rollout.memory if stream else policy.memory(rows.time.shape[-1])
+        rows = rows._replace(memory=_begun(policy, rows.time[0], before))
+        if stream:
+            stream = stream._replace(memory=_begun(policy, stream.time, stream.memory))
+
+        def step(key, state, hypers):
+            _, key_update = jax.random.split(key)
+            return learner.learn(key_update, state, stream, rows, hypers)
+
+        # Which key an update has, and what becomes of one that left the numbers' range, is said there.
+        return loop.train(key, learner._replace(step=step), state, hypers, 1)
+
+    return jax.vmap(one)(keys, states, hypers, stream, rows)
+
+
+def beginning(policy_of: Callable, env: Env, states: PyTree, num_envs: int) -> tuple[PyTree, PyTree, PyTree]:
+    """Shapes of memory, time and obs [L, B, ...], for a learner's states [L, ...]."""
+
+    def one(state):
+        _, obs = jax.vmap(env.reset, (0, None))(jax.random.split(jax.random.key(0), num_envs), env.params)
+        return policy_of(state)[0].memory(num_envs), jnp.zeros(num_envs, jnp.int32), obs
+
+    return jax.eval_shape(jax.vmap(one), states)
+
+
+def gathered(policy_of: Callable, keys: Array, states: PyTree, now: tuple, num_steps: int) -> Trajectory:
+    """Shapes of the rows [L, T, B, ...] that `learn` takes; `now` are those of memory, time and obs."""
+
+    def make(keys, states, memory, time, obs):
+        action, log_prob, _ = act(policy_of, keys, 0, states, memory, time, obs, False)
+        rows = row(obs, time, action, log_prob, Step(obs, log_prob, time > 0, time > 0), time)
+        return jax.tree.map(lambda x: jnp.repeat(x[:, None], num_steps, axis=1), rows)
+
+    return jax.eval_shape(make, keys, states, *now)
+
+
+def _begun(policy: Any, time: Array, memory: PyTree) -> PyTree:
+    return rollout.where(time == 0, policy.memory(time.shape[0]), memory)
+
+
+def row(obs: PyTree, time: np.ndarray, action: Array, log_prob: Array, seen: Step, mask: np.ndarray) -> Trajectory:
+    """One step [L, B, ...], by whatever numpy or JAX it was made."""
+    return Trajectory(
+        obs=obs,
+        action=action,
+        log_prob=log_prob,
+        reward=seen.reward.astype(np.float32),
+        terminated=seen.terminated,
+        truncated=seen.truncated,
+        next_obs=seen.obs,
+        mask=mask.astype(np.float32),
+        time=time,
+        memory=(),
+    )

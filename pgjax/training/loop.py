@@ -1,0 +1,46 @@
+"""A Learner in, its state and the metrics of U updates out."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.training.failures import all_finite, selected
+from pgjax.types import Array, Hypers, Learner, PyTree
+
+
+class TrainState(NamedTuple):
+    learner: PyTree
+    finite: Array  # [] bool: false from the first update that left the numbers' range
+    updates: Array  # [] int: updates made
+
+
+def init(key: Array, learner: Learner, hypers: Hypers) -> TrainState:
+    """The state before the first update."""
+    state = learner.init(jax.random.fold_in(key, _INIT), hypers)
+    return TrainState(state, jnp.bool_(True), jnp.int32(0))
+
+
+def train(
+    key: Array, learner: Learner, state: TrainState, hypers: Hypers, num_updates: int
+) -> tuple[TrainState, dict[str, Array]]:
+    """Make `num_updates` updates; metrics are [U].
+
+    The key of update u is fold_in(key, u), counted from the very first: training can be cut into
+    segments anywhere, with the same result. An update whose parameters are not finite is undone, and
+    the state stands still from there on: `finite` is false and the metrics are NaN. All but what a learner has
+    wrapped in `buffered.Unselected`, which goes on.
+    """
+
+    def update(state, _):
+        following, metrics = learner.step(jax.random.fold_in(key, state.updates), state.learner, hypers)
+        finite = state.finite & all_finite(learner.policy(following)[1])
+        kept = selected(finite, following, state.learner)
+        metrics = jax.tree.map(lambda x: jnp.where(finite, x, jnp.nan), metrics)
+        return TrainState(kept, finite, state.updates + 1), metrics
+
+    return jax.lax.scan(update, state, length=num_updates)
+
+
+# No update has this number, so the first state's key is no update's key.
+_INIT = 2**31 - 1

@@ -1,0 +1,69 @@
+"""Settings x seeds in, lanes of one program out.
+
+A lane is one setting with one seed. Lanes never communicate, and every setting gets the same seeds
+(common random numbers), so the program is `vmap` of the one for a single lane.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from pgjax import rollout
+from pgjax.envs.parameters import with_params
+from pgjax.training import loop
+from pgjax.types import Array, Env, Hypers, Learner, PyTree
+
+
+def lanes(settings: list[Hypers], seeds: list[int], generator: str | None = None) -> tuple[Array, Hypers]:
+    """Keys [L] and Hypers of [L] arrays, L = H x S, the seeds varying fastest.
+
+    Args:
+      generator: of the keys, as `jax.random.key(impl=...)` takes it; by default jax's own.
+    """
+    stacked = jax.tree.map(lambda *x: jnp.repeat(jnp.stack(x), len(seeds), axis=0), *settings)
+    keys = jax.vmap(lambda seed: jax.random.key(seed, impl=generator))(
+        jnp.tile(jnp.asarray(seeds, jnp.uint32), len(settings))
+    )
+    return keys, stacked
+
+
+def init(keys: Array, learner: Learner, hypers: Hypers) -> loop.TrainState:
+    """[L] states before the first update."""
+    return jax.vmap(lambda key, h: loop.init(key, learner, h))(keys, hypers)
+
+
+def segment(
+    keys: Array, learner: Learner, states: PyTree, hypers: Hypers, num_updates: int
+) -> tuple[PyTree, dict[str, Array]]:
+    """`num_updates` updates of every lane; metrics are [L, U]."""
+    return jax.vmap(lambda key, s, h: loop.train(key, learner, s, h, num_updates))(keys, states, hypers)
+
+
+def evaluate(
+    keys: Array, env: Env, learner: Learner, states: PyTree, hypers: Hypers, num_episodes: int
+) -> dict[str, rollout.Episodes]:
+    """Whole episodes of every lane's policy, "stochastic" and "greedy": Episodes of [L, B]."""
+
+    def one(key, state, hypers):
+        policy, params = learner.policy(state.learner)
+        env_params = with_params(env, hypers.env)
+        if env.held_out:
+            env_params = env.held_out(env_params)
+
+        def run(inputs):
+            key, greedy = inputs
+            return rollout.evaluate(key, env, policy, params, num_episodes, greedy=greedy, env_params=env_params)
+
+        # One after the other, so that the episodes are compiled but once.
+        both = jax.lax.map(run, (evaluation_keys(key), jnp.array([False, True])))
+        return {"stochastic": jax.tree.map(lambda x: x[0], both), "greedy": jax.tree.map(lambda x: x[1], both)}
+
+    return jax.vmap(one)(keys, states, hypers)
+
+
+def evaluation_keys(key: Array) -> Array:
+    """[2] keys of a lane's stochastic and greedy episodes."""
+    return jax.random.split(jax.random.fold_in(key, _EVALUATE))
+
+
+# No update has this number, so evaluation shares no key with training.
+_EVALUATE = 2**31 - 2

@@ -1,0 +1,1 @@
+"""Gradient estimators that the laboratory compares."""

@@ -1,0 +1,83 @@
+"""An estimator that is no row of the grid, and a chunk of episodes, in; its estimates of the gradient of J out."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from pgjax.estimators import pieces
+from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.types import AdvantageFn, Array, Batch, EstimatorFn, Policy, PyTree, RunningAdvantage, Trajectory
+from pgjax.variance.estimators.score_functions import ScoreFunction
+
+
+class Plugs(NamedTuple):
+    """An advantage and an EstimatorFn, measured on the same episodes as the grid.
+
+    Its hyperparameters are its own, the discount too: bind the one that J has. With a critic that shares
+    parameters with the actor, the critic's gradient counts as bias of the policy's.
+    """
+
+    advantage: AdvantageFn | RunningAdvantage
+    estimator: EstimatorFn  # the gradient of a loss: what is measured is its negative
+    batch: int = 1  # episodes of one estimate
+
+
+class Sampler(NamedTuple):
+    """Any `gradient(key, params)` that estimates the gradient of J, a tree like params; it samples for itself."""
+
+    gradient: Callable
+    batch: int = 1  # how many episodes one call takes: its share in a comparison at equal cost
+
+
+Estimator = ScoreFunction | Plugs | Sampler
+
+
+def estimates(
+    key: Array, name: str, estimator: Plugs | Sampler, policy: Policy, params: PyTree, trajectory: Trajectory
+) -> PyTree:
+    """One estimate for each group of `batch` of the C episodes [T, C]: a tree like params, [C / batch, ...]."""
+    keys = jax.random.split(key, trajectory.mask.shape[1] // estimator.batch)
+    if isinstance(estimator, Sampler):
+        return jax.lax.map(lambda key: checked(name, estimator.gradient(key, params), params), keys)
+
+    def one(inputs):
+        key, group = inputs
+        now = policy.evaluate(params, group)
+        advantage = estimator.advantage
+        if "gain_rate" in hyperparameters(advantage):
+            now = pieces.continued(policy, params, group, now, ())
+        if isinstance(advantage, RunningAdvantage):
+            _, (weight, target) = advantage.apply(advantage.init(), group, now)
+        else:
+            weight, target = advantage(group, now)
+        gradient, _ = estimator.estimator(key, policy, params, Batch(group, weight, target, now.value))
+        return jax.tree.map(jnp.negative, checked(name, gradient, params))
+
+    return jax.lax.map(one, (keys, groups(trajectory, estimator.batch)))
+
+
+def groups(trajectory: Trajectory, batch: int) -> Trajectory:
+    """[G, T, batch, ...] of [T, G x batch, ...]."""
+
+    def split(x):
+        return jnp.moveaxis(x.reshape(x.shape[0], -1, batch, *x.shape[2:]), 1, 0)
+
+    found = jax.tree.map(split, trajectory._replace(memory=()))
+    return found._replace(memory=jax.tree.map(lambda x: x.reshape(-1, batch, *x.shape[1:]), trajectory.memory))
+
+
+def checked(name: str, gradient: PyTree, params: PyTree) -> PyTree:
+    """The gradient, if it has the tree and the shapes of the parameters."""
+    wanted, found = (jax.tree.map(jnp.shape, tree) for tree in (params, gradient))
+    if wanted != found:
+        raise ValueError(f"estimator {name!r} must return a tree like params, {wanted}; got {found}")
+    return gradient
+
+
+def describe(estimator: Estimator) -> str:
+    """The kind of an estimator, for tables."""
+    if isinstance(estimator, ScoreFunction):
+        return "grid"
+    return name_of(estimator.estimator if isinstance(estimator, Plugs) else estimator.gradient)

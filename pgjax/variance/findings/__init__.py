@@ -1,0 +1,1 @@
+"""What a measurement says: numbers with errors, doubts, tables and figures."""

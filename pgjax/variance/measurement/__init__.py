@@ -1,0 +1,1 @@
+"""The measurement: episodes sampled in chunks, gradients of each estimator, and their moments."""

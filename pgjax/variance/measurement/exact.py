@@ -1,0 +1,171 @@
+"""A row of the grid and an enumerable world in; the exact mean and covariance of its estimate out, without sampling.
+
+An estimate is g = sum_{s, a} c[s, a] d log pi(a | s), where c adds up the weights of the steps that took a
+in s. For every row below, c and the return follow a linear backward recursion z_t = M_t z_{t+1}, whose
+second moments `enumeration.moments` carries exactly. This is independent of `weights`: the tests hold them together.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pgjax.oracle import enumeration
+from pgjax.oracle import mdp as oracle_mdp
+from pgjax.oracle.mdp import MDP
+from pgjax.variance.estimators.score_functions import ScoreFunction
+from pgjax.variance.estimators.weights import Fitted
+
+
+class World(NamedTuple):
+    """The tables that a row's estimate depends on, float64."""
+
+    mdp: MDP
+    pi: np.ndarray  # [S, A] at the measured parameters
+    behaviour: np.ndarray  # [S, A] of the actors
+    value: np.ndarray  # [S] the learned critic
+    scores: np.ndarray  # [S, A, P] d log pi / d theta
+
+
+def moments(row: ScoreFunction, world: World, fitted: Fitted) -> enumeration.Projected | None:
+    """Exact moments of one estimate of the row; None where no recursion gives them.
+
+    That is where episodes of a batch depend on each other, where PPO's clip looks at a return's sign off policy,
+    for all_action one step ahead, and for worlds too large for it.
+    """
+    off_policy = not np.array_equal(world.pi, world.behaviour)
+    sampled = row.returns == "all_action" and row.critic == "learned"
+    if row.depends_on_batch or sampled or (row.surrogate == "ppo_clip" and off_policy):
+        return None
+    states, actions = world.pi.shape
+    recursion = _Recursion(row, world, fitted)
+    transitions = states**2 * actions
+    if transitions * recursion.size**2 > 2e7 or world.mdp.horizon * transitions * recursion.size**3 > 2e10:
+        return None  # a matrix for every transition: more than 160 MB, or minutes
+    mean, second = enumeration.moments(world.mdp, world.behaviour, recursion.step, recursion.last)
+    pick = recursion.output
+    return enumeration.project(pick @ mean, pick @ second @ pick.T, world.scores)
+
+
+class _Recursion:
+    """z = (1, the numbers of the return, c) or, for the return of a whole episode, (1, G, c, G c, b c)."""
+
+    def __init__(self, row: ScoreFunction, world: World, fitted: Fitted):
+        self.row, self.world = row, world
+        mdp, (s, a) = world.mdp, world.pi.shape
+        self.pairs = np.eye(s * a).reshape(s, a, s * a)
+        # An action that the actors never take has weight 0 in every mean over what they do.
+        taken = world.behaviour > 0
+        self.rho = np.where(taken, world.pi / np.where(taken, world.behaviour, 1.0), 0.0)
+        learned = np.broadcast_to(np.where(mdp.terminal, 0.0, world.value), (mdp.horizon + 1, s))
+        self.exact = oracle_mdp.values(mdp, world.pi)
+        self.value = self.exact.value if row.critic == "exact" else learned
+        # The critic's value where the agent stands, and of what it enters: there a terminal state counts 0.
+        self.here = self.exact.value if row.critic == "exact" else np.broadcast_to(world.value, learned.shape)
+        self.baseline = self._baselines(fitted)
+        self.kept = row.n if row.returns == "n_step" else 1  # numbers of the return
+        blocks = 3 if row.returns == "full" else 1
+        self.size = 1 + self.kept + blocks * s * a
+        self.output = np.zeros((s * a, self.size))
+        first = 1 + self.kept
+        if row.returns == "full":
+            self.output[:, first + s * a : first + 2 * s * a] = np.eye(s * a)
+            self.output[:, first + 2 * s * a :] = -np.eye(s * a)
+        else:
+            self.output[:, first:] = np.eye(s * a)
+
+    def _baselines(self, fitted: Fitted) -> np.ndarray:
+        """b_t(s), [T, S]."""
+        row, horizon = self.row, self.world.mdp.horizon
+        zero = np.zeros((horizon, len(self.world.pi)))
+        numbers = {k: np.asarray(v, np.float64) for k, v in fitted._asdict().items()}
+        return (
+            zero
+            + {
+                "none": lambda: 0.0,
+                "constant": lambda: numbers["mean"] if row.constant is None else row.constant,
+                "time": lambda: numbers["by_time"][:, None],
+                "value": lambda: self.here[:-1],
+                "optimal": lambda: numbers["optimal"],
+                "optimal_time": lambda: numbers["optimal_time"][:, None],
+                "optimal_state": lambda: numbers["optimal_state"],
+            }[row.baseline]()
+        )
+
+    def last(self, terminated: bool) -> np.ndarray:
+        """[S, K]: a truncated episode bootstraps from the state it entered, a terminated one from nothing."""
+        z = np.zeros((len(self.world.pi), self.size))
+        z[:, 0] = 1
+        if not terminated and self.row.returns in ("n_step", "lambda"):
+            z[:, 1 : 1 + self.kept] = self.value[-1][:, None]
+        return z
+
+    def step(self, t: int) -> np.ndarray:
+        """[S, A, S, K, K]"""
+        row, mdp, gamma = self.row, self.world.mdp, self.world.mdp.discount
+        s, a = self.world.pi.shape
+        m = np.zeros((s, a, s, self.size, self.size))
+        m[..., 0, 0] = 1
+        reward = mdp.reward[:, :, None]
+        ahead = np.where(mdp.terminal, 0.0, self.value[t + 1])  # [S'] what is entered
+        rho = self.rho[:, :, None]
+        weight = np.zeros((s, a, s, self.size))  # the step's weight as a row over z_{t+1}
+        if row.returns in ("full", "to_go"):
+            weight[..., 0], weight[..., 1] = reward, gamma
+            m[..., 1, :] = weight * (rho[..., None] if row.surrogate == "is_decision" else 1.0)
+        elif row.returns == "n_step":
+            m[..., 1, 0] = reward + gamma * ahead
+            for j in range(2, self.kept + 1):
+                m[..., j, 0], m[..., j, j - 1] = reward, gamma
+            weight[..., :] = m[..., self.kept, :]
+        elif row.returns == "lambda":
+            weight[..., 0] = reward + gamma * (1 - row.lambda_) * ahead
+            weight[..., 1] = gamma * row.lambda_
+            m[..., 1, :] = weight
+        elif row.returns == "gae":
+            weight[..., 0] = reward + gamma * ahead - self.here[t][:, None, None]
+            weight[..., 1] = gamma * row.lambda_
+            m[..., 1, :] = weight
+        elif row.returns == "v_trace":
+            clipped = np.minimum(rho, 1.0)
+            # What is carried is v_t - V_t; the advantage adds what follows to one step's error.
+            m[..., 1, 0] = clipped * (reward + gamma * ahead - self.here[t][:, None, None])
+            m[..., 1, 1] = gamma * clipped
+            weight[..., :] = m[..., 1, :]
+        carry = gamma if row.gamma_t and row.returns != "full" else 1.0
+        self._counts(m, weight, t, carry)
+        if row.surrogate == "is_trajectory":
+            m *= rho[..., None, None]
+        return m
+
+    def _counts(self, m: np.ndarray, weight: np.ndarray, t: int, carry: float) -> None:
+        """The rows of c."""
+        row, (s, a) = self.row, self.world.pi.shape
+        first, size = 1 + self.kept, s * a
+        at = slice(first, first + size)
+        pairs = self.pairs[:, :, None]  # [S, A, 1, SA]
+        rho = self.rho[:, :, None, None]
+        scale = rho if row.surrogate in ("ratio", "ppo_clip", "kl", "is_decision") else 1.0
+        later = rho if row.surrogate == "is_decision" else 1.0
+        if row.returns == "full":
+            # c = e + c'; G c = (e + c')(r + gamma G'); b c = b e + (b c)'.
+            times, bases = slice(first + size, first + 2 * size), slice(first + 2 * size, None)
+            reward, gamma = self.world.mdp.reward[:, :, None, None, None], self.world.mdp.discount
+            m[..., at, 0] = scale * pairs
+            m[..., at, at] = np.eye(size)
+            m[..., times, :2] = (scale * pairs)[..., None] * weight[..., None, :2]
+            m[..., times, at] = reward * np.eye(size)
+            m[..., times, times] = gamma * np.eye(size)
+            m[..., bases, 0] = scale * pairs * self.baseline[t][:, None, None, None]
+            if row.surrogate == "kl":
+                m[..., bases, 0] += row.kl_coef * (rho - 1) * pairs
+            m[..., bases, bases] = np.eye(size)
+            return
+        if row.returns == "all_action":
+            own = (self.world.pi * self.exact.action_value[t])[..., None] * self.pairs
+            m[..., at, 0] = np.sum(own, axis=1)[:, None, None, :]
+        else:
+            m[..., at, :] = (scale * pairs)[..., None] * weight[..., None, :]
+            m[..., at, 0] -= scale * pairs * self.baseline[t][:, None, None, None]
+            if row.surrogate == "kl":
+                m[..., at, 0] -= row.kl_coef * (rho - 1) * pairs
+        m[..., at, at] += carry * np.eye(size) * (later if np.isscalar(later) else later[..., None])

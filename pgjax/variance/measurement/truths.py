@@ -1,0 +1,88 @@
+"""An enumerable world, a policy and its parameters in; what is known exactly of them, out.
+
+And a rehearsal: one measurement of shapes alone, so that mistakes are found before anything runs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pgjax import rollout
+from pgjax.oracle import mdp as oracle_mdp
+from pgjax.oracle.mdp import probabilities
+from pgjax.types import Env, Policy, PyTree, Trajectory
+from pgjax.variance.estimators.weights import Fitted, Tables
+from pgjax.variance.measurement import exact, measure, scores
+from pgjax.variance.measurement.measure import Inputs, Setup
+
+
+def example(env: Env, policy: Policy, params: PyTree) -> Trajectory:
+    """Zeros like one step of one episode."""
+    one = jax.eval_shape(lambda key: rollout.episodes(key, env, policy, params, 1, 1)[0], jax.random.key(0))
+    return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), one)
+
+
+def exact_gradient(
+    mdp: Any, policy: Policy, params: PyTree, where: scores.Layout, given: Callable | None = None
+) -> tuple[np.ndarray | None, Tables | None]:
+    """The gradient [P], float64, as `given` has it or of J where the world can be enumerated; and exact values."""
+
+    def chosen(tree):
+        flat = [np.asarray(x, np.float64).ravel() for x in jax.tree.leaves(tree)]
+        return np.concatenate([flat[i] for i in where.leaves])
+
+    if given is not None:
+        found = given(params)
+        wanted, got = (jax.tree.map(np.shape, tree) for tree in (params, found))
+        if wanted != got:
+            raise ValueError(f"gradient must return a tree like params, {wanted}; got {got}")
+        return chosen(found), None
+    if mdp is None:
+        return None, None
+    values = oracle_mdp.values(mdp, probabilities(policy, params, len(mdp.start)))
+    tables = Tables(jnp.asarray(values.value, jnp.float32), jnp.asarray(values.action_value, jnp.float32))
+    return chosen(oracle_mdp.gradient(mdp, policy, params)[1]), tables
+
+
+def world(mdp: Any, env: Env, policy: Policy, params: PyTree, behaviour: PyTree, where: scores.Layout) -> exact.World:
+    states = len(mdp.start)
+    columns = np.split(np.arange(sum(np.size(x) for x in jax.tree.leaves(params))), _ends(params))
+    kept = np.concatenate([columns[i] for i in where.leaves])
+    pi, acting = (probabilities(policy, p, states) for p in (params, behaviour))
+    rows = jax.tree.map(lambda x: jnp.zeros((1, states, *x.shape[2:]), x.dtype), example(env, policy, params))
+    value = policy.evaluate(params, rows._replace(obs=jnp.arange(states)[None])).value[0]
+    return exact.World(
+        mdp, pi, acting, np.asarray(value, np.float64), oracle_mdp.scores(policy, params, states)[..., kept]
+    )
+
+
+def _ends(params: PyTree) -> np.ndarray:
+    return np.cumsum([np.size(x) for x in jax.tree.leaves(params)])[:-1]
+
+
+def rehearse(setup: Setup, params: PyTree, discount: float, num_states: int) -> None:
+    """One measurement of shapes alone: what an estimator of the user's returns is checked before anything runs."""
+    horizon, states = setup.env.max_steps, num_states
+
+    def whole(key):
+        zeros = jnp.zeros(())
+        fitted = Fitted(zeros, zeros, jnp.zeros(horizon), zeros, jnp.zeros(horizon), jnp.zeros(states))
+        size = sum(setup.where.sizes)
+        inputs = Inputs(
+            params=params,
+            behaviour=params,
+            discount=jnp.float32(discount),
+            fitted=dict.fromkeys(setup.estimators, fitted),
+            tables=Tables(
+                jnp.zeros((horizon + 1, states)), jnp.zeros((horizon, states, getattr(setup.env.action_space, "n", 1)))
+            ),
+            target=jnp.zeros((len(setup.estimators), size)),
+            ascent=jnp.zeros(size),
+            inverse_fisher=jnp.zeros((size, size)),
+        )
+        return measure.measure(setup, key, inputs, *measure.sample(setup, key, params))
+
+    jax.eval_shape(whole, jax.random.key(0))

@@ -1,0 +1,210 @@
+"""Everything that ships goes through the conformance kit; and the kit catches what it is there to catch."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, policies, testing
+from pgjax.config import Config
+from pgjax.envs.tabular import TabularMDP
+from pgjax.estimators import pieces
+from pgjax.hyperparameters import bind, default_hypers, hyperparameters
+from pgjax.losses import actor_critic
+from pgjax.types import Env
+
+ENVIRONMENTS = [
+    "CartPole-v1",
+    "Acrobot-v1",
+    "Pendulum-v1",
+    "MountainCarContinuous-v0",
+    "Catch-bsuite",
+    "Breakout-MinAtar",
+    "MemoryChain-bsuite",
+    "TabularMDP-pgjax",
+    "ValueProbe-pgjax",
+    "ObservationProbe-pgjax",
+    "DiscountProbe-pgjax",
+    "ActionProbe-pgjax",
+    "PolicyProbe-pgjax",
+]
+MONTE_CARLO = [
+    {"baseline": baseline, "reward_to_go": to_go, "gamma_t": gamma_t, "normalize": normalize, "bootstrap": bootstrap}
+    for baseline in advantages.BASELINES
+    for to_go, gamma_t, normalize, bootstrap in [
+        (True, False, False, False),
+        (True, True, False, False),
+        (False, False, False, False),
+        (True, False, True, False),
+        (True, False, False, True),
+    ]
+]
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_environments_conform(name):
+    testing.check_env(envs.make(name), steps=12)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("PolicyProbe-pgjax", {}),
+        ("PolicyProbe-pgjax", {"shared": True, "activation": "relu"}),
+        ("PolicyProbe-pgjax", {"network": "gru"}),
+        ("Pendulum-v1", {}),
+        ("TabularMDP-pgjax", {}),
+        ("Breakout-MinAtar", {}),
+    ],
+)
+def test_policies_conform(name, options):
+    env = envs.make(name)
+    testing.check_policy(policies.make(env, Config(hidden=(4,), **options)), env, num_steps=6)
+
+
+@pytest.mark.parametrize("loss", losses.LOSSES.values(), ids=losses.LOSSES)
+@pytest.mark.parametrize("lifted", [False, True], ids=["alone", "actor_critic"])
+def test_losses_conform(loss, lifted):
+    of_critics = (losses.value_error, losses.action_value_error)
+    testing.check_loss(actor_critic(loss) if lifted and loss not in of_critics else loss)
+
+
+def test_losses_conform_with_every_option_on():
+    testing.check_loss(actor_critic(losses.ppo_clip), kl_coef=0.3, value_clip=0.1, entropy_coef=0.1)
+    testing.check_loss(losses.policy_gradient, importance=True, reevaluate=True)
+    testing.check_loss(actor_critic(losses.policy_gradient, losses.action_value_error), importance=True)
+
+
+@pytest.mark.parametrize("name", [name for name in advantages.ADVANTAGES if name != "monte_carlo"])
+def test_advantages_conform(name):
+    small = {"relative_return": {"length": 3}, "leave_one_out": {"samples": 2}, "group_relative": {"samples": 2}}
+    testing.check_advantage(advantages.ADVANTAGES[name], **small.get(name, {}))
+
+
+MONTE_CARLO += [{"importance": True, "baseline": "value", "gamma_t": True}, {"importance": True, "bootstrap": True}]
+
+
+@pytest.mark.parametrize("options", MONTE_CARLO, ids=lambda options: "-".join(k for k, v in options.items() if v))
+def test_every_option_of_monte_carlo_conforms(options):
+    testing.check_advantage(advantages.monte_carlo, **options)
+
+
+@pytest.mark.parametrize("reduce", pieces.REDUCTIONS)
+@pytest.mark.parametrize("name", ["policy_gradient", "ppo_clip"])
+def test_estimators_conform(reduce, name):
+    estimator = estimators.surrogate(actor_critic(losses.LOSSES[name]), reduce=reduce)
+    testing.check_estimator(estimator, normalize_advantage=True)
+
+
+@pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS.values(), ids=optimizers.OPTIMIZERS)
+def test_optimizers_accept_traced_hyperparameters(optimizer):
+    def step(rate):
+        transform = optimizer(learning_rate=rate)
+        params = {"w": jnp.ones(3)}
+        return transform.update({"w": jnp.ones(3)}, transform.init(params), params)[0]["w"]
+
+    rates = jnp.array([0.1, 0.2])
+    together = jax.vmap(step)(rates)
+    apart = jnp.stack([step(rate) for rate in rates])
+    assert jnp.allclose(together, apart) and jnp.allclose(together[1], 2 * together[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", algorithms.ROSTER)
+def test_learners_conform(name):
+    row = algorithms.ROSTER[name]
+    env = envs.from_gymnax(TabularMDP(horizon=4))
+    steps = 0 if row.config.rollout == "episodes" else 8
+    config = dataclasses.replace(row.config, num_envs=4, num_steps=steps, num_minibatches=1)
+    algorithm = row.algorithm
+    if row.own_policy:
+        small = bind(algorithm.estimator, batch_size=16, buffer_size=64, warmup=0, gradient_steps=2)
+        algorithm = algorithm._replace(estimator=small)
+    if "samples" in hyperparameters(algorithm.advantage):
+        algorithm = algorithm._replace(advantage=bind(algorithm.advantage, samples=2))
+    made = row.learner(env, policies.make(env, config), algorithm, config)
+    testing.check_learner(made, default_hypers(algorithm))
+
+
+def test_every_row_of_the_roster_has_its_paper_and_summary():
+    assert all(row.paper and row.summary for row in algorithms.ROSTER.values())
+
+
+def catches(message, check, *arguments, **options):
+    with pytest.raises(AssertionError, match=message):
+        check(*arguments, **options)
+
+
+def test_a_mean_inside_a_loss_is_caught():
+    def loss(now, batch):
+        return -now.log_prob * (batch.advantage - jnp.mean(batch.advantage)), {}
+
+    catches("is there a mean inside", testing.check_loss, loss)
+
+
+def test_a_loss_with_the_wrong_shape_is_caught():
+    catches("expected one loss per step", testing.check_loss, lambda now, batch: (jnp.mean(now.log_prob), {}))
+
+
+def test_an_advantage_that_bootstraps_from_termination_is_caught():
+    def wrong(trajectory, now, *, discount: float = 0.99):
+        target = trajectory.reward + discount * now.next_value
+        return target - now.value, target
+
+    catches("bootstraps from a terminated step", testing.check_advantage, wrong)
+
+
+def test_an_advantage_that_looks_behind_the_end_is_caught():
+    def wrong(trajectory, now, *, discount: float = 0.99):
+        target = jnp.cumsum(trajectory.reward[::-1], axis=0)[::-1]
+        return target - now.value, target
+
+    catches("what stands behind an episode's end counts", testing.check_advantage, wrong)
+
+
+def test_an_estimator_that_ignores_the_mask_is_caught():
+    def wrong(key, policy, params, batch):
+        def objective(params):
+            now = policy.evaluate(params, batch.trajectory)
+            return -jnp.mean(now.log_prob * batch.advantage)
+
+        return jax.grad(objective)(params), {}
+
+    catches("what stands behind an episode's end counts", testing.check_estimator, wrong)
+
+
+def test_an_environment_that_resets_types_is_caught():
+    env = envs.make("PolicyProbe-pgjax")
+
+    def step(key, params, state, action):
+        state, seen = env.step(key, params, state, action)
+        return state, seen._replace(obs=jnp.concatenate([seen.obs, seen.obs]))
+
+    catches("step changes shapes or types", testing.check_env, Env(*env._replace(step=step)))
+
+
+def test_a_policy_that_forgets_its_memory_rule_is_caught():
+    env = envs.make("PolicyProbe-pgjax")
+    policy = policies.make(env, Config(hidden=(4,), network="gru"))
+
+    def evaluate(params, trajectory):
+        # Every episode of the probe is one step long: without its ends, memory would leak.
+        never = jnp.zeros_like(trajectory.terminated)
+        return policy.evaluate(params, trajectory._replace(terminated=never, truncated=never))
+
+    catches("other log-probabilities", testing.check_policy, policy._replace(evaluate=evaluate), env)
+
+
+def test_a_learner_with_a_metric_per_step_is_caught():
+    env = envs.from_gymnax(TabularMDP(horizon=4))
+    row = algorithms.entry("a2c")
+    config = Config(num_envs=4, num_steps=8)
+    made = row.learner(env, policies.make(env, config), row.algorithm, config)
+
+    def widened(key, state, hypers):
+        following, metrics = made.step(key, state, hypers)
+        return following, {**metrics, "advantage": jnp.zeros(3)}
+
+    broken = made._replace(step=widened)
+    catches("expected a scalar", testing.check_learner, broken, default_hypers(row.algorithm))
