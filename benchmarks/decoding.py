@@ -3,7 +3,7 @@
     python benchmarks/decoding.py [--smoke]
 
 Both ways are the same rollout of the same module in the same world, from the same keys, and run in turn. One is
-`transformers.policy`, whose memory holds each layer's keys and values; the other is what one would write first: a
+`transformer.policy`, whose memory holds each layer's keys and values; the other is what one would write first: a
 policy without memory that reads the whole sequence for each token and looks at its last place. The sequence is [B, L]
 there from the first token on, zeros behind what is written, since a compiled program has one shape. Both must write
 the same tokens (checked). Results: results/decoding.json.

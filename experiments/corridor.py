@@ -128,7 +128,7 @@ class Curve(NamedTuple):
 
 
 def learn(program, runs, episodes, **hypers):
-    """A Curve of `runs` lanes, block by block; `hypers` as those of `learner.default_hypers`."""
+    """A Curve of `runs` lanes, block by block; `hypers` as those of `hyperparameters.default_hypers`."""
     algorithm, made = program
     hypers = hyperparameters.default_hypers(algorithm, **hypers)
     ladder, started = list(made), time.perf_counter()

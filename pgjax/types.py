@@ -33,7 +33,7 @@ class Env(NamedTuple):
     observation_space: Any  # a gymnax space
     action_space: Any  # a gymnax space
     max_steps: int  # the time limit of one episode, a truncation, whether `step` keeps to it or not
-    host: Callable | None = None  # (N) -> `outside.Simulators`, stepped on the host; reset and step only show shapes
+    host: Callable | None = None  # (N) -> `host_loop.Simulators`, stepped on the host; reset and step only show shapes
     expert: Callable | None = None  # (params, state) -> action that a learner by supervision is shown
     held_out: Callable | None = None  # (params) -> those of the problems kept from training, for final returns
 
@@ -70,7 +70,7 @@ class Evaluation(NamedTuple):
     log_prob: Array
     entropy: Array
     value: Array
-    next_value: Array  # of next_obs; whether it may be used is decided in `returns.discounts`
+    next_value: Array  # of next_obs; whether it may be used is decided in `time_limits.discounts`
     action_value: PyTree = ()  # [T, B, A] or [N, A] of a critic of action values, else ()
 
 
@@ -135,7 +135,7 @@ class Algorithm(NamedTuple):
 
 
 class Learner(NamedTuple):
-    """Anything that trains: what `train`, `sweep` and `driver` run.
+    """Anything that trains: what `training` and `runs` run.
 
     The last two are `step` in halves, for experience that is gathered elsewhere, such as on the host; a learner
     without them trains in worlds of pure functions alone. One with them keeps its stream in `state.rollout`, () where

@@ -98,7 +98,7 @@ def test_types_imports_jax_and_the_standard_library_alone():
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
 def test_only_the_edge_compiles(path):
     if str(path.relative_to(PACKAGE)) not in COMPILING:
-        assert not mentions_jit(ast.parse(path.read_text())), "compiling is left to the caller: see driver.py"
+        assert not mentions_jit(ast.parse(path.read_text())), "compiling is left to the caller: see engine/programs.py"
 
 
 def test_importing_the_package_loads_none_of_the_slow_libraries():

@@ -20,7 +20,7 @@ def _differential(
 
     A_t = delta_t = r_t - eta + V'_t - V_t, then eta moves by gain_rate times the mean of delta; target
     r_t - eta + V'_t. Where the world ended, V'_t must be that of the start that follows: learners give it where an
-    advantage has the hyperparameter `gain_rate`, by `batches.continued`.
+    advantage has the hyperparameter `gain_rate`, by `pieces.continued`.
     """
     target = _target(gain, trajectory, now)
     delta = target - now.value

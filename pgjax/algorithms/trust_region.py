@@ -26,7 +26,7 @@ except ImportError:
 
 
 def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
-    """`learner.policy_gradient` with `trust_region` for its update."""
+    """`on_policy.policy_gradient` with `trust_region` for its update."""
     return on_policy.policy_gradient(env, policy, algorithm, config, update=trust_region)
 
 

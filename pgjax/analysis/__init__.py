@@ -8,8 +8,8 @@ A lane has no final return where it failed (not `finite`), a halving rule stoppe
 lack), or its evaluation overflowed. Statistics are over the other lanes, and what is left out is counted and named.
 """
 
-from pgjax.analysis.canvas import NothingToDrawError
 from pgjax.analysis.curves import curve, on_common_steps
+from pgjax.analysis.drawing import NothingToDrawError
 from pgjax.analysis.final_returns import forest, profiles
 from pgjax.analysis.parallel_coordinates import parallel
 from pgjax.analysis.sensitivity import heat_maps, influence, sensitivity

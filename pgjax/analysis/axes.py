@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from pgjax.analysis.canvas import text
+from pgjax.analysis.drawing import text
 from pgjax.analysis.summary import Row, spelled
 
 FEW = 8  # distinct values that are still shown one by one

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pgjax.analysis import canvas
+from pgjax.analysis import drawing
 from pgjax.analysis.statistics import bootstrap, iqm
 from pgjax.analysis.summary import Row, counted, rows
 
@@ -19,9 +19,9 @@ def curve(metrics: Any, path: str | pathlib.Path, title: str = "", name: str = "
     Args:
       metrics: a dataset, label -> dataset, or rows; path: a file, by name or open for bytes.
     """
-    figure, ((axes,),) = canvas.canvas(title)
+    figure, ((axes,),) = drawing.canvas(title)
     found = [row for row in rows(metrics) if name in row.chosen]
-    styles, note = canvas.styles(found)
+    styles, note = drawing.styles(found)
     ends, lines, bands, counts = set(), [], [], []
     for h, style in styles.items():
         x, y = _shown(found[h], name)
@@ -44,10 +44,10 @@ def curve(metrics: Any, path: str | pathlib.Path, title: str = "", name: str = "
         axes.axvline(min(ends), color="0.4", lw=0.9, ls=":", label="the shortest run ends")
     axes.set_xlabel("environment steps of each seed")
     axes.set_ylabel(name.replace("_", " "))
-    axes.xaxis.set_major_formatter(canvas.scale)
+    axes.xaxis.set_major_formatter(drawing.scale)
     if any(np.isfinite(line).any() for line in lines):
-        axes.set_ylim(canvas.around(lines, bands))
-    canvas.legend(figure, axes, "\n".join(filter(None, (note, canvas.band_note(counts)))))
+        axes.set_ylim(drawing.around(lines, bands))
+    drawing.legend(figure, axes, "\n".join(filter(None, (note, drawing.band_note(counts)))))
     figure.savefig(path, dpi=150)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from pgjax.analysis import canvas
+from pgjax.analysis import drawing
 from pgjax.analysis.axis_limits import limits
-from pgjax.analysis.canvas import NothingToDrawError, text
+from pgjax.analysis.drawing import NothingToDrawError, text
 from pgjax.analysis.statistics import bootstrap, iqm, performance_profile, ranking
 from pgjax.analysis.summary import few, rows, scores, span
 
@@ -38,7 +38,7 @@ def forest(metrics: Any, path: str | pathlib.Path, title: str = "", best: int = 
     }
     lines = sum(1 + name.count("\n") for name in wrapped.values())
     width = 6 + 0.065 * max(len(part) for name in wrapped.values() for part in name.split("\n"))
-    figure, ((axes,),) = canvas.canvas(title, width, 1.2 + 0.24 * max(3, lines + (gap > 0)))
+    figure, ((axes,),) = drawing.canvas(title, width, 1.2 + 0.24 * max(3, lines + (gap > 0)))
     places, names, notes, intervals, y = [], [], [], [], 0.0
     for h in shown:
         half = 0.5 + 0.4 * (wrapped[h].count("\n") if h is not None else 0)
@@ -56,7 +56,7 @@ def forest(metrics: Any, path: str | pathlib.Path, title: str = "", best: int = 
         y -= half
     axes.set_yticks(places, names, fontsize=8)
     axes.set_ylim(y - 0.2, 0.2)
-    axes.set_xlim(canvas.around([found[h].good for h in shown if h is not None], intervals))
+    axes.set_xlim(drawing.around([found[h].good for h in shown if h is not None], intervals))
     right = axes.secondary_yaxis("right")
     right.set_yticks(places, notes, fontsize=8)
     right.tick_params(length=0)
@@ -66,7 +66,7 @@ def forest(metrics: Any, path: str | pathlib.Path, title: str = "", best: int = 
     said = f"final return: IQM over seeds and its 95 % interval; dots: seeds{without}"
     note = textwrap.fill(few([n for *_, n in intervals]), 80)
     axes.set_xlabel("\n".join(filter(None, (said, note))), fontsize=9)
-    axes.xaxis.set_major_formatter(canvas.scale)
+    axes.xaxis.set_major_formatter(drawing.scale)
     figure.savefig(path, dpi=150)
 
 
@@ -85,8 +85,8 @@ def profiles(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:
     if not found:
         raise NothingToDrawError("no setting has a final return")
     thresholds = np.linspace(*limits(*(row.good for row in found), margin=0.03), 301)
-    figure, ((axes,),) = canvas.canvas(title)
-    styles, note = canvas.styles(found)
+    figure, ((axes,),) = drawing.canvas(title)
+    styles, note = drawing.styles(found)
     counts = []
     for h, style in styles.items():
         good = found[h].good
@@ -102,7 +102,7 @@ def profiles(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:
     axes.set_xlabel("final return τ")
     axes.set_ylabel("share of runs above τ")
     axes.set_ylim(-0.02, 1.02)
-    axes.xaxis.set_major_formatter(canvas.scale)
+    axes.xaxis.set_major_formatter(drawing.scale)
     without = f"{len(every) - len(found)} settings without a final return" if len(found) < len(every) else ""
-    canvas.legend(figure, axes, "\n".join(filter(None, (note, without, canvas.band_note(counts)))))
+    drawing.legend(figure, axes, "\n".join(filter(None, (note, without, drawing.band_note(counts)))))
     figure.savefig(path, dpi=150)

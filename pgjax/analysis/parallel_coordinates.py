@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from pgjax.analysis import canvas
+from pgjax.analysis import drawing
 from pgjax.analysis.axes import Axis, swept
 from pgjax.analysis.axis_limits import limits
-from pgjax.analysis.canvas import NothingToDrawError, text
+from pgjax.analysis.drawing import NothingToDrawError, text
 from pgjax.analysis.statistics import naniqm
 from pgjax.analysis.summary import rows, scores
 from pgjax.dependencies import importing
@@ -39,10 +39,10 @@ def parallel(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:
     spread[np.argsort(y)] = np.linspace(-0.02, 0.02, len(y))
     heights = [_height(axis) + (spread if axis.few else 0) for axis in axes_of]
     heights = np.stack([*heights, np.asarray(norm(y))], axis=1)
-    figure, ((axes,),) = canvas.canvas(title, max(5.5, 1.7 * (len(axes_of) + 1)), 4.4)
+    figure, ((axes,),) = drawing.canvas(title, max(5.5, 1.7 * (len(axes_of) + 1)), 4.4)
     colors = matplotlib.colormaps["viridis"]
     for h in np.argsort(y):
-        axes.plot(heights[h], color=colors(norm(y[h])), lw=1.1, alpha=min(1.0, 1.3 * canvas.faintness(len(y))))
+        axes.plot(heights[h], color=colors(norm(y[h])), lw=1.1, alpha=min(1.0, 1.3 * drawing.faintness(len(y))))
     last = len(axes_of)
     for place, axis in enumerate(axes_of):
         for at, name in _ticks(axis):

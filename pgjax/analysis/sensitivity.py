@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from pgjax.analysis import canvas
+from pgjax.analysis import drawing
 from pgjax.analysis.axes import Axis, swept
 from pgjax.analysis.axis_limits import limits
-from pgjax.analysis.canvas import NothingToDrawError, text
+from pgjax.analysis.drawing import NothingToDrawError, text
 from pgjax.analysis.statistics import bootstrap, naniqm
 from pgjax.analysis.summary import Row, few, rows, scores
 from pgjax.dependencies import importing
@@ -55,7 +55,7 @@ def sensitivity(metrics: Any, path: str | pathlib.Path, title: str = "") -> None
     axes_of = {axis.name: axis for axis in swept(found)}
     columns = min(3, len(share))
     lines = -(-len(share) // columns)
-    figure, panels = canvas.canvas(title, max(5.5, 3.8 * columns), 0.9 + 3 * lines, (lines, columns))
+    figure, panels = drawing.canvas(title, max(5.5, 3.8 * columns), 0.9 + 3 * lines, (lines, columns))
     for panel, name in itertools.zip_longest(panels.flat, share):
         if name is None:
             panel.set_visible(False)
@@ -68,7 +68,7 @@ def sensitivity(metrics: Any, path: str | pathlib.Path, title: str = "") -> None
                 axis.position[part],
                 y[part],
                 color="0.65",
-                alpha=max(0.25, canvas.faintness(len(found))),
+                alpha=max(0.25, drawing.faintness(len(found))),
                 zorder=1,
                 **style,
             )
@@ -76,10 +76,10 @@ def sensitivity(metrics: Any, path: str | pathlib.Path, title: str = "") -> None
         bars = (np.maximum(middle - low, 0), np.maximum(high - middle, 0))
         style = {"color": "C0", "marker": "o", "ms": 5, "lw": 1.8 if axis.numeric else 0, "capsize": 2.5}
         panel.errorbar(axis.centre, middle, bars, elinewidth=1.5, zorder=3, **style)
-        panel.set_ylim(canvas.around([y, middle], [(low, high, len(finals))]))
+        panel.set_ylim(drawing.around([y, middle], [(low, high, len(finals))]))
         _label(panel, axis, "x", numeric=axis.numeric)
         panel.set_title(f"explains {share[name]:.0%} of the variance between settings", fontsize=8.5, color="0.35")
-        panel.yaxis.set_major_formatter(canvas.scale)
+        panel.yaxis.set_major_formatter(drawing.scale)
     for panel in panels[:, 0]:
         panel.set_ylabel("final return", fontsize=9)
     said = "blue: IQM over seeds and the other hyperparameters, 95 % interval over seeds; grey: single settings"
@@ -120,7 +120,7 @@ def heat_maps(metrics: Any, path: str | pathlib.Path, title: str = "", most: int
     lines = -(-len(pairs) // columns)
     rest = f"left out, of less influence: {', '.join(f'{n} ({share[n]:.0%})' for n in left)}" if left else ""
     heading = "\n".join(filter(None, (title, rest)))
-    figure, panels = canvas.canvas(heading, max(5.5, 0.8 + 3.7 * columns), 0.7 + 3.1 * lines, (lines, columns))
+    figure, panels = drawing.canvas(heading, max(5.5, 0.8 + 3.7 * columns), 0.7 + 3.1 * lines, (lines, columns))
     for panel, pair in itertools.zip_longest(panels.flat, pairs):
         if pair is None:
             panel.set_visible(False)
@@ -191,7 +191,7 @@ def _label(panel: Any, axis: Axis, which: str, numeric: bool) -> None:
         panel.set(**{f"{which}scale": "log"})
     if not axis.few:
         if not axis.log:
-            side.set_major_formatter(canvas.scale)
+            side.set_major_formatter(drawing.scale)
         return
     names = axis.ticks()
     turn = {"rotation": 30, "ha": "right"} if which == "x" and sum(map(len, names)) > 30 else {}

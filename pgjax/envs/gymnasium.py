@@ -1,6 +1,6 @@
 """A Gymnasium environment in; an `Env` whose worlds are stepped on the host out: `make("gymnasium:LunarLander-v3")`.
 
-Such a world is a program of its own, not arrays: JAX compiles the learner, and `outside` steps the worlds between.
+Such a world is a program of its own, not arrays: JAX compiles the learner, and `host_loop` steps the worlds between.
 Its reset and step only show shapes, and a reward that is asked of them is NaN.
 
 A world may keep the arrays that it hands out and write into them again, and so may we: what passes between the two is

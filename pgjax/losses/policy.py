@@ -21,7 +21,7 @@ def policy_gradient(
       importance: multiply by pi(a_t | s_t) / b(a_t | s_t), b being the policy that acted. It is the action's
         share of the correction for `epsilon`; what led to s_t and what followed are the advantage's share,
         which `monte_carlo(importance=True)` has. Together the gradient is that of pi; learners refuse one
-        without the other, by the hyperparameters that an advantage declares (see `plugs.declare` for wrappers).
+        without the other, by the hyperparameters that an advantage declares (see `hyperparameters.declare`).
       reevaluate: A_t is the target minus the critic's value as it is now, not when the batch was collected:
         with update="step", REINFORCE with baseline as the box of Sutton & Barto (2018, sec. 13.4) has it.
         What the advantage has besides (gamma^t, ratios, a normalisation) would be lost; learners refuse it.
@@ -38,7 +38,7 @@ def importance_weighted(now: Evaluation, batch: Batch) -> tuple[Array, dict[str,
     """-rho_t A_t, rho the ratio of the policy as it is to that which acted (Schulman et al. 2015, eq. 14).
 
     Where both are the same its gradient is that of `policy_gradient`. Nothing bounds rho here: that is for a step
-    in a trust region, such as `trust.trust_region_step`. The metric `kl` is the estimate that `ppo_clip` has.
+    in a trust region, such as `estimators.trust_region_step`. The metric `kl` is the estimate that `ppo_clip` has.
     """
     log_ratio = now.log_prob - batch.trajectory.log_prob
     return -jnp.exp(log_ratio) * batch.advantage, {"kl": jnp.expm1(log_ratio) - log_ratio}

@@ -30,7 +30,7 @@ class Run:
 
     Attributes:
       config, summary: what config.json and summary.json hold; summary is {} for a run that was killed.
-      plan: the run as `settings.plan` checks it: algorithm, learner and config of each group.
+      plan: the run as `plan.plan` checks it: algorithm, learner and config of each group.
       schedule: which lanes were trained together, from which update to which.
     """
 
@@ -199,7 +199,7 @@ def planned(path: pathlib.Path, config: dict[str, Any], given: dict[str, Any]) -
 
 
 def _check_units(path: pathlib.Path, config: dict[str, Any], made: Plan) -> None:
-    """ValueError where the parameters of a Gaussian mean something else by now: see `recipe.FORMAT`."""
+    """ValueError where the parameters of a Gaussian mean something else by now: see `record.FORMAT`."""
     for group in made.groups:
         space = group.env.action_space
         if is_box(space) and units(space) != ((0.0,) * space.shape[0], (1.0,) * space.shape[0]):

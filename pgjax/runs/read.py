@@ -53,7 +53,7 @@ class Run(NamedTuple):
 
 
 def read(folders: list[str | pathlib.Path]) -> list[Run]:
-    """Read every folder, in the order given. Raises ValueError: see `pages.write`."""
+    """Read every folder, in the order given. Raises ValueError: see `report.write`."""
     if not folders:
         raise ValueError("folders: none was given; give one run folder or more")
     paths = [place("folders", folder) for folder in folders]

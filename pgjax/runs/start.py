@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from pgjax import analysis
 from pgjax.engine import chunks, files, interrupts, processes
+from pgjax.engine import memory as engine_memory
 from pgjax.engine.checkpoints import Folder, Memory
 from pgjax.engine.execution import Execution, check, checked, logger
-from pgjax.engine.memory import give_back
 from pgjax.engine.progress import Progress
 from pgjax.engine.stages import first_schedule, next_rung, run_stage
 from pgjax.engine.trainer import Engine, Watch
@@ -98,7 +98,7 @@ def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = Non
         title = f"{config['algorithm']} on {config['env']}"
         draw = lambda file: analysis.curve(result.metrics, file, title=title)  # noqa: E731
         processes.once("write", lambda: folder.write(result, draw))
-    give_back()
+    engine_memory.give_back()
     return result
 
 
@@ -109,7 +109,7 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
 
     Args:
       algorithm, env: names, or objects of one's own.
-      seeds=1, seed=0, steps, updates, settings, loss, policy: see `settings.plan`; `search.sample` draws
+      seeds=1, seed=0, steps, updates, settings, loss, policy: see `plan.plan`; `search.sample` draws
         settings from ranges.
       out: the run folder, which must not exist; None writes nothing, and keeps every lane's state in memory.
       memory: what the run may take, such as "4GB": lanes go in chunks that fit. By default half of the
@@ -120,7 +120,7 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
         with its part of the environments, the gradient averaged over them.
       checkpoint: seconds between two checkpoints of every lane's whole state; 0 makes one after each segment.
       snapshots: how many checkpoints to keep for good, besides the end: first before training, then at even
-        distances, each at the nearest end of a segment. See `runs.load`.
+        distances, each at the nearest end of a segment. See `load.load`.
       halving: eta: after updates / eta^k updates the best 1 / eta of the settings go on, for each k.
       log: "tensorboard" or "wandb" (extras of the same names): also write there while it trains; log_lanes:
         every lane by itself, not the seeds of a setting together.
@@ -131,7 +131,7 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
     Returns:
       a Result. After Ctrl-C it holds what was done up to then, and `interrupted` is true; a second
       Ctrl-C stops at once. SIGTERM and SIGHUP stop it in the same way, and when all is written the process ends
-      as that signal ends it: see `guards.end`.
+      as that signal ends it: see `interrupts.end`.
 
     Raises:
       ValueError, TypeError: for bad input, before anything is compiled or written.

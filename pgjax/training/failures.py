@@ -18,7 +18,7 @@ class Unselected(NamedTuple):
 
 
 def unselected(tree: PyTree) -> list[PyTree]:
-    """What a learner has wrapped in `buffered.Unselected`."""
+    """What a learner has wrapped in `failures.Unselected`."""
     lasting = lambda x: isinstance(x, Unselected)  # noqa: E731
     return [x for x in jax.tree.leaves(tree, is_leaf=lasting) if lasting(x)]
 

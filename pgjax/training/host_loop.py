@@ -1,8 +1,8 @@
-"""Worlds that are stepped on the host, and the compiled halves of a learner, in; what `sweep` makes, out.
+"""Training in environments that are stepped on the host: the same values as `vectorised` gives.
 
-Time passes on the host: between the compiled `halves.act` of every step and `halves.learn` of every update, numpy
-steps L x B worlds. Nothing that is compiled calls back: on few cores that may wait for ever, and a GPU's program stays
-a program.
+Time passes on the host: between the compiled `host_programs.act` of every step and `host_programs.learn` of every
+update, numpy steps L x B environments. Nothing that is compiled calls back: on few cores that may wait for ever, and a
+GPU's program stays a program.
 """
 
 import contextlib
@@ -69,7 +69,7 @@ class Training:
     Args:
       host, max_steps: of the Env; num_steps: T.
       draw: (keys, updates) -> Draw; act: (keys, t, states, memory, time, obs) -> (action, log_prob, memory);
-        learn: (keys, states, hypers, stream, rows) -> (states, metrics): those of `halves`, compiled.
+        learn: (keys, states, hypers, stream, rows) -> (states, metrics): those of `host_programs`, compiled.
       memory: its shapes [L, B, ...].
     """
 

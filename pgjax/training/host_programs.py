@@ -1,7 +1,7 @@
-"""A Learner's halves in; what is compiled of an update whose worlds are stepped on the host out: see `outside`.
+"""A Learner's halves in; what is compiled of an update whose worlds are stepped on the host out: see `host_loop`.
 
 `act` is compiled for one step of all lanes, `learn` for one update. Keys are split as `train` and `rollout` split
-them, so a world that needs no seed gives what `sweep` gives.
+them, so a world that needs no seed gives what `vectorised` gives.
 """
 
 from collections.abc import Callable

@@ -29,7 +29,7 @@ def train(
     The key of update u is fold_in(key, u), counted from the very first: training can be cut into
     segments anywhere, with the same result. An update whose parameters are not finite is undone, and
     the state stands still from there on: `finite` is false and the metrics are NaN. All but what a learner has
-    wrapped in `buffered.Unselected`, which goes on.
+    wrapped in `failures.Unselected`, which goes on.
     """
 
     def update(state, _):

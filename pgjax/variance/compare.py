@@ -34,7 +34,7 @@ def compare(
     """Measure estimators of the gradient of the discounted return J, all on the same episodes.
 
     Args:
-      estimators: names of `grid.ESTIMATORS`, or name -> one of: a ScoreFunction; `Plugs(advantage,
+      estimators: names of `score_functions.ESTIMATORS`, or name -> one of: a ScoreFunction; `Plugs(advantage,
         estimator)`, any EstimatorFn; a bare `gradient(key, params)`, or `Sampler(gradient, batch)`.
       params: where the gradient is taken.
       behaviour: the parameters that act; by default `params`.

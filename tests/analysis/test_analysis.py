@@ -12,8 +12,7 @@ from rich.console import Console
 from scipy import stats
 
 from pgjax import analysis
-from pgjax.analysis import axes
-from pgjax.analysis import canvas as analysis_canvas
+from pgjax.analysis import axes, drawing
 from pgjax.runs import folder
 
 
@@ -88,15 +87,13 @@ def search(settings=12, seeds=4, stopped=()):
 @pytest.fixture
 def drawn(monkeypatch):
     """Every figure that is made, to look into."""
-    figures, make = [], analysis_canvas.canvas
-    modules = ("curves", "figures", "coordinates", "marginals")
+    figures, make = [], drawing.canvas
 
     def canvas(*arguments, **options):
         figures.append(make(*arguments, **options))
         return figures[-1]
 
-    for module in modules:
-        monkeypatch.setattr(f"pgjax.analysis.{module}.drawing.canvas", canvas)
+    monkeypatch.setattr(drawing, "canvas", canvas)
     return figures
 
 

@@ -154,7 +154,7 @@ GROUPS = {
 
 
 def _factor(p):
-    """E[sqrt(q (1 - q))] / (p (1 - p)), K q ~ Binomial(K, p), [X], as `groups.group_relative` states it."""
+    """E[sqrt(q (1 - q))] / (p (1 - p)), K q ~ Binomial(K, p), [X], as `advantages.group_relative` states it."""
     q = np.arange(SAMPLES + 1) / SAMPLES
     spread = scipy.stats.binom.pmf(np.arange(SAMPLES + 1), SAMPLES, p[:, None]) @ np.sqrt(q * (1 - q))
     return spread / (p * (1 - p))

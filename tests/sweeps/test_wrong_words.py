@@ -6,7 +6,7 @@ import pytest
 
 import pgjax
 from pgjax import algorithms
-from pgjax.cli import common, main
+from pgjax.cli import main
 from pgjax.engine import chunks, memory, stages
 from pgjax.hyperparameters import RANGES, hyperparameters
 from pgjax.sweeps import names as sweeps_names
@@ -84,7 +84,8 @@ def elsewhere(tmp_path, tmp_path_factory, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr(common, "execute", trained)
+    for command in ("train", "resume"):
+        monkeypatch.setattr(f"pgjax.cli.{command}.execute", trained)
 
 
 def refused(words, message, capsys, tmp_path):

@@ -2,7 +2,7 @@
 
 An estimate is g = sum_{s, a} c[s, a] d log pi(a | s), where c adds up the weights of the steps that took a
 in s. For every row below, c and the return follow a linear backward recursion z_t = M_t z_{t+1}, whose
-second moments `enumeration.moments` carries exactly. This is independent of `weights`: the tests hold them together.
+second moments `oracle.moments` carries exactly. This is independent of `weights`: the tests hold them together.
 """
 
 from typing import NamedTuple

@@ -50,7 +50,7 @@ def action_values(
     """Q_t(a) = r + gamma (1 - terminated) V(s'), [T, B, A]: each action tried once from each state; 0 behind the end.
 
     The world's draws are those of `key`, independent of what the trajectory saw; V is the policy's own value. A
-    step into the time limit bootstraps, a step into a terminal state does not (see `returns.discounts`).
+    step into the time limit bootstraps, a step into a terminal state does not (see `time_limits.discounts`).
 
     Args:
       trajectory: [T, B] with plain observations, and the states [T, B, ...] beside it: see `split`.
