@@ -5,9 +5,12 @@ broken (a library of another version, a compiled part that can't be loaded).
 """
 
 import contextlib
+import importlib
 import importlib.util
 import sys
+import types
 from collections.abc import Iterator
+from typing import Any
 
 # Modules whose distribution has another name.
 DISTRIBUTIONS = {
@@ -42,6 +45,34 @@ def importing(package: str, extra: str = "", asked: str = "") -> Iterator[None]:
     except Exception as error:  # what a broken library raises as it starts may be anything
         begin = f"{asked}: " if asked else ""
         raise PackageError(begin + explained(error, package, extra), name=package) from error
+
+
+@contextlib.contextmanager
+def lazily(*modules: str) -> Iterator[None]:
+    """Around an import of a package that imports `modules` and seldom uses them: each loads when it is first used.
+
+    gymnax imports pyplot and seaborn, for drawings that pgjax doesn't ask for, and they take longer than all its own
+    code. Whoever imports them after that gets the modules themselves.
+    """
+    made = {name: _Later(name) for name in modules if name not in sys.modules}
+    sys.modules.update(made)
+    try:
+        yield
+    finally:
+        for name, module in made.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
+
+
+class _Later(types.ModuleType):
+    """A module that is imported when something of it is first asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what the import system asks of every module
+            raise AttributeError(name)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        return getattr(importlib.import_module(self.__name__), name)
 
 
 def explained(error: Exception, package: str, extra: str = "") -> str:

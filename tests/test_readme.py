@@ -12,7 +12,7 @@ from pgjax.runs import start
 from pgjax.sweeps import plan
 
 README = (pathlib.Path(__file__).parent.parent / "README.md").read_text()
-COMMANDS = [line.split(" && ")[0] for line in README.splitlines() if re.match("pgjax (train|sweep)", line)]
+COMMANDS = [x.split(" && ")[0] for x in README.splitlines() if re.match("pgjax (train|sweep) [a-z]+ ", x)]
 MEASURES = re.findall(r"pgjax variance (?!--params).*", README)
 
 

@@ -3,7 +3,7 @@
 import inspect
 from typing import Any
 
-from pgjax.dependencies import importing
+from pgjax.dependencies import importing, lazily
 from pgjax.envs import brax, gymnasium
 from pgjax.envs.gymnax import from_gymnax
 from pgjax.envs.parameters import Static, param_names, replace_fields
@@ -66,7 +66,7 @@ def _constructor(registry: Any, name: str) -> dict[str, Any]:
 
 def _registry():
     # Imported where it is used: gymnax takes seconds, and most of the package needs none of it.
-    with importing("gymnax"):
+    with importing("gymnax"), lazily("matplotlib.pyplot", "seaborn"):
         import gymnax.registration
 
     import pgjax.envs.probes  # noqa: F401

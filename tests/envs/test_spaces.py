@@ -190,7 +190,7 @@ def test_a_class_is_a_function_that_makes_a_world():
 
 WORLD_FILE = """
 from gymnax.environments import spaces
-from tests.test_spaces import World
+from test_spaces import World
 
 class Pair(World):
     action = spaces.Tuple([spaces.Discrete(2), spaces.Discrete(3)])

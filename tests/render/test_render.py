@@ -201,7 +201,7 @@ def test_render_says_file_frames_and_returns(folder, tmp_path, capsys, monkeypat
     path = tmp_path / "a.gif"
     words = ["render", folder, "--lane", "learning_rate=1e-2,seed=5", "--update", "0", "--episodes", "2", "--greedy"]
     assert main.main([*words, "--out", str(path)]) == 0
-    env, policy, params = pgjax.runs.load(folder).lane(learning_rate=1e-2, seed=5, update=0)
+    env, policy, params = pgjax.load(folder).lane(learning_rate=1e-2, seed=5, update=0)
     keys = [jax.random.fold_in(jax.random.key(0), i) for i in (0, 1)]
     returns = [float(jnp.sum(play.play(key, env, policy, params, True).reward)) for key in keys]
     said = capsys.readouterr().out.splitlines()[-1]

@@ -243,21 +243,21 @@ def test_another_world_or_network_is_refused(copy, result):
     copy.edit(lambda config: config["groups"][0]["env"].update(m=2.0))
     with pytest.raises(ValueError, match=r"env: parameter 'm' was 2.0 in the run and is 1.0 now; pass the same env="):
         load.load(copy.path)
-    wider = lambda env, config: policies.make(env, pgjax.types.Config(hidden=(5,)))  # noqa: E731
+    wider = lambda env, config: policies.make(env, pgjax.Config(hidden=(5,)))  # noqa: E731
     with pytest.raises(ValueError, match=r"policy: the parameters in '.*chunks.*' don't fit the network; pass policy="):
         load.load(result.path, policy=wider).lane(seed=3, g=8.0, num_envs=2)
-    deeper = lambda env, config: policies.make(env, pgjax.types.Config(hidden=(4, 4)))  # noqa: E731
+    deeper = lambda env, config: policies.make(env, pgjax.Config(hidden=(4, 4)))  # noqa: E731
     with pytest.raises(ValueError, match=r"policy: the parameters in '.*chunks.*' don't fit the network; pass policy="):
         load.load(result.path, policy=deeper).lane(seed=3, g=8.0, num_envs=2)
 
 
 def test_a_setting_survives_a_change_of_defaults(copy, run, monkeypatch):
     row = algorithms.entry("a2c")
-    other = row.algorithm._replace(advantage=pgjax.plugs.bind(row.algorithm.advantage, discount=0.5, n=2))
+    other = row.algorithm._replace(advantage=pgjax.hyperparameters.bind(row.algorithm.advantage, discount=0.5, n=2))
     monkeypatch.setitem(algorithms.ROSTER, "a2c", roster.Entry(other, steps=7))
     again = load.load(copy.path)
     assert_same(again.hypers(g=8.0, num_envs=2), run.hypers(g=8.0, num_envs=2))
-    assert pgjax.plugs.hyperparameters(again.plan.groups[0].algorithm.advantage)["n"] == 5
+    assert pgjax.hyperparameters.hyperparameters(again.plan.groups[0].algorithm.advantage)["n"] == 5
     assert again.plan.groups[0].config == run.plan.groups[0].config
 
 

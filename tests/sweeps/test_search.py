@@ -111,7 +111,7 @@ class TestListOfSettings:
         rates = [point["learning_rate"] for point in settings]
         np.testing.assert_array_equal(result.metrics.learning_rate, rates)
         assert [row["setting"] for row in result.summary["settings"]] == [{"learning_rate": x} for x in rates]
-        run = pgjax.runs.load(tmp_path / "run")
+        run = pgjax.load(tmp_path / "run")
         assert run.plan.points == result.plan.points
         assert float(run.hypers(setting=1).optimizer["learning_rate"]) == pytest.approx(rates[1])
         assert result.sel(setting=1, seed=0).loss.shape == (2,)
