@@ -147,6 +147,7 @@ def taught():
     return built, hypers, run(jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_the_reference_is_what_the_learner_began_with_whatever_it_learned_since():
     _, _, (first, last, metrics) = taught()
     for state in (first, last):

@@ -92,6 +92,7 @@ def test_a_step_is_finite_reports_scalars_and_is_traced_once(made):
     assert max(jax.tree.leaves(moved)) > 1e-4
 
 
+@pytest.mark.slow
 def test_lanes_together_and_run_eagerly_equal_compiled_steps_one_by_one(made):
     built, hypers, keys, states, step, _ = made
     both = jax.tree.map(lambda x: jnp.stack([x, 0.5 * x]), hypers)

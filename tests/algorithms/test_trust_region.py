@@ -274,6 +274,7 @@ SHARING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHARING)
 def test_fitting_the_critic_does_not_move_the_policy(name):
     space, options, critic = SHARING[name]

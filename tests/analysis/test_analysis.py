@@ -402,6 +402,7 @@ UNDRAWN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", ODD)
 def test_every_figure_is_drawn_of_odd_numbers_or_says_why_not_without_a_warning(figure, name):

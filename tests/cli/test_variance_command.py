@@ -38,6 +38,7 @@ def test_a_folder_with_figures_numbers_and_data(tmp_path, capsys):
     assert "to_go" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_along_training(run_folder, tmp_path, capsys):
     out = tmp_path / "v"
     words = ["variance", "--params", str(run_folder), "--at", "all", "--lane", "seed=1", "learning_rate=0.001"]
@@ -64,6 +65,7 @@ def test_off_policy(run_folder, tmp_path):
     assert "clip_fraction" in summary["estimators"]["ppo_clip"]
 
 
+@pytest.mark.slow
 def test_each_point_sees_through_its_own_observation_moments(tmp_path, monkeypatch):
     from pgjax.cli import variance_policy
     from pgjax.cli.options import Variance

@@ -58,6 +58,7 @@ def test_a_sweep_logs_every_segment(tmp_path, monkeypatch):
     assert all(np.isfinite(point["loss"]) for _, _, point in writer.points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "logged"), [("", True), ("--log none", False)])
 def test_a_run_that_is_gone_on_with_goes_on_logging(tmp_path, monkeypatch, words, logged):
     writers, asked = [], []

@@ -103,10 +103,8 @@ CASES = {
 }
 
 
-QUICK = ("a2c", "whole episodes")
-
-
-@pytest.mark.parametrize("case", [x if x in QUICK else pytest.param(x, marks=pytest.mark.slow) for x in CASES])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
 def test_a_world_on_the_host_trains_as_the_same_world_of_pure_functions(case):
     algorithm, options = CASES[case]
     here, there = (trained(algorithm, env, **options) for env in (host_walk, pure_walk))

@@ -269,6 +269,7 @@ def test_a_flattened_world_shows_what_it_declares():
     assert obs.shape == seen.obs.shape == env.observation_space.shape == (50,)
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_see_the_wrapper():
     import pgjax
 
@@ -340,9 +341,8 @@ def test_the_world_that_was_given_is_left_as_it_was():
 # --- the whole registry, as it is
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name.endswith("MinAtar") else name for name in NAMES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_what_is_seen_is_what_the_space_declares_and_no_step_ends_twice(name):
     usual = envs.make(name)
     env = envs.make(name, **({"max_steps_in_episode": 6} if usual.max_steps > 6 else {}))
@@ -377,6 +377,7 @@ def test_a_last_step_that_gymnax_ends_twice_is_terminated():
     assert terminated and truncated and seen.terminated and not seen.truncated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_under_x64_every_world_gives_what_it_gives_without(name):
     """Shapes and types, since all of it is the same program in 32 bits."""
@@ -415,6 +416,7 @@ def test_under_x64_the_numbers_are_the_same(name):
     jax.tree.map(np.testing.assert_array_equal, wide, three())
 
 
+@pytest.mark.slow
 def test_under_x64_a_plan_works_or_says_in_one_line_what_to_turn_off():
     with jax.enable_x64(True):
         chosen = {"num_envs": 4, "env.max_steps_in_episode": 8}

@@ -103,6 +103,7 @@ def in_turn():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unroll", "episodes"])
 @pytest.mark.parametrize("name", ["relative_actor_critic", "differential_actor_critic"])
 def test_where_episodes_end_the_gain_is_their_reward_over_their_length(in_turn, name, kind):

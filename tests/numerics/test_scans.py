@@ -100,6 +100,7 @@ def batch_of(rows, columns):
     return policy, params, Batch(taken._replace(mask=mask), *numbers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalize_advantage", [False, True])
 @pytest.mark.parametrize(
     ("rows", "columns", "reduce", "lengths"),

@@ -107,6 +107,7 @@ def test_a_world_too_large_is_refused():
     assert len(oracle.tabulate(Copying(), most=21)[1]) == 21
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 def test_a_state_is_acted_in_as_after_the_tokens_that_led_there(name):
     """With a memory that took in one token after another, too."""

@@ -252,6 +252,7 @@ def test_a_kernel_that_does_not_exist_is_refused():
         policies.make(world(VECTOR, TWO), Config(kernel="cuda"))
 
 
+@pytest.mark.slow
 def test_an_update_of_ppo_over_lanes_is_the_same_with_either_kernel():
     row, env = algorithms.entry("ppo"), envs.make("CartPole-v1")
     # Adam would make a step of full size of a gradient that is zero but for rounding.

@@ -137,6 +137,7 @@ def test_snapshots_are_spread_evenly_over_whole_segments(updates, snapshots, poi
     assert chunks.points(updates, chunks.segment(updates), snapshots) == points
 
 
+@pytest.mark.slow
 def test_objects_of_ones_own_are_imported_again(tmp_path):
     options = {"loss": loss, "policy": policy, "updates": 2, "snapshots": 2, "progress": False}
     settings = {**TINY, "num_envs": 2, "beta": [0.5, float("inf")], "shared": [False, True], "hidden": (3, 2)}

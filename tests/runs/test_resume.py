@@ -93,13 +93,14 @@ def test_neither_neighbours_nor_the_place_in_a_chunk_touch_a_lane(whole):
             np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
-@pytest.mark.parametrize("after", [1, 3, 19, 21, 39])
+@pytest.mark.parametrize("after", [3, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 19, 21, 39))])
 def test_a_run_that_was_interrupted_and_resumed_ends_as_one_that_never_was(whole, tmp_path, monkeypatch, after):
     interrupted(monkeypatch, after, out=tmp_path / "run", checkpoint=0.0)
     assert_identical(pgjax.resume(tmp_path / "run", progress=False), whole)
     assert not json.loads((tmp_path / "run" / "summary.json").read_text())["interrupted"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_is_the_exit_code_and_nothing_is_lost(whole, tmp_path, monkeypatch, capsys, number):
     update, calls = progress.Progress.update, []
@@ -171,7 +172,9 @@ SPOILT = {
 }
 
 
-@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+@pytest.mark.parametrize(
+    "spoil", [pytest.param(f, marks=pytest.mark.slow) if i else f for i, f in enumerate(SPOILT.values())], ids=SPOILT
+)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(whole, tmp_path, monkeypatch, capsys, spoil):
     interrupted(monkeypatch, 5, out=tmp_path / "run", checkpoint=0.0)
     folder = Folder(tmp_path / "run" / "chunks")
@@ -305,6 +308,7 @@ def test_a_run_that_was_killed_ends_as_one_that_never_was(whole, tmp_path):
 
 
 class TestExtend:
+    @pytest.mark.slow
     def test_longer_and_more_seeds_is_the_run_that_was_both_from_the_start(self, tmp_path):
         first = sweep(updates=10, out=tmp_path / "run")
         assert first.schedule.segments == [1]
@@ -360,6 +364,7 @@ class TestExtend:
 
 
 class TestReplay:
+    @pytest.mark.slow
     @pytest.mark.parametrize(("rate", "seed"), [(1e-3, 0), (1e-2, 2)])
     def test_one_lane_alone_has_the_same_curve(self, whole, tmp_path, rate, seed):
         alone = pgjax.replay(whole.path, seed=seed, learning_rate=rate, out=tmp_path / "lane", progress=False)
@@ -389,9 +394,8 @@ class TestReplay:
         assert main.main(words) == 1
         assert "not the curve of the run: loss differ" in capsys.readouterr().out
 
-    @pytest.mark.parametrize(
-        "swept", [("env.gravity",), pytest.param(("num_envs", "env.gravity", "learning_rate"), marks=pytest.mark.slow)]
-    )
+    @pytest.mark.slow
+    @pytest.mark.parametrize("swept", [("env.gravity",), ("num_envs", "env.gravity", "learning_rate")])
     def test_a_lane_of_settings_that_were_drawn(self, tmp_path, swept):
         """What was swept stays what is swept, though one point alone is left of it."""
         drawn = {"env.gravity": [8.0, 11.0], "learning_rate": [1e-3, 1e-2], "num_envs": [2, 3]}
@@ -469,6 +473,7 @@ def test_show_says_what_there_is(whole, tmp_path, capsys):
 
 
 class TestMemory:
+    @pytest.mark.slow
     def test_the_width_is_what_fits(self, monkeypatch):
         """What the process holds besides is the tests' own, and grows as they run."""
         monkeypatch.setattr(memory, "_resident", lambda: 0.0)
@@ -529,6 +534,7 @@ def test_the_folder_of_a_run_moves(whole, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_keys_inside_a_world_are_kept_too(tmp_path, monkeypatch):
     """A world may draw from a key of its own, which is no array of numbers."""
     base = pgjax.envs.make("PolicyProbe-pgjax")

@@ -42,6 +42,7 @@ MONTE_CARLO = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_environments_conform(name):
     testing.check_env(envs.make(name), steps=12)

@@ -47,7 +47,9 @@ class Measured:
         self.off_policy = off_policy
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["on policy", "off policy"])
+@pytest.fixture(
+    scope="module", params=[False, pytest.param(True, marks=pytest.mark.slow)], ids=["on policy", "off policy"]
+)
 def measured(request):
     return Measured(request.param)
 
@@ -155,6 +157,7 @@ def random_world():
     return env, policies.make(env), params
 
 
+@pytest.mark.slow
 def test_the_known_figures_by_sampling(random_world):
     """Full return, reward-to-go, reward-to-go minus exact V: traces, and the norm of the gradient."""
     rows = ["full", "to_go", "exact_value", "no_gamma_t"]
@@ -170,6 +173,7 @@ def test_the_known_figures_by_sampling(random_world):
     np.testing.assert_allclose(found["no_gamma_t"]["exact_bias"]["value"], 0.5398770296, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_samples_for_a_cosine_are_where_the_curve_crosses(random_world):
     env, policy, params = random_world
     first = variance.compare(["to_go"], env, policy, params, discount=GAMMA, episodes=8192, batch=(1,))
@@ -182,6 +186,7 @@ def test_samples_for_a_cosine_are_where_the_curve_crosses(random_world):
     assert 0.7 < ratio / 11.55 < 1.4
 
 
+@pytest.mark.slow
 def test_a_reference_stands_in_for_the_exact_gradient(random_world):
     """Hide the tables: bias, error and cosine agree with those against the exact gradient."""
     env, policy, params = random_world
@@ -217,6 +222,7 @@ def _of_the_action(trajectory, now, *, discount: float = 0.9):
 
 
 class TestConformance:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "estimator",
         [
@@ -230,6 +236,7 @@ class TestConformance:
     def test_the_unbiased_pass(self, estimator):
         check_unbiased(estimator)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("estimator", "least"),
         [
@@ -352,6 +359,7 @@ class TestFigures:
         assert row["bias_z"] < 5
         assert abs(row["trace"]["value"] - row["exact_trace"]["value"]) < 5 * row["trace"]["se"]
 
+    @pytest.mark.slow
     def test_batches_larger_than_a_chunk(self, world, monkeypatch):
         """The mean of several chunks: the squared error is still the variance over the size."""
         from pgjax.variance import checks
@@ -426,6 +434,7 @@ print("equal")
 """
 
 
+@pytest.mark.slow
 def test_a_linear_change_of_the_units_of_actions_changes_no_number():
     names = ("to_go", "gae", "natural")
 

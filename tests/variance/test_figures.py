@@ -199,6 +199,7 @@ def odd(kind):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one", "many", "infinite", "missing", "zero", "wide", "same"])
 def test_numbers_that_are_hard_to_draw_are_drawn_without_a_warning(kind, tmp_path):
     found = odd(kind)
@@ -274,6 +275,7 @@ EVERY["along_training"] = lambda report, path: figures.along_training({0: report
 EVERY["along_training at one point"] = lambda report, path: figures.along_training({7: report}, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "names"), CASES, ids=[f"{kind} x {len(names)}" for kind, names in CASES])
 @pytest.mark.parametrize("name", EVERY)
 def test_every_figure_is_drawn_or_refused_whatever_the_numbers(name, kind, names, tmp_path, monkeypatch):
