@@ -1,62 +1,88 @@
-"""The rosters in; the tables of `pgjax list` out."""
+"""The command `pgjax list`: what there is by name, one line each, and the details of one."""
 
 from typing import Any
 
-from pgjax import advantages, envs, hyperparameters, losses, optimizers, variance
+from pgjax import advantages, envs, losses, optimizers
+from pgjax.algorithms import replay
 from pgjax.algorithms.roster import ROSTER, Entry
 from pgjax.cli.common import Action, make_console
 from pgjax.cli.options import List
-from pgjax.dependencies import importing
 from pgjax.envs import registry
+from pgjax.envs.catalogue import ENVIRONMENTS
 from pgjax.envs.parameters import NOTES, UNUSED, derived
-from pgjax.estimators.surrogate import surrogate
-from pgjax.losses import policy, sequences
+from pgjax.hyperparameters import hyperparameters
+from pgjax.losses import sequences
+from pgjax.variance.estimators.score_functions import ESTIMATORS, ScoreFunction, statement
+
+PLUGS = {
+    "advantage": advantages.ADVANTAGES,
+    "loss": losses.LOSSES | sequences.LOSSES,
+    "optimizer": optimizers.OPTIMIZERS,
+}
 
 
 def show_list(options: List, words: list[str]) -> Action:
-    console = make_console()
-    if options.env_name:
-        return lambda: show_environment(console, options.env_name) or 0
-    return lambda: show(console) or 0
+    name, console = options.name, make_console()
+    if not name:
+        return lambda: show(console) or 0
+    known = name in ROSTER or name in ESTIMATORS or any(name in plugs for plugs in PLUGS.values())
+    return lambda: (show_plug(console, name) if known else show_environment(console, name)) or 0
 
 
 def show(console: Any) -> None:
-    """Print algorithms, plugs and environments, with hyperparameters and defaults."""
-    with importing("rich"):
-        from rich.table import Table
+    """Print algorithms and environments, one line each, and the names of plugs."""
 
-    table = Table("algorithm", "what it is", "hyperparameters and defaults", title="algorithms", show_lines=True)
-    for name, row in ROSTER.items():
-        table.add_row(f"{name}", f"{row.summary}\n[dim]{row.paper}[/dim]", "\n".join(_settings(row)))
-    console.print(table)
-    for title, roster in (
-        ("advantages", advantages.ADVANTAGES),
-        ("losses", losses.LOSSES | sequences.LOSSES),
-        ("estimators", {"surrogate(loss, reduce)": surrogate(policy.policy_gradient)}),
-        ("optimizers", optimizers.OPTIMIZERS),
-    ):
-        table = Table("name", "hyperparameters and defaults", title=title)
-        for name, plug in roster.items():
-            table.add_row(name, _defaults(hyperparameters.hyperparameters(plug)) or "none")
-        console.print(table)
-    table = Table("estimator", "returns", "other than the defaults", "unbiased", title="estimators of `pgjax variance`")
-    for name, row in variance.ESTIMATORS.items():
-        plain = variance.ScoreFunction(batch=row.batch)
+    def print_all(title: str, rows: dict[str, str]) -> None:
+        console.print(title, style="bold")
+        wide = max(map(len, rows))
+        for name, line in rows.items():
+            console.print(f"  {name:<{wide}}  {line}", highlight=False, markup=False, soft_wrap=True)
+
+    print_all(
+        "algorithms: `pgjax list ppo` shows options, defaults and paper", {n: r.summary for n, r in ROSTER.items()}
+    )
+    print_all(
+        "plugs, and estimators of `pgjax variance`: `pgjax list gae` shows the options of one",
+        {kind: ", ".join(plugs) for kind, plugs in {**PLUGS, "estimator": ESTIMATORS}.items()},
+    )
+    print_all(
+        "environments: `pgjax list CartPole-v1` shows their parameters",
+        {**ENVIRONMENTS, "gymnasium:ID": "stepped on the host (extra gymnasium)", "brax:NAME": "(extra brax)"},
+    )
+    console.print("Options are set by --set name=value; of name=value,value floats share one program.", highlight=False)
+
+
+def show_plug(console: Any, name: str) -> None:
+    """Print an algorithm, a plug or an estimator of the laboratory: whatever has this name."""
+
+    def line(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    if name in ROSTER:
+        row = ROSTER[name]
+        console.print(f"{name}: {row.summary}", style="bold", highlight=False, markup=False)
+        line(row.paper)
+        for part, options in _options(row).items():
+            line(f"{part}: {_spelled(options) or 'none'}")
+        line(f"steps: {row.steps:,} of the environment, where neither --steps nor --updates is given")
+    for kind, plugs in PLUGS.items():
+        if name in plugs:
+            line(f"{kind} {name}: {_spelled(hyperparameters(plugs[name])) or 'no options'}")
+    if name in ESTIMATORS:
+        row = ESTIMATORS[name]
+        plain = ScoreFunction(batch=row.batch)
         others = {k: v for k, v in vars(row).items() if k != "returns" and v != getattr(plain, k)}
-        unbiased, why = variance.statement(row)
-        table.add_row(name, row.returns, _defaults(others), f"{'yes' if unbiased else 'no'}: {why}")
-    console.print(table)
-    console.print("environments", style="bold")
-    console.print("  ".join(envs.names()), highlight=False)
-    console.print("gymnasium:ID, stepped on the host; brax:NAME: extras of these names bring them.", highlight=False)
-    console.print("`pgjax list ENV` shows an environment's parameters.", highlight=False)
-    console.print("A number may be a list, name=value,value: floats share one program, the rest compile one each.")
+        unbiased, why = statement(row)
+        line(f"estimator {name}: returns={row.returns} {_spelled(others)}".rstrip())
+        line(f"  {'unbiased' if unbiased else 'biased'}: {why}")
 
 
 def show_environment(console: Any, name: str) -> None:
     """Print the parameters of one environment, and what it shows and takes."""
     settable = registry.settable(name)
     env = envs.make(name)
+    if name in ENVIRONMENTS:
+        console.print(f"{name}: {ENVIRONMENTS[name]}", style="bold", highlight=False)
     computed, unused = derived(env.params), UNUSED.get(name, ())
     console.print(f"{name}: observations {env.observation_space!r}, actions {env.action_space!r}", highlight=False)
     free = {key: value for key, value in settable.items() if key not in computed and key not in unused}
@@ -69,16 +95,14 @@ def show_environment(console: Any, name: str) -> None:
         console.print(NOTES[name], highlight=False)
 
 
-def _settings(row: Entry) -> list[str]:
-    algorithm, config = row.algorithm, row.config
-    lines = [
-        f"{part}: {_defaults(hyperparameters.hyperparameters(getattr(algorithm, part))) or 'none'}"
-        for part in ("advantage", "estimator", "optimizer")
-    ]
-    return [*lines, f"config: {_defaults(vars(config))}"]
+def _options(row: Entry) -> dict[str, dict[str, Any]]:
+    """Part -> name -> default of all that has a meaning there."""
+    parts = {part: hyperparameters(getattr(row.algorithm, part)) for part in ("advantage", "estimator", "optimizer")}
+    config = {k: v for k, v in vars(row.config).items() if not (row.own_policy and k in replay.INAPPLICABLE)}
+    return {**({} if row.own_policy else {"advantage": {}}), **parts, "config": config}
 
 
-def _defaults(values: dict[str, Any]) -> str:
+def _spelled(values: dict[str, Any]) -> str:
     def text(value: Any) -> str:
         if isinstance(value, tuple):
             return "x".join(map(str, value))

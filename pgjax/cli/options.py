@@ -179,10 +179,10 @@ class Report:
 
 @dataclasses.dataclass
 class List:
-    """Show algorithms, losses, estimators and environments, with their hyperparameters and defaults."""
+    """Show algorithms, plugs and environments, one line each, or the options of one."""
 
-    env_name: Annotated[Positional[str], arg(metavar="ENV")] = ""
-    """Show the parameters of this environment."""
+    name: Annotated[Positional[str], arg(metavar="NAME")] = ""
+    """Show the options of this algorithm, environment, plug or estimator."""
 
 
 @dataclasses.dataclass

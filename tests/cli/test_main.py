@@ -85,14 +85,43 @@ def test_bad_input_is_one_line_and_code_2_and_nothing_is_written(tmp_path, capsy
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_list_names_every_algorithm_with_its_paper_and_every_environment(capsys):
+def test_list_names_every_algorithm_and_every_environment_in_a_line(capsys):
     from pgjax import algorithms, envs
 
     assert main.main(["list"]) == 0
     said = capsys.readouterr().out
-    assert all(name in said for name in algorithms.ROSTER)
-    assert all(name in said for name in envs.names())
-    assert "clip_eps=0.2" in said and "Williams 1992" in said
+    lines = {line.split()[0] for line in said.splitlines() if line.startswith("  ")}
+    assert {*algorithms.ROSTER, *envs.names()} <= lines and len(said.splitlines()) < 100
+    assert "gae" in said and "leave_one_out" in said
+
+
+def test_the_catalogue_has_the_environments_that_there_are():
+    from pgjax import envs
+    from pgjax.envs.catalogue import ENVIRONMENTS
+
+    assert sorted(ENVIRONMENTS) == sorted(envs.names())
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("ppo", ("Schulman et al. 2017", "clip_eps=0.2", "num_epochs=4", "learning_rate=0.001")),
+        ("reinforce", ("Williams 1992", "baseline=none")),
+        ("gae", ("advantage gae: discount=0.99 gae_lambda=0.95", "estimator gae: returns=gae", "biased")),
+        ("ppo_clip", ("loss ppo_clip: clip_eps=0.2", "estimator ppo_clip")),
+        ("adam", ("optimizer adam: learning_rate",)),
+    ],
+)
+def test_list_shows_the_options_of_one(name, parts, capsys):
+    assert main.main(["list", name]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert all(part in said for part in parts), said
+
+
+def test_list_shows_no_option_that_has_no_meaning(capsys):
+    assert main.main(["list", "sac"]) == 0
+    said = capsys.readouterr().out
+    assert "batch_size=128" in said and "num_minibatches" not in said and "epsilon" not in said
 
 
 def test_the_command_is_installed_and_shows_no_traceback(tmp_path):
