@@ -3,7 +3,7 @@
 import datetime
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from pgjax import analysis
@@ -38,6 +38,19 @@ def join_processes(options: Sweep | Resume) -> None:
 def items(given: tuple[str, ...]) -> tuple[str, ...]:
     """What was typed as a=1,b=2 or as a=1 b=2."""
     return tuple(item for text in given for item in text.split(","))
+
+
+def pairs(option: str, given: Iterable[str], form: str = "name=value") -> dict[str, str]:
+    """Name -> text of what was typed as name=value after `option`; a ValueError for another form, or a name twice."""
+    found: dict[str, str] = {}
+    for item in given:
+        name, equals, text = item.partition("=")
+        if not equals or not name or not text:
+            raise ValueError(f"{option} takes {form}, got {item!r}")
+        if name in found:
+            raise ValueError(f"{option} {name} was given twice")
+        found[name] = text
+    return found
 
 
 def execute(prepared: Any) -> int:
@@ -75,14 +88,8 @@ def labels(given: tuple[str, ...], run: Any) -> dict[str, Any]:
       run: a Run or a Plan: what has `axes` and `seeds`.
     """
     axes = {**run.axes, "seed": run.seeds}
-    found, seen = {name: values[0] for name, values in axes.items()}, set()
-    for item in given:
-        name, equals, text = item.partition("=")
-        if not equals:
-            raise ValueError(f"--lane takes name=value, got {item!r}")
-        if name in seen:
-            raise ValueError(f"--lane: {name} was given twice")
-        seen.add(name)
+    found = {name: values[0] for name, values in axes.items()}
+    for name, text in pairs("--lane", given).items():
         if name not in axes:
             raise ValueError(unknown("--lane: the run has no axis", name, axes))
         found[name] = sweeps_values.convert(name, text, axes[name][0])

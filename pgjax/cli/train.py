@@ -6,7 +6,7 @@ Nothing is compiled before everything is checked.
 import functools
 from typing import Any
 
-from pgjax.cli.common import Action, execute, join_processes, stamp
+from pgjax.cli.common import Action, execute, join_processes, pairs, stamp
 from pgjax.cli.options import Sweep, Train
 from pgjax.sweeps import user_code, values
 
@@ -60,11 +60,8 @@ def _settings(options: Train) -> dict[str, Any]:
         raise ValueError("say which environment: either ENV by name, or --env module:factory")
     names = ("num_envs", "num_steps", "num_epochs", "num_minibatches")
     settings = {f"config.{name}": getattr(options, name) for name in names if getattr(options, name) is not None}
-    for item in options.set:
-        name, equals, value = item.partition("=")
-        if not equals or not name or not value:
-            raise ValueError(f"--set takes name=value, got {item!r}")
+    for name, text in pairs("--set", options.set).items():
         if name in settings:
             raise ValueError(f"--set {name} was given twice")
-        settings[name] = value
+        settings[name] = text
     return {name: text.split(",") if "," in text else text for name, text in settings.items()}

@@ -3,13 +3,16 @@
 import dataclasses
 import datetime
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from pgjax import variance
 from pgjax.cli import variance_policy
+from pgjax.cli.common import pairs
 from pgjax.cli.options import Variance
 from pgjax.dependencies import importing
+from pgjax.engine.progress import Stages
 from pgjax.errors import unknown
 from pgjax.runs import folder, record
 from pgjax.sweeps import user_code, values
@@ -37,7 +40,7 @@ def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
     if states := values.whole("states", options.states, least=0, most=most):
         if subject.behaviour is not None:
             raise ValueError("--states splits the variance of estimators on policy; leave --behaviour out")
-    bar = _Progress(len(subject.points))
+    bar = Stages(len(subject.points))
     measures = {}
     for policy, params in subject.points.values():
         # One set of programs for all points, but for policies that normalise observations by their own numbers.
@@ -143,14 +146,9 @@ def _chosen(options: Variance, subject: variance_policy.Subject) -> dict[str, An
 
 
 def _grid(axes: tuple[str, ...]) -> dict[str, Any]:
-    import sys
-
     defaults = {field.name: field.default for field in dataclasses.fields(ScoreFunction)}
     parsed = {}
-    for item in axes:
-        name, equals, text = item.partition("=")
-        if not equals or not text:
-            raise ValueError(f"--grid takes axis=value,value, got {item!r}")
+    for name, text in pairs("--grid", axes, "axis=value,value").items():
         if name not in defaults:
             raise ValueError(unknown("the grid has no axis", name, defaults))
         default = 0.0 if name == "constant" else defaults[name]
@@ -160,38 +158,3 @@ def _grid(axes: tuple[str, ...]) -> dict[str, Any]:
     if left_out:
         print(f"{len(left_out)} combinations mean nothing and are left out, such as {left_out[0]!r}", file=sys.stderr)
     return rows
-
-
-class _Progress:
-    """A bar for each stage of each point on a terminal; a line for each finished stage elsewhere."""
-
-    def __init__(self, points: int):
-        self.points, self.tasks, self.bar = points, {}, None
-
-    def __enter__(self) -> "_Progress":
-        with importing("rich"):
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-        self.console = Console(stderr=True)
-        if self.console.is_terminal:
-            columns = (TextColumn("{task.description:24s}"), BarColumn(bar_width=32), TimeElapsedColumn())
-            self.bar = Progress(*columns, console=self.console)
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def start(self, point: Any) -> None:
-        self.label = f"update {point}: " if self.points > 1 else ""
-        self.tasks = {}
-
-    def update(self, stage: str, share: float) -> None:
-        if self.bar is not None:
-            if stage not in self.tasks:
-                self.tasks[stage] = self.bar.add_task(self.label + stage, total=1.0)
-            self.bar.update(self.tasks[stage], completed=share)
-        elif share >= 1:
-            self.console.print(f"{self.label}{stage} done", highlight=False)

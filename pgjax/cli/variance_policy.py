@@ -10,6 +10,7 @@ from pgjax.cli.options import Variance
 from pgjax.config import Config, check_config
 from pgjax.envs import registry
 from pgjax.errors import unknown
+from pgjax.numerics import keys
 from pgjax.policies.make import make
 from pgjax.runs import load
 from pgjax.sweeps import values
@@ -17,10 +18,6 @@ from pgjax.sweeps.values import distinct
 from pgjax.types import Env, Policy, PyTree
 
 SHAPES = ("network", "hidden", "activation", "shared")
-
-
-# No update has this number, so no key of training or of a measurement is the same.
-_INIT = 2**31 - 4
 
 
 class Subject(NamedTuple):
@@ -75,11 +72,8 @@ def _fresh(options: Variance) -> Subject:
         raise ValueError("say which environment: ENV by name, or --params RUN")
     known = {**{name: getattr(Config(), name) for name in SHAPES}, **registry.settable(options.env_name)}
     chosen = {}
-    for item in options.set:
-        name, equals, text = item.partition("=")
-        name = name.removeprefix("env.").removeprefix("config.")
-        if not equals or not text:
-            raise ValueError(f"--set takes name=value, got {item!r}")
+    for full, text in common.pairs("--set", options.set).items():
+        name = full.removeprefix("env.").removeprefix("config.")
         if name not in known:
             raise ValueError(unknown("--set: nothing is called", name, known))
         if name in chosen:
@@ -89,6 +83,6 @@ def _fresh(options: Variance) -> Subject:
     env, config = envs.make(options.env_name, **chosen), Config(**shape)
     check_config(env, config)
     policy = make(env, config)
-    params = policy.init(jax.random.fold_in(jax.random.key(values.seed_number(options.seed)), _INIT))
+    params = policy.init(jax.random.fold_in(jax.random.key(values.seed_number(options.seed)), keys.POLICY))
     discount = 0.99 if options.discount is None else options.discount
     return Subject(env, {0: (policy, params)}, discount, {"env": options.env_name, "set": dict(chosen, **shape)})

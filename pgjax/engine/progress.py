@@ -1,8 +1,8 @@
-"""Metrics of finished segments in; a live bar on a terminal, or a line now and then elsewhere, out."""
+"""Progress on the screen: live bars on a terminal, a line now and then elsewhere."""
 
 import time
 import warnings
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -11,41 +11,45 @@ from pgjax.dependencies import importing
 _EVERY = 5.0  # seconds between two lines where the output is no terminal
 
 
-class Progress:
-    """A context: `say` for a phase, `start` for a group, `update` for each finished segment."""
+class Screen:
+    """A context: a console on stderr, and a bar where that is a terminal; nothing where it is not to be shown."""
 
-    def __init__(self, groups: int, shown: bool = True):
-        self.groups, self.shown = groups, shown
+    def __init__(self, *columns: str, shown: bool = True):
+        self.columns, self.shown, self.bar = columns, shown, None
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Self:
         if not self.shown:
             return self
         with importing("rich"):
+            from rich import progress
             from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
 
         self.console = Console(stderr=True)
-        self.bar = None
         if self.console.is_terminal:
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                MofNCompleteColumn(),
-                TextColumn("updates  {task.fields[news]}"),
-                TimeRemainingColumn(),
-            )
-            self.bar = Bar(*columns, console=self.console, transient=False)
+            # A column is named by its class, or is a text.
+            made = [getattr(progress, c)() if hasattr(progress, c) else progress.TextColumn(c) for c in self.columns]
+            self.bar = progress.Progress(*made, console=self.console)
             self.bar.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        if self.shown and self.bar is not None:
+        if self.bar is not None:
             self.bar.stop()
 
     def say(self, text: str) -> None:
         if self.shown:
             self.console.print(text, highlight=False, markup=False)
+
+
+class Progress(Screen):
+    """Training: `say` for a phase, `start` for a group, `update` for each finished segment."""
+
+    def __init__(self, groups: int, shown: bool = True):
+        news = "updates  {task.fields[news]}"
+        super().__init__(
+            "{task.description}", "BarColumn", "MofNCompleteColumn", news, "TimeRemainingColumn", shown=shown
+        )
+        self.groups = groups
 
     def start(self, group: int, total: int, lanes: int) -> None:
         """A group begins, of `lanes` lanes with `total` updates in all."""
@@ -81,6 +85,26 @@ class Progress:
             self.printed = elapsed
             left = elapsed / (self.done - self.skipped) * (self.total - self.done)
             self.say(f"{self.done}/{self.total} updates of all lanes  {news}  {left:.0f} s left")
+
+
+class Stages(Screen):
+    """A measurement: a bar for each stage of each point on a terminal; a line for each finished stage elsewhere."""
+
+    def __init__(self, points: int):
+        super().__init__("{task.description:24s}", "BarColumn", "TimeElapsedColumn")
+        self.points, self.tasks = points, {}
+
+    def start(self, point: Any) -> None:
+        self.label = f"update {point}: " if self.points > 1 else ""
+        self.tasks = {}
+
+    def update(self, stage: str, share: float) -> None:
+        if self.bar is not None:
+            if stage not in self.tasks:
+                self.tasks[stage] = self.bar.add_task(self.label + stage, total=1.0)
+            self.bar.update(self.tasks[stage], completed=share)
+        elif share >= 1:
+            self.say(f"{self.label}{stage} done")
 
 
 def _count(number: float) -> str:

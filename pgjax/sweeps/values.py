@@ -9,6 +9,7 @@ import numpy as np
 
 from pgjax.errors import digits
 from pgjax.hyperparameters import MOST, within
+from pgjax.numerics import keys
 
 
 def place(name: str, path: str | pathlib.Path) -> pathlib.Path:
@@ -84,9 +85,8 @@ def seed_number(seed: Any) -> int:
 
 def checked_updates(updates: int) -> int:
     """The number of updates of a lane, if there are keys for so many."""
-    most = 2**31 - 4  # behind it are the keys of initialisation, evaluation and measurement
-    if updates > most:
-        raise ValueError(f"updates must be {most} or less, got {updates}")
+    if updates > keys.UPDATES:
+        raise ValueError(f"updates must be {keys.UPDATES} or less, got {updates}")
     return updates
 
 

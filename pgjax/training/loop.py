@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pgjax.numerics import keys
 from pgjax.training.failures import all_finite, selected
 from pgjax.types import Array, Hypers, Learner, PyTree
 
@@ -17,7 +18,7 @@ class TrainState(NamedTuple):
 
 def init(key: Array, learner: Learner, hypers: Hypers) -> TrainState:
     """The state before the first update."""
-    state = learner.init(jax.random.fold_in(key, _INIT), hypers)
+    state = learner.init(jax.random.fold_in(key, keys.INIT), hypers)
     return TrainState(state, jnp.bool_(True), jnp.int32(0))
 
 
@@ -40,7 +41,3 @@ def train(
         return TrainState(kept, finite, state.updates + 1), metrics
 
     return jax.lax.scan(update, state, length=num_updates)
-
-
-# No update has this number, so the first state's key is no update's key.
-_INIT = 2**31 - 1

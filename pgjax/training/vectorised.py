@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from pgjax import rollout
 from pgjax.envs.parameters import with_params
+from pgjax.numerics import keys as reserved
 from pgjax.training import loop
 from pgjax.types import Array, Env, Hypers, Learner, PyTree
 
@@ -62,8 +63,4 @@ def evaluate(
 
 def evaluation_keys(key: Array) -> Array:
     """[2] keys of a lane's stochastic and greedy episodes."""
-    return jax.random.split(jax.random.fold_in(key, _EVALUATE))
-
-
-# No update has this number, so evaluation shares no key with training.
-_EVALUATE = 2**31 - 2
+    return jax.random.split(jax.random.fold_in(key, reserved.EVALUATE))

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax.numerics import keys as reserved
 from pgjax.oracle import mdp as oracle_mdp
 from pgjax.oracle.mdp import probabilities
 from pgjax.types import Env, Policy, PyTree
@@ -150,7 +151,11 @@ def prepare(
         behaviour = params if on_policy else behaviour
         stages = ("pilot", "reference", "main", "branch", "time")
         keys = dict(
-            zip(stages, jax.random.split(jax.random.fold_in(jax.random.key(seed), _MEASURE), len(stages)), strict=True)
+            zip(
+                stages,
+                jax.random.split(jax.random.fold_in(jax.random.key(seed), reserved.MEASURE), len(stages)),
+                strict=True,
+            )
         )
         gamma = jnp.float32(discount)
         truth, tables = truths.exact_gradient(mdp, policy, params, where, gradient)
@@ -213,10 +218,6 @@ def prepare(
         return report.build(setup, stream, goal, truth, reference, moved, parts, times, found, facts, fitted)
 
     return measured
-
-
-# Training's keys of a seed are fold_in(key, update); no update has this number.
-_MEASURE = 2**31 - 3
 
 
 def _splits(row: ScoreFunction) -> bool:
