@@ -155,7 +155,7 @@ def policy_gradient(
         of_actions = not isinstance(now.action_value, tuple)
         foretold = returns.taken(now.action_value, trajectory.action) if of_actions else now.value
         explained = _explained_variance(foretold, goal, trajectory.mask)
-        entropy = jnp.sum(jnp.where(trajectory.mask > 0, now.entropy, 0.0)) / jnp.maximum(jnp.sum(trajectory.mask), 1.0)
+        entropy = masked.mean(now.entropy, trajectory.mask)
         metrics = {
             "entropy": entropy,
             **metrics,

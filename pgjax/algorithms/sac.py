@@ -16,6 +16,7 @@ from flax import nnx
 
 from pgjax.algorithms import replay
 from pgjax.config import Config
+from pgjax.numerics.masked import mean
 from pgjax.numerics.returns import taken
 from pgjax.policies import action_values, modules
 from pgjax.policies.distributions import Categorical
@@ -101,10 +102,9 @@ def losses(
     """
     del initial_alpha
     if not isinstance(policy, SoftPolicy):
-        raise TypeError(f"sac needs a policy with twin critics, as soft.make_policy gives it; got {policy!r}")
+        raise TypeError(f"sac needs a policy with twin critics, as sac.make_policy gives it; got {policy!r}")
     rows, mask = batch.trajectory, batch.trajectory.mask
     target = jnp.where(mask > 0, batch.target, 0.0)  # what stands behind an episode's end may be NaN
-    mean = lambda x: jnp.sum(jnp.where(mask > 0, x, 0.0)) / jnp.maximum(jnp.sum(mask), 1.0)  # noqa: E731
 
     def objective(params):
         frozen = jax.lax.stop_gradient(params)
@@ -112,17 +112,17 @@ def losses(
         dist = policy.act(params, (), rows.obs)[0]
         if isinstance(dist, Categorical):
             q = jax.vmap(taken, (0, None))(q, rows.action)
-        critic_loss = 0.5 * mean(jnp.sum((q - target[None]) ** 2, axis=0))
+        critic_loss = 0.5 * mean(jnp.sum((q - target[None]) ** 2, axis=0), mask)
         entropy, worth = _expected(key, policy, frozen, frozen["twins"], dist, rows.obs)
-        actor_loss = mean(-jnp.exp(frozen["log_alpha"]) * entropy - worth)
+        actor_loss = mean(-jnp.exp(frozen["log_alpha"]) * entropy - worth, mask)
         gap = jax.lax.stop_gradient(entropy) - policy.target_entropy(target_entropy_box, target_entropy_finite)
-        alpha_loss = mean(jnp.exp(params["log_alpha"]) * gap)
+        alpha_loss = mean(jnp.exp(params["log_alpha"]) * gap, mask)
         return critic_loss + actor_loss + alpha_loss, {
             "critic_loss": critic_loss,
             "actor_loss": actor_loss,
             "alpha_loss": alpha_loss,
             "alpha": jnp.exp(params["log_alpha"]),
-            "entropy": mean(entropy),
+            "entropy": mean(entropy, mask),
         }
 
     return jax.grad(objective, has_aux=True)(params)

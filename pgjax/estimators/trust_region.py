@@ -11,8 +11,8 @@ from pgjax.estimators.surrogate import surrogate
 from pgjax.hyperparameters import declare, name_of
 from pgjax.losses.actor_critic import with_entropy
 from pgjax.losses.policy import importance_weighted
+from pgjax.numerics import masked
 from pgjax.numerics.conjugate_gradients import conjugate_gradients
-from pgjax.numerics.masked import normalized
 from pgjax.numerics.scans import scan_while
 from pgjax.types import Array, EstimatorFn, LossFn
 
@@ -65,7 +65,7 @@ def trust_region_step(loss: LossFn = importance_weighted) -> EstimatorFn:
         mask = trajectory.mask
         advantage = jnp.where(mask > 0, batch.advantage, 0.0)
         if normalize_advantage:
-            advantage = normalized(advantage, mask, jnp.maximum(jnp.abs(batch.value), jnp.abs(batch.target)))
+            advantage = masked.normalized(advantage, mask, jnp.maximum(jnp.abs(batch.value), jnp.abs(batch.target)))
         batch = batch._replace(advantage=advantage)
         g, metrics = lifted(key, policy, params, batch, **hypers)
         x, residual = conjugate_gradients(fisher(policy, params, trajectory, damping), g, cg_steps)
@@ -75,7 +75,7 @@ def trust_region_step(loss: LossFn = importance_weighted) -> EstimatorFn:
         whole = jax.tree.map(lambda leaf: length * leaf, x)
 
         def mean(per_step):
-            return jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / jnp.maximum(jnp.sum(mask), 1.0)
+            return masked.mean(per_step, mask)
 
         def look(params):
             now = policy.evaluate(params, trajectory)

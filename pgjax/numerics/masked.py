@@ -21,7 +21,8 @@ def normalized(advantage: Array, mask: Array, magnitude: Array | None = None) ->
 
 
 def mean(x: Array, mask: Array) -> Array:
-    return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+    """The mean over the entries where mask is 1; 0 where there is none. Elsewhere x may be NaN."""
+    return jnp.sum(jnp.where(mask > 0, x, 0.0)) / jnp.maximum(jnp.sum(mask), 1.0)
 
 
 def rounding(magnitude: Array, terms: int | Array = 1) -> Array:
