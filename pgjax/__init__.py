@@ -6,7 +6,7 @@ that flow) to `pgjax.runs` (runs that are started, resumed and read back).
 
 import importlib
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _DOOR = {
     "run": "runs.start",

@@ -69,9 +69,9 @@ def _registry():
     with importing("gymnax"), lazily("matplotlib.pyplot", "seaborn"):
         import gymnax.registration
 
-    import pgjax.envs.probes  # noqa: F401
-    import pgjax.envs.puzzles  # noqa: F401
-    import pgjax.envs.tabular  # noqa: F401
+    import pgjax.envs.probes
+    import pgjax.envs.puzzles
+    import pgjax.envs.tabular
     import pgjax.envs.textbook  # noqa: F401  (registers this package's own worlds)
 
     return gymnax.registration

@@ -118,8 +118,10 @@ def test_where_episodes_end_the_gain_is_their_reward_over_their_length(in_turn, 
             for rate in rates
         ]
         keys, hypers = vectorised.lanes(hypers, [0, 1])
-        states = jax.jit(lambda keys, hypers: vectorised.init(keys, learns, hypers))(keys, hypers)
-        states, _ = jax.jit(lambda *args: vectorised.segment(args[0], learns, *args[1:], 2000))(keys, states, hypers)
+        states = jax.jit(lambda keys, hypers, learns=learns: vectorised.init(keys, learns, hypers))(keys, hypers)
+        states, _ = jax.jit(lambda *args, learns=learns: vectorised.segment(args[0], learns, *args[1:], 2000))(
+            keys, states, hypers
+        )
         np.testing.assert_allclose(states.learner.advantage, 1.0, atol=0.02)
 
 
@@ -160,7 +162,7 @@ def test_the_rows_of_the_roster_raise_the_gain(random_world, name):
         table = random_world.params
         return jax.vmap(lambda pi: relative_values.relative_values(table.transition, table.reward, pi).gain)(pi)
 
-    states = jax.jit(lambda keys, hypers: vectorised.init(keys, learns, hypers))(keys, hypers)
+    states = jax.jit(lambda keys, hypers, learns=learns: vectorised.init(keys, learns, hypers))(keys, hypers)
     after, _ = jax.jit(lambda *args: vectorised.segment(args[0], learns, *args[1:], 256))(keys, states, hypers)
     gained = np.asarray(gains(after) - gains(states))
     assert gained.mean() > 5 * gained.std(ddof=1) / 4
