@@ -1,6 +1,7 @@
 """Packages of other projects that are missing, lack something, or are broken: one line with the command that mends."""
 
 import ast
+import os
 import pathlib
 import subprocess
 import sys
@@ -146,3 +147,25 @@ def test_a_name_that_pgjax_lacks_names_no_command():
         dependencies.explained(error, dependencies.of(error))
         == "pgjax: cannot import name 'x' from 'pgjax.losses.policy'"
     )
+
+
+def test_a_module_that_is_imported_lazily_loads_when_it_is_used(tmp_path, monkeypatch):
+    (tmp_path / "heavy_one.py").write_text("loaded = True\n")
+    (tmp_path / "asks_for_it.py").write_text("import heavy_one as one\nimport os.path as there\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with dependencies.lazily("heavy_one", "os.path"):
+        import asks_for_it
+    assert "heavy_one" not in sys.modules and asks_for_it.there is os.path
+    assert not hasattr(asks_for_it.one, "__file__") and "loaded" not in vars(asks_for_it.one)
+    assert asks_for_it.one.loaded and sys.modules["heavy_one"] is not asks_for_it.one
+    with pytest.raises(AttributeError):
+        getattr(asks_for_it.one, "nothing")  # noqa: B009
+    with dependencies.lazily("nowhere_at_all"):
+        pass
+    assert "nowhere_at_all" not in sys.modules
+
+
+def test_gymnax_is_imported_without_what_it_draws_with():
+    code = "import sys; from pgjax import envs; envs.make('CartPole-v1'); print({'seaborn', 'pandas'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
