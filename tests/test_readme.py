@@ -24,6 +24,7 @@ def test_python_examples_run(source, monkeypatch):
     exec(compile(source, "README.md", "exec"), {})
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Accessing:DeprecationWarning", "ignore:Brax System:UserWarning")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_are_valid(command, monkeypatch):

@@ -49,6 +49,7 @@ class TestEarlyStop:
     def algorithm(self):
         return Algorithm(gae, early_stopping(surrogate(actor_critic(ppo_clip))), bind(adam, learning_rate=0.05))
 
+    @pytest.mark.slow
     def test_the_steps_up_to_the_first_kl_above_the_limit_are_made_and_none_after(self, maze):
         """By hand: the same four epochs one by one, each with the gradient and the KL of its beginning."""
         algorithm = self.algorithm()

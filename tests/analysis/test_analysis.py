@@ -345,6 +345,7 @@ DATASETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", DATASETS)
 def test_every_figure_is_drawn_of_every_form_of_dataset(figure, name, tmp_path):

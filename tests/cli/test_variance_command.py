@@ -93,6 +93,7 @@ def _complaint(words, monkeypatch):
     return said.getvalue()
 
 
+@pytest.mark.slow
 def test_a_grid_and_an_estimator_of_ones_own(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.py").write_text(

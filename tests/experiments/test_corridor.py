@@ -92,6 +92,7 @@ def by_hand(trajectory, params, rate, reduce, critic, moments):
 
 
 class TestOneUpdateForEachStep:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("num_envs", "reduce", "baseline", "moments"),
         [(1, "episode", "none", False), (1, "step", "value", False), (2, "step", "value", False)]

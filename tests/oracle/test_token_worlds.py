@@ -77,6 +77,7 @@ def _float64(function, params):
         return jax.tree.map(np.array, jax.jit(function)(params))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 @pytest.mark.parametrize("held_out", [False, True])
 def test_the_table_steps_as_the_world_does(name, held_out):
@@ -124,6 +125,7 @@ def test_a_state_is_acted_in_as_after_the_tokens_that_led_there(name):
     np.testing.assert_allclose(np.asarray(now.log_prob)[counts], taken[counts], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 def test_objective_and_gradient_are_those_of_the_sum_over_answers(name):
     world = WORLDS[name]()
@@ -228,6 +230,7 @@ def _directions(exact, expected):
     return np.stack([x / np.linalg.norm(x) for x in rows])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GROUPS)
 def test_a_group_s_gradient_has_the_mean_that_its_docstring_states(sampled, name):
     estimates, expected, exact, p = sampled

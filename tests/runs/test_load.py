@@ -163,6 +163,7 @@ def test_an_algorithm_of_ones_own_and_a_text_axis(tmp_path):
     assert_same(run.lane(seed=0, hidden=(4, 3))[2], result.lane(seed=0, hidden="4x3")[2])
 
 
+@pytest.mark.slow
 def test_interruption_keeps_the_snapshots_written(tmp_path, monkeypatch):
     update, calls = progress.Progress.update, []
 

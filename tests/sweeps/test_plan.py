@@ -45,6 +45,7 @@ def test_environment_floats_are_swept_and_integers_rebuild_the_environment():
     assert made.groups[0].env.max_steps == 7
 
 
+@pytest.mark.slow
 def test_parameters_that_move_the_bounds_of_actions_make_groups_with_networks_of_their_own():
     swept = {"env.max_torque": [1.0, 2.0, 4.0], "env.g": [8.0, 10.0]}
     for algorithm, tiny in (("a2c", TINY), ("sac", {"hidden": (4,), "num_envs": 2, "num_steps": 4})):

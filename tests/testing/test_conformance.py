@@ -48,6 +48,7 @@ def test_environments_conform(name):
     testing.check_env(envs.make(name), steps=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [
@@ -86,6 +87,7 @@ def test_advantages_conform(name):
 MONTE_CARLO += [{"importance": True, "baseline": "value", "gamma_t": True}, {"importance": True, "bootstrap": True}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", MONTE_CARLO, ids=lambda options: "-".join(k for k, v in options.items() if v))
 def test_every_option_of_monte_carlo_conforms(options):
     testing.check_advantage(advantages.monte_carlo, **options)

@@ -86,6 +86,7 @@ def lines(axes, style=None):
     return [x for x in axes.get_lines() if len(x.get_xdata()) and (style is None or x.get_linestyle() == style)]
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_report_is_written(report, tmp_path):
     paths = figures.write_all(report, tmp_path / "new" / "folder", ROWS, title="TabularMDP")
     names = "bias_against_variance cosine_against_batch error_against_batch decomposition pareto layers pairwise"

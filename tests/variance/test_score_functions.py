@@ -33,6 +33,7 @@ def test_the_row_is_what_it_states(name, world, request):
         assert distance > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ROWS)
 def test_the_recursion_has_the_enumerated_moments(name, world):
     row = ROWS[name]

@@ -39,6 +39,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_weighted_sums_are_those_of_single_steps(name):
     env_name, config, fast, leaves = CASES[name]
