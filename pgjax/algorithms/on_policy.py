@@ -30,9 +30,7 @@ class LearnerState(NamedTuple):
     past: PyTree = ()  # [lag, ...] parameters of the updates before, the oldest first, or ()
 
 
-def policy_gradient(
-    env: Env, policy: Policy, algorithm: Algorithm, config: Config, update: Callable = updates.descent
-) -> Learner:
+def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config, update: Callable = updates.descent) -> Learner:
     """Roll out, weigh, estimate, descend: every on-policy method of the roster.
 
     One step collects [T, B] under the current policy, or that of `config.lag` updates ago, evaluates it once,

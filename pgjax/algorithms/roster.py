@@ -11,7 +11,7 @@ from pgjax.advantages.reference_kl import penalised
 from pgjax.advantages.temporal_difference import gae, n_step, td, v_trace
 from pgjax.algorithms import dqn, sac
 from pgjax.algorithms import trust_region as algorithms_trust_region
-from pgjax.algorithms.on_policy import policy_gradient as make_learner
+from pgjax.algorithms.on_policy import make as make_learner
 from pgjax.config import Config
 from pgjax.errors import unknown
 from pgjax.estimators import trust_region

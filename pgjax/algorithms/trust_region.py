@@ -26,8 +26,8 @@ except ImportError:
 
 
 def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
-    """`on_policy.policy_gradient` with `trust_region` for its update."""
-    return on_policy.policy_gradient(env, policy, algorithm, config, update=trust_region)
+    """`on_policy.make` with `trust_region` for its update."""
+    return on_policy.make(env, policy, algorithm, config, update=trust_region)
 
 
 def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updates.Updater:

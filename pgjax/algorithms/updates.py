@@ -14,7 +14,7 @@ from pgjax.types import Algorithm, Array, Batch, Hypers, Policy, PyTree, Running
 
 
 class Updater(NamedTuple):
-    """How a learner goes from one policy to the next; `on_policy.policy_gradient` does the rest."""
+    """How a learner goes from one policy to the next; `on_policy.make` does the rest."""
 
     init: Callable  # (params, hypers) -> state
     apply: Callable  # (key, policy, params, state, batch [T, B], hypers) -> (params, state, metrics)
