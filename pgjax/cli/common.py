@@ -68,9 +68,10 @@ def execute(prepared: Any) -> int:
         f"{s['compile_seconds']:.1f} s; written to {result.path}",
         highlight=False,
         markup=False,
+        soft_wrap=True,
     )
     if result.interrupted:
-        console.print(f"`pgjax resume {result.path}` goes on", highlight=False, markup=False)
+        console.print(f"`pgjax resume {result.path}` goes on", highlight=False, markup=False, soft_wrap=True)
     return code
 
 
