@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import special
 
-from pgjax.analysis import statistics
+from pgjax import statistics
 
 SEEDS = (2, 3, 4, 5, 8, 10, 16, 32, 64)
 STATISTICS = {"IQM": statistics.iqm, "mean": np.mean, "median": np.median}

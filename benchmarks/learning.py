@@ -287,7 +287,7 @@ def less(x: Any, y: Any) -> dict[str, Any]:
     """By how much the seeds of x return more than those of y; each resampled by itself, for they share nothing."""
     import numpy as np
 
-    from pgjax.analysis.statistics import difference, iqm
+    from pgjax.statistics import difference, iqm
 
     found = {}
     for name, statistic in (("iqm", iqm), ("mean", np.mean)):

@@ -170,7 +170,7 @@ def train(
 def summary(seeds: list[float]) -> dict[str, Any]:
     import numpy as np
 
-    from pgjax.analysis.statistics import bootstrap, iqm
+    from pgjax.statistics import bootstrap, iqm
 
     x = np.asarray(seeds, float)
     interval = lambda f: [float(end) for end in bootstrap(x, f)] if len(x) > 1 else None  # noqa: E731

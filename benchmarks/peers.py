@@ -97,7 +97,7 @@ def final_returns(steps: int, pythons: dict[str, str], limit: float) -> dict[str
     """PPO of pgjax and rejax, 64 lanes x 16 environments, the same steps: what the stochastic policies come to."""
     import numpy as np
 
-    from pgjax.analysis.statistics import bootstrap, difference, iqm
+    from pgjax.statistics import bootstrap, difference, iqm
 
     lanes, envs, episodes = 64, 16, 128
     updates = -(-steps // (envs * peer.NUM_STEPS))

@@ -17,7 +17,7 @@ import pathlib
 import numpy as np
 
 import pgjax
-from pgjax.analysis.statistics import bootstrap
+from pgjax.statistics import bootstrap
 
 LAGS = (0, 1, 2, 4, 8, 16)
 ROWS = {"a3c": "no correction (A3C)", "impala": "V-trace (IMPALA)"}

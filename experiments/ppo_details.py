@@ -21,7 +21,7 @@ import pathlib
 import numpy as np
 
 import pgjax
-from pgjax.analysis.statistics import bootstrap
+from pgjax.statistics import bootstrap
 
 # The defaults of the row `ppo` of the roster, by name, and what stands in their place, one at a time.
 DEFAULTS = {

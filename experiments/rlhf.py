@@ -31,9 +31,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import algorithms, envs, hyperparameters, policies, rollout
+from pgjax import algorithms, envs, hyperparameters, policies, rollout, statistics
 from pgjax.algorithms import imitation, on_policy, rlhf
-from pgjax.analysis import statistics
 from pgjax.config import Config
 from pgjax.envs.tokens import END, TokenWorld
 from pgjax.hyperparameters import bind

@@ -25,9 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import pgjax
-from pgjax import rollout
+from pgjax import rollout, statistics
 from pgjax.algorithms import rlhf
-from pgjax.analysis import statistics
 from pgjax.losses import ppo_clip
 from pgjax.runs import load
 

@@ -20,7 +20,7 @@ _DOOR = {
 }
 _PACKAGES = (
     "advantages algorithms analysis cli config dependencies engine envs errors estimators hyperparameters losses "
-    "numerics optimizers oracle policies render report rollout runs sweeps testing training types variance"
+    "numerics optimizers oracle policies render report rollout runs statistics sweeps testing training types variance"
 ).split()
 __all__ = [*_DOOR, *_PACKAGES]
 

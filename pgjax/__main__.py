@@ -1,8 +1,6 @@
 """`python -m pgjax` is the command `pgjax`."""
 
-import sys
-
-from pgjax.cli.main import main
+import runpy
 
 if __name__ == "__main__":
-    sys.exit(main())
+    runpy.run_module("pgjax.cli", run_name="__main__", alter_sys=True)

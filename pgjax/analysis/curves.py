@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from pgjax.analysis import drawing
-from pgjax.analysis.statistics import bootstrap, iqm
 from pgjax.analysis.summary import Row, counted, rows
+from pgjax.statistics import bootstrap, iqm
 
 
 def curve(metrics: Any, path: str | pathlib.Path, title: str = "", name: str = "episode_return") -> None:

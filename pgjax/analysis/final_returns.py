@@ -9,8 +9,8 @@ import numpy as np
 from pgjax.analysis import drawing
 from pgjax.analysis.axis_limits import limits
 from pgjax.analysis.drawing import NothingToDrawError, text
-from pgjax.analysis.statistics import bootstrap, iqm, performance_profile, ranking
 from pgjax.analysis.summary import few, rows, scores, span
+from pgjax.statistics import bootstrap, iqm, performance_profile, ranking
 
 
 def forest(metrics: Any, path: str | pathlib.Path, title: str = "", best: int = 20, worst: int = 5) -> None:

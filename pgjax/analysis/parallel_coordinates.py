@@ -9,9 +9,9 @@ from pgjax.analysis import drawing
 from pgjax.analysis.axes import Axis, swept
 from pgjax.analysis.axis_limits import limits
 from pgjax.analysis.drawing import NothingToDrawError, text
-from pgjax.analysis.statistics import naniqm
 from pgjax.analysis.summary import rows, scores
 from pgjax.dependencies import importing
+from pgjax.statistics import naniqm
 
 
 def parallel(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:

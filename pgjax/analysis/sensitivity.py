@@ -12,9 +12,9 @@ from pgjax.analysis import drawing
 from pgjax.analysis.axes import Axis, swept
 from pgjax.analysis.axis_limits import limits
 from pgjax.analysis.drawing import NothingToDrawError, text
-from pgjax.analysis.statistics import bootstrap, naniqm
 from pgjax.analysis.summary import Row, few, rows, scores
 from pgjax.dependencies import importing
+from pgjax.statistics import bootstrap, naniqm
 
 
 def influence(metrics: Any) -> dict[str, float]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pgjax.analysis.statistics import bootstrap, iqm, naniqm
+from pgjax.statistics import bootstrap, iqm, naniqm
 
 FEW_SEEDS = 5  # with fewer, what an interval can't know is said beside it
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from pgjax import analysis
-from pgjax.analysis import statistics
+from pgjax import analysis, statistics
 from pgjax.analysis.summary import few, span
 from pgjax.report.html import figure, heading, paragraph, table
 from pgjax.report.sections import apart, interval, number

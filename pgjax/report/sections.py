@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from pgjax import analysis
-from pgjax.analysis import statistics
+from pgjax import analysis, statistics
 from pgjax.analysis.axes import swept
 from pgjax.analysis.summary import few, final_returns, span, spelled
 from pgjax.report.html import code, facts, figure, folded, heading, paragraph, table

@@ -13,8 +13,7 @@ import pytest
 import xarray
 
 import pgjax
-from pgjax import analysis, report
-from pgjax.analysis import statistics
+from pgjax import analysis, report, statistics
 from pgjax.runs import read
 
 VOID = {"meta", "img", "br"}

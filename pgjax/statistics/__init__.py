@@ -13,9 +13,9 @@ them too.
 Agarwal et al. 2021: Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS.
 """
 
-from pgjax.analysis.statistics.comparisons import performance_profile, probability_of_improvement, ranking
-from pgjax.analysis.statistics.intervals import bootstrap, difference, iqm, naniqm, optimality_gap, stratified
-from pgjax.analysis.statistics.power import SeedsNeeded, seeds_needed
+from pgjax.statistics.comparisons import performance_profile, probability_of_improvement, ranking
+from pgjax.statistics.intervals import bootstrap, difference, iqm, naniqm, optimality_gap, stratified
+from pgjax.statistics.power import SeedsNeeded, seeds_needed
 
 __all__ = [
     "SeedsNeeded",

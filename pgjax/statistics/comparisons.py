@@ -3,8 +3,8 @@
 import numpy as np
 from scipy.special import betaincinv
 
-from pgjax.analysis.statistics.intervals import check, matrix, naniqm, percentiles, resamples, widening
 from pgjax.dependencies import importing
+from pgjax.statistics.intervals import check, matrix, naniqm, percentiles, resamples, widening
 
 
 def performance_profile(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pgjax.analysis import statistics
+from pgjax import statistics
 
 
 def sample(runs=8, tasks=3, seed=0):
