@@ -81,8 +81,9 @@ def test_a_program_that_called_a_run_ends_as_its_signal_ends_it(heard):
 
 # A terminal, of which the process is the session's leader; what it says when it is gone must raise nothing.
 CLOSED = """
-import sys, time
+import signal, sys, time
 from pgjax.engine import interrupts
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup leaves ignored
 with interrupts.interruptible() as stop:
     print("ready", flush=True)
     stop.wait(60)
@@ -115,8 +116,7 @@ with interrupts.interruptible() as stop:
 def test_a_terminal_that_closes(tmp_path):
     leader, follower = pty.openpty()
     command = ["setsid", "--ctty", sys.executable, "-c", CLOSED, str(tmp_path / "said")]
-    listening = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731  (which nohup takes away)
-    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower, preexec_fn=listening) as process:
+    with subprocess.Popen(command, stdin=follower, stdout=follower, stderr=follower) as process:
         os.close(follower)
         assert b"ready" in os.read(leader, 1000)
         os.close(leader)

@@ -126,6 +126,15 @@ def test_a_signal_is_the_exit_code_and_nothing_is_lost(whole, tmp_path, monkeypa
     assert_identical(pgjax.resume(tmp_path / "run", progress=False), whole)
 
 
+# The command, in a process that hears SIGHUP, which nohup leaves ignored.
+LISTENING = """
+import runpy, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+sys.argv[0] = "pgjax"
+runpy.run_module("pgjax", run_name="__main__")
+"""
+
+
 @pytest.mark.slow
 def test_a_process_that_is_told_to_end_ends_as_one_that_never_was(tmp_path):
     """SIGTERM as soon as it trains, and SIGHUP once it was resumed; no checkpoint would have been due."""
@@ -136,11 +145,10 @@ def test_a_process_that_is_told_to_end_ends_as_one_that_never_was(tmp_path):
     for number, command in ((signal.SIGTERM, words), (signal.SIGHUP, f"-m pgjax resume {out}")):
         before = progressed(out)
         with subprocess.Popen(
-            [sys.executable, *command.split()],
+            [sys.executable, "-c", LISTENING, *command.split()[2:]],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            preexec_fn=lambda number=number: signal.signal(number, signal.SIG_DFL),  # what nohup leaves ignored
         ) as process:
             limit = time.time() + 200
             while progressed(out) in (before, True) and process.poll() is None and time.time() < limit:
