@@ -1,4 +1,4 @@
-"""The guide `pgjax/README.md`: its skeletons run as they stand, and the files and names in it exist."""
+"""The guide `pgjax/README.md`: its skeletons run as they stand. The files and names in it, and in README.md, exist."""
 
 import importlib
 import pathlib
@@ -17,8 +17,9 @@ SKELETONS = {
     for name, part in PARTS.items()
     for i, code in enumerate(re.findall(r"```python\n(.*?)```", part, re.DOTALL), 1)
 }
-FILES = sorted(set(re.findall(r"`((?:pgjax|tests|\.ci)/[^`]*)`", PROSE)))
-NAMES = sorted(set(re.findall(r"`(pgjax\.[\w.]+)[`(]", PROSE)))
+README = re.sub(r"```.*?```", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+FILES = sorted(set(re.findall(r"`((?:pgjax|tests|experiments|benchmarks|\.ci)/[^`]*)`", PROSE + README)))
+NAMES = sorted(set(re.findall(r"`(pgjax\.[\w.]+)[`(]", PROSE + README)))
 # A row and the file that holds it, as in "`LOSSES` of `pgjax/losses/__init__.py`".
 ROWS = sorted(set(re.findall(r"`(\w+)` (?:of|in) `((?:pgjax|tests)/[^`]+\.py)`", PROSE)))
 
@@ -36,12 +37,12 @@ def test_a_skeleton_runs_as_it_stands_and_is_short(name):
 
 
 @pytest.mark.parametrize("path", FILES)
-def test_a_file_of_the_guide_exists(path):
+def test_a_file_that_is_named_exists(path):
     assert (ROOT / path).exists()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_dotted_name_of_the_guide_exists(name):
+def test_a_dotted_name_exists(name):
     found, parts = importlib.import_module("pgjax"), name.split(".")
     for i, part in enumerate(parts[1:], 2):
         if not hasattr(found, part):

@@ -9,14 +9,13 @@ from pgjax.advantages.groups import group_relative, leave_one_out
 from pgjax.advantages.monte_carlo import monte_carlo
 from pgjax.advantages.reference_kl import penalised
 from pgjax.advantages.temporal_difference import gae, n_step, td, v_trace
-from pgjax.algorithms import dqn, sac
-from pgjax.algorithms import trust_region as algorithms_trust_region
+from pgjax.algorithms import dqn, sac, trust_region
 from pgjax.algorithms.on_policy import make as make_learner
 from pgjax.config import Config
 from pgjax.errors import unknown
-from pgjax.estimators import trust_region
 from pgjax.estimators.kl_control import adaptive_kl, early_stopping
 from pgjax.estimators.surrogate import surrogate
+from pgjax.estimators.trust_region import trust_region_step
 from pgjax.hyperparameters import bind, hyperparameters, name_of
 from pgjax.losses.actor_critic import actor_critic
 from pgjax.losses.policy import policy_gradient, ppo_clip
@@ -149,26 +148,26 @@ ROSTER: dict[str, Entry] = {
     "npg": Entry(
         algorithm=Algorithm(
             advantage=bind(gae, gae_lambda=0.97),
-            estimator=bind(trust_region.trust_region_step(), line_search=0, normalize_advantage=True),
+            estimator=bind(trust_region_step(), line_search=0, normalize_advantage=True),
             optimizer=bind(adam, learning_rate=3e-3),
         ),
         config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
         paper="Kakade 2001, A natural policy gradient",
         summary="natural gradient, its step's length normalised (Rajeswaran et al. 2017); the critic fitted apart",
-        learner=algorithms_trust_region.make,
-        lift=trust_region.trust_region_step,
+        learner=trust_region.make,
+        lift=trust_region_step,
     ),
     "trpo": Entry(
         algorithm=Algorithm(
             advantage=bind(gae, gae_lambda=0.97),
-            estimator=bind(trust_region.trust_region_step(), normalize_advantage=True),
+            estimator=bind(trust_region_step(), normalize_advantage=True),
             optimizer=bind(adam, learning_rate=3e-3),
         ),
         config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
         paper="Schulman et al. 2015, Trust region policy optimization",
         summary="natural gradient with a bound on the KL and a line search; the critic fitted apart",
-        learner=algorithms_trust_region.make,
-        lift=trust_region.trust_region_step,
+        learner=trust_region.make,
+        lift=trust_region_step,
     ),
     "sac": Entry(
         algorithm=Algorithm(

@@ -8,7 +8,7 @@ from pgjax.types import Array
 def normalized(advantage: Array, mask: Array, magnitude: Array | None = None) -> Array:
     """Mean 0 and standard deviation 1 over the steps that count, however small or large the advantages are.
 
-    All are 0 where they differ by rounding alone, as `masked.standard` has it. One step by itself keeps its
+    All are 0 where they differ by rounding alone, as `standard` has it. One step by itself keeps its
     advantage, whose mean and deviation would say nothing.
 
     Args:

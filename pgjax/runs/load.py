@@ -30,7 +30,7 @@ class Run:
 
     Attributes:
       config, summary: what config.json and summary.json hold; summary is {} for a run that was killed.
-      plan: the run as `plan.plan` checks it: algorithm, learner and config of each group.
+      plan: the run as `sweeps.plan.plan` checks it: algorithm, learner and config of each group.
       schedule: which lanes were trained together, from which update to which.
     """
 

@@ -25,7 +25,7 @@ def resume(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -
         default as many as the run asked for, as far as there are.
       log: "tensorboard" or "wandb", to log there from here on; "none", to log no more; by default as the run did.
       edited: go on though the source of the run's own loss, environment or other function has changed since.
-      algorithm, env, loss, policy: see `load.load`.
+      algorithm, env, loss, policy: see `pgjax.load`.
     """
     return finish(prepare(path, **options), progress)
 
@@ -108,7 +108,7 @@ def replay(
     But for a stream of worlds on the host that was stopped in between: their state is not kept.
 
     Args:
-      seed, labels: which lane, as in `load.Run.lane`.
+      seed, labels: which lane, as in `Run.lane` of `pgjax.load`.
       out: a folder for it, a run folder of its own.
       edited: see `resume`.
     """

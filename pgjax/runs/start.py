@@ -109,7 +109,7 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
 
     Args:
       algorithm, env: names, or objects of one's own.
-      seeds=1, seed=0, steps, updates, settings, loss, policy: see `plan.plan`; `search.sample` draws
+      seeds=1, seed=0, steps, updates, settings, loss, policy: see `sweeps.plan.plan`; `search.sample` draws
         settings from ranges.
       out: the run folder, which must not exist; None writes nothing, and keeps every lane's state in memory.
       memory: what the run may take, such as "4GB": lanes go in chunks that fit. By default half of the
@@ -120,7 +120,7 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
         with its part of the environments, the gradient averaged over them.
       checkpoint: seconds between two checkpoints of every lane's whole state; 0 makes one after each segment.
       snapshots: how many checkpoints to keep for good, besides the end: first before training, then at even
-        distances, each at the nearest end of a segment. See `load.load`.
+        distances, each at the nearest end of a segment. See `pgjax.load`.
       halving: eta: after updates / eta^k updates the best 1 / eta of the settings go on, for each k.
       log: "tensorboard" or "wandb" (extras of the same names): also write there while it trains; log_lanes:
         every lane by itself, not the seeds of a setting together.

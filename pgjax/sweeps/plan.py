@@ -69,7 +69,7 @@ def plan(
     """Check everything that can be checked before anything is compiled or written.
 
     Args:
-      algorithm: a name of the roster, or an Algorithm or an `roster.Entry` of one's own.
+      algorithm: a name of the roster, or an Algorithm or a `roster.Entry` of one's own.
       env: a registered name, an Env, or a function without arguments that returns an Env or a gymnax
         environment.
       seeds: how many, counted from `seed`; or the list of them.

@@ -9,6 +9,7 @@ estimator)` any estimator that trains, and `variance.Sampler(gradient)` any `gra
 
 from pgjax.variance.compare import compare, prepare
 from pgjax.variance.estimators.custom import Plugs, Sampler
+from pgjax.variance.estimators.pathwise import pathwise
 from pgjax.variance.estimators.score_functions import ESTIMATORS, ScoreFunction, product, statement
 from pgjax.variance.findings.report import Report
 
@@ -19,6 +20,7 @@ __all__ = [
     "Sampler",
     "ScoreFunction",
     "compare",
+    "pathwise",
     "prepare",
     "product",
     "statement",

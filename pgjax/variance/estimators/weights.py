@@ -126,8 +126,10 @@ def _baseline(row: ScoreFunction, trajectory: Trajectory, now: Evaluation, fitte
     if row.baseline == "running_mean":
         count = fitted.count + jnp.sum(mask)
         return zero + (fitted.mean * fitted.count + jnp.sum(own * mask)) / jnp.maximum(count, 1.0)
-    # Leave one out: episodes that have ended count as 0, except in the return of the whole episode.
-    return mean_of_others(own if row.returns == "full" else own * mask)
+    if row.baseline == "leave_one_out":
+        # Episodes that have ended count as 0, except in the return of the whole episode.
+        return mean_of_others(own if row.returns == "full" else own * mask)
+    raise ValueError(f"baseline={row.baseline!r} has no weights; give it a branch in variance/estimators/weights.py")
 
 
 def expected_values(policy: Any, params: Any, trajectory: Trajectory, action_value: Array) -> Array:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from pgjax.analysis.axis_limits import SMALLEST, limits
+from pgjax.analysis.drawing import NothingToDrawError, text
 from pgjax.dependencies import importing
-from pgjax.variance.findings import drawing
-from pgjax.variance.findings.drawing import NothingToDrawError
+from pgjax.variance.findings import drawing, plotted
 from pgjax.variance.findings.report import Report
 
 TERMS = {"trajectory": "#4477aa", "action": "#ee6677", "state": "#ccbb44"}
@@ -26,10 +26,10 @@ def bias_against_variance(report: Report, path: Any, title: str = "", n: int = 6
 
     A cross is the exact value, where it is known and on the axes.
     """
-    names, rows = drawing.every([report]), report.summary["estimators"]
+    names, rows = plotted.every([report]), report.summary["estimators"]
     what = f"Bias and variance; curves: root-mean-square error of the mean of {n} episodes"
     figure, (axes,) = drawing.canvas(what, [report], title, names)
-    x, y = drawing.spreads(report, names, root=True), drawing.clean(*drawing.bias(report, names), root=True)
+    x, y = plotted.spreads(report, names, root=True), plotted.clean(*plotted.bias(report, names), root=True)
     drawing.points(axes, x, y, names)
     exact = [(row["exact_trace"]["value"], row["exact_bias"]["value"]) for row in rows.values() if "exact_bias" in row]
     low = axes.get_ylim()[0]
@@ -45,24 +45,24 @@ def bias_against_variance(report: Report, path: Any, title: str = "", n: int = 6
 
 def cosine_against_batch(report: Report, path: Any, title: str = "") -> None:
     """The mean cosine of the estimate to the true gradient, on an axis that is linear in the angle."""
-    names, x = drawing.every([report]), np.array(report.summary["batch"], float)
+    names, x = plotted.every([report]), np.array(report.summary["batch"], float)
     figure, (axes,) = drawing.canvas("Cosine of the estimate to the true gradient", [report], title, names)
-    drawing.cosines(axes, x, *drawing.of(report, names, "cosine"), names, ranked=True)
+    drawing.cosines(axes, x, *plotted.of(report, names, "cosine"), names, ranked=True)
     drawing.batch_axis(axes, x)
     drawing.finish(figure, path)
 
 
 def error_against_batch(report: Report, path: Any, title: str = "") -> None:
     """Root-mean-square error over the norm of the gradient; a natural gradient's is over its own norm."""
-    names, x = drawing.every([report]), np.array(report.summary["batch"], float)
+    names, x = plotted.every([report]), np.array(report.summary["batch"], float)
     target, truth = (np.asarray(report.data[v].values, float) for v in ("target", "truth"))
     norm = np.where(
-        (target == truth).all(axis=-1), drawing.numbers([report.summary["gradient_norm"]])[0], drawing.norms(target)
+        (target == truth).all(axis=-1), plotted.numbers([report.summary["gradient_norm"]])[0], plotted.norms(target)
     )
     if "zero" in report.summary["gradient_norm"] or not (norm > 0).all():
         raise NothingToDrawError("error_against_batch divides by the norm of the gradient, which was measured as 0")
-    values, errors = (a / norm[:, None] ** 2 for a in drawing.of(report, names, "mse"))
-    points = drawing.clean(values, errors, root=True)
+    values, errors = (a / norm[:, None] ** 2 for a in plotted.of(report, names, "mse"))
+    points = plotted.clean(values, errors, root=True)
     figure, (axes,) = drawing.canvas("Error of the mean of a batch, relative to the gradient", [report], title, names)
     drawing.curves(axes, x, points, names, ranked=True)
     drawing.log(axes, "y")
@@ -91,9 +91,9 @@ def lambda_sweep(report: Report, rows: dict[str, Any], path: Any, title: str = "
     figure, panels = drawing.canvas(what, [report], title, [drawing.LIMIT.split("\n")[0]], len(families), 3.6)
     for axes, (family, found) in zip(panels, families.items(), strict=True):
         x, names = np.array(list(found)), list(found.values())
-        variance, bias = [a / n for a in drawing.of(report, names, "trace")], drawing.bias(report, names)
+        variance, bias = [a / n for a in plotted.of(report, names, "trace")], plotted.bias(report, names)
         both = (variance[0] + bias[0], np.hypot(variance[1], bias[1]))
-        shown = [drawing.spreads(report, names, 1 / n), drawing.clean(*bias), drawing.clean(*both)]
+        shown = [plotted.spreads(report, names, 1 / n), plotted.clean(*bias), plotted.clean(*both)]
         points = np.stack(shown, axis=1)
         drawing.curves(axes, x, (*points[:3], points[3] > 0), [f"variance / {n}", "squared bias", "sum"])
         drawing.log(axes, "y")
@@ -102,7 +102,7 @@ def lambda_sweep(report: Report, rows: dict[str, Any], path: Any, title: str = "
             axes.plot(x[least], points[0, 2, least], "o", ms=11, mfc="none", mec="k")
         fields = [f for f in dataclasses.fields(family) if f.name not in ("returns", "lambda_", "batch")]
         differs = [f"{f.name}={getattr(family, f.name)}" for f in fields if getattr(family, f.name) != f.default]
-        axes.set_title(drawing.text(", ".join([family.returns, *differs])), fontsize=9)
+        axes.set_title(text(", ".join([family.returns, *differs])), fontsize=9)
         axes.set_xlabel("λ")
     panels[0].set_ylabel("squared norm of the error")
     drawing.finish(figure, path)
@@ -115,7 +115,7 @@ def decomposition(reports: Any, path: Any, title: str = "", xlabel: str = "updat
       reports: one Report; or label -> Report, each a group of bars: the decomposition along training.
     """
     reports = reports if isinstance(reports, dict) else {"": reports}
-    every, parts = drawing.every(list(reports.values())), []
+    every, parts = plotted.every(list(reports.values())), []
     for r in reports.values():
         parts.append({n: row["decomposition"] for n, row in r.summary["estimators"].items() if "decomposition" in row})
     names = [name for name in every if any(name in found for found in parts)]
@@ -127,13 +127,13 @@ def decomposition(reports: Any, path: Any, title: str = "", xlabel: str = "updat
     what = "Where the variance of one step's term comes from"
     figure, (axes,) = drawing.canvas(what, list(reports.values()), title, ["trajectory"], 1, max(4.6, 1 + 0.2 * len(x)))
     for term, color in TERMS.items():
-        height = np.nan_to_num(drawing.numbers([f[term] for f in found])[0], posinf=0.0, neginf=0.0)
+        height = np.nan_to_num(plotted.numbers([f[term] for f in found])[0], posinf=0.0, neginf=0.0)
         axes.bar(x, height, 0.85, np.where(height < 0, bottom, top), color=color, label=term)
         bottom, top = bottom + np.minimum(height, 0), top + np.maximum(height, 0)
-    total, error = drawing.numbers([f["total"] for f in found])
+    total, error = plotted.numbers([f["total"] for f in found])
     axes.errorbar(x, np.where(np.isfinite(total), total, np.nan), 2 * error, fmt="k_", ms=4, lw=0.9, label="total")
     axes.axhline(0, color="k", lw=0.6)
-    axes.set_xticks(x, [drawing.text(names[i]) for _, i in bars], rotation=90, fontsize=7)
+    axes.set_xticks(x, [text(names[i]) for _, i in bars], rotation=90, fontsize=7)
     if len(parts) > 1:
         above = axes.secondary_xaxis("top")
         above.set_xticks([g * step + step / 2 - 1 for g in range(len(parts))], [str(label) for label in reports])
@@ -151,9 +151,9 @@ def pareto(report: Report, path: Any, title: str = "") -> None:
         raise NothingToDrawError("pareto needs seconds_per_episode: measure with timing=True")
     x = np.array([row["seconds_per_episode"]["value"] for row in rows.values()], float)
     labels = [f"{name} (biased)" if row.get("unbiased") is False else name for name, row in rows.items()]
-    points = drawing.spreads(report, list(rows))
+    points = plotted.spreads(report, list(rows))
     figure, (axes,) = drawing.canvas("Variance against time; curves: variance × seconds", [report], title, labels)
-    drawing.points(axes, drawing.clean(x, np.zeros_like(x)), points, labels)
+    drawing.points(axes, plotted.clean(x, np.zeros_like(x)), points, labels)
     order = [k for k in np.lexsort((points[0], x)) if np.isfinite(points[0][k])]
     front = [k for i, k in enumerate(order) if points[0][k] < min(points[0][order[:i]], default=math.inf)]
     axes.step(x[front], points[0][front], "k-", lw=1, where="post", zorder=1.5, label="Pareto front")
@@ -198,20 +198,20 @@ def along_training(reports: dict[int, Report], path: Any, title: str = "") -> No
     if not isinstance(reports, dict) or not reports:
         raise NothingToDrawError("along_training needs reports by update, and got none")
     x, found = np.array(sorted(reports), float), [reports[update] for update in sorted(reports)]
-    names = drawing.every(found)
-    batch = drawing.either({max(r.summary["batch"]) for r in found})
+    names = plotted.every(found)
+    batch = plotted.either({max(r.summary["batch"]) for r in found})
     figure, panels = drawing.canvas("Gradient estimates along training", found, title, names, 3, width=3.6)
     labels = ("variance of one episode's estimate (trace)", "signal-to-noise ratio of one episode's estimate")
     for axes, quantity, label in zip(panels, ("trace", "snr"), labels, strict=False):
         if quantity == "trace":
-            columns = [drawing.spreads(r, names) for r in found]
+            columns = [plotted.spreads(r, names) for r in found]
         else:
-            columns = [drawing.clean(*drawing.of(r, names, quantity)) for r in found]
+            columns = [plotted.clean(*plotted.of(r, names, quantity)) for r in found]
         drawing.curves(axes, x, tuple(np.stack(c, axis=1) for c in zip(*columns, strict=True)), names)
         drawing.log(axes, "y")
         axes.set_ylabel(label)
     values, errors = (
-        np.stack(c, axis=1)[..., -1] for c in zip(*(drawing.of(r, names, "cosine") for r in found), strict=True)
+        np.stack(c, axis=1)[..., -1] for c in zip(*(plotted.of(r, names, "cosine") for r in found), strict=True)
     )
     drawing.cosines(panels[2], x, values, errors, names)
     panels[2].set_ylabel(f"cosine to the true gradient, {batch} episodes")
