@@ -4,12 +4,15 @@ Mnih et al. 2015, Human-level control through deep reinforcement learning; van H
 learning with double Q-learning.
 """
 
+from typing import Annotated
+
 import jax.numpy as jnp
 
 from pgjax.algorithms import replay
+from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import declare, hyperparameters
+from pgjax.hyperparameters import MOST, Probability, Range, declare, hyperparameters
 from pgjax.losses.value import q_error
 from pgjax.numerics.returns import taken
 from pgjax.policies import action_values, modules
@@ -31,9 +34,9 @@ def annealed(estimator: EstimatorFn) -> EstimatorFn:
         params,
         batch,
         *,
-        epsilon_start: float = 1.0,
-        epsilon_end: float = 0.05,
-        epsilon_steps: float = 10_000.0,
+        epsilon_start: Probability = 1.0,
+        epsilon_end: Probability = 0.05,
+        epsilon_steps: Annotated[float, Range(1, MOST)] = 10_000.0,
         double: bool = True,
         **hypers,
     ):
@@ -43,7 +46,7 @@ def annealed(estimator: EstimatorFn) -> EstimatorFn:
     return declare(annealing, estimator)
 
 
-dqn = annealed(replay.replayed(surrogate(q_error)))
+dqn = annealed(replayed(surrogate(q_error)))
 
 
 dqn.__name__ = "dqn"

@@ -8,14 +8,16 @@ entropy H.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from pgjax.algorithms import replay
+from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
+from pgjax.hyperparameters import MOST, Finite, Range
 from pgjax.numerics.masked import mean
 from pgjax.numerics.returns import taken
 from pgjax.policies import action_values, modules
@@ -83,9 +85,9 @@ def losses(
     params: PyTree,
     batch: Batch,
     *,
-    initial_alpha: float = 1.0,
-    target_entropy_box: float = -1.0,
-    target_entropy_finite: float = 0.3,
+    initial_alpha: Annotated[float, Range(1e-9, MOST)] = 1.0,
+    target_entropy_box: Finite = -1.0,
+    target_entropy_finite: Finite = 0.3,
 ) -> tuple[PyTree, dict[str, Array]]:
     """The gradient of three losses, each of its own parameters; an EstimatorFn for a SoftPolicy.
 
@@ -162,7 +164,7 @@ def evaluate(key: Array, policy: SoftPolicy, params: PyTree, targets: PyTree, ro
     )
 
 
-sac = replay.replayed(losses)
+sac = replayed(losses)
 
 
 sac.__name__ = "sac"

@@ -14,7 +14,7 @@ from jax.extend.core import Literal
 from pgjax.algorithms import on_policy, updates
 from pgjax.config import Config
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.hyperparameters import Role, by_role, name_of
 from pgjax.losses.value import action_value_error, value_error
 from pgjax.types import Algorithm, Array, Batch, Env, EstimatorFn, Hypers, Learner, Policy, PyTree, RunningEstimator
 
@@ -42,13 +42,13 @@ def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updat
         raise ValueError("a trust region needs shared=False: fitting a critic in the policy's torso moves the policy")
     if config.update != "batch":
         raise ValueError(f"a trust region takes one step for the whole batch; got update={config.update!r}")
-    named = hyperparameters(algorithm.estimator)
-    if isinstance(algorithm.estimator, RunningEstimator) or "stop_kl" in named:
+    roles = by_role(algorithm.estimator)
+    if isinstance(algorithm.estimator, RunningEstimator) or Role.STOP_KL in roles:
         raise ValueError("a trust region takes one step, bounded by max_kl: leave adaptive_kl and early_stopping out")
-    if "max_kl" not in named:
+    if Role.MAX_KL not in roles:
         raise ValueError(
             f"a trust region needs trust_region_step(loss) as its estimator; {name_of(algorithm.estimator)} "
-            "has no hyperparameter max_kl"
+            "has no bound of the KL, max_kl"
         )
     critic = action_value_error if config.critic == "action_value" else value_error
     fit = updates.descent(algorithm._replace(estimator=_apart(surrogate(critic))), config, by_column)

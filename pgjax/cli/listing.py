@@ -1,12 +1,13 @@
 """The command `pgjax list`: what there is by name, one line each, and the details of one."""
 
+import dataclasses
 from typing import Any
 
 from pgjax import advantages, envs, losses, optimizers
-from pgjax.algorithms import replay
 from pgjax.algorithms.roster import ROSTER, Entry
 from pgjax.cli.common import Action, make_console
 from pgjax.cli.options import List
+from pgjax.config import PARTS
 from pgjax.envs import registry
 from pgjax.envs.catalogue import ENVIRONMENTS
 from pgjax.envs.parameters import NOTES, UNUSED, derived
@@ -97,9 +98,13 @@ def show_environment(console: Any, name: str) -> None:
 
 def _options(row: Entry) -> dict[str, dict[str, Any]]:
     """Part -> name -> default of all that has a meaning there."""
-    parts = {part: hyperparameters(getattr(row.algorithm, part)) for part in ("advantage", "estimator", "optimizer")}
-    config = {k: v for k, v in vars(row.config).items() if not (row.own_policy and k in replay.INAPPLICABLE)}
-    return {**({} if row.own_policy else {"advantage": {}}), **parts, "config": config}
+    plugs = {part: hyperparameters(getattr(row.algorithm, part)) for part in ("advantage", "estimator", "optimizer")}
+    own = {k: v for k, v in vars(row.config).items() if k not in row.unused}
+    configs = {
+        f"config, {part.__name__.lower()}": {f.name: own[f.name] for f in dataclasses.fields(part) if f.name in own}
+        for part in PARTS
+    }
+    return {**plugs, **{part: options for part, options in configs.items() if options}}
 
 
 def _spelled(values: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import jax
 from pgjax import envs
 from pgjax.cli import common
 from pgjax.cli.options import Variance
-from pgjax.config import Config, check_config
+from pgjax.config import RANGES, Config, check_config
 from pgjax.envs import registry
 from pgjax.errors import unknown
 from pgjax.numerics import keys
@@ -72,13 +72,14 @@ def _fresh(options: Variance) -> Subject:
         raise ValueError("say which environment: ENV by name, or --params RUN")
     known = {**{name: getattr(Config(), name) for name in SHAPES}, **registry.settable(options.env_name)}
     chosen = {}
-    for full, text in common.pairs("--set", options.set).items():
-        name = full.removeprefix("env.").removeprefix("config.")
+    for word, text in common.pairs("--set", options.set).items():
+        name = word.removeprefix("env.").removeprefix("config.")
         if name not in known:
             raise ValueError(unknown("--set: nothing is called", name, known))
         if name in chosen:
             raise ValueError(f"--set {name} was given twice")
-        chosen[name] = values.convert(f"config.{name}" if name in SHAPES else name, text, known[name])
+        full = f"config.{name}" if name in SHAPES else name
+        chosen[name] = values.convert(full, text, known[name], RANGES.get(name, values.EVERY))
     shape = {name: chosen.pop(name) for name in SHAPES if name in chosen}
     env, config = envs.make(options.env_name, **chosen), Config(**shape)
     check_config(env, config)

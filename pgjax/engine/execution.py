@@ -8,7 +8,7 @@ import jax
 
 from pgjax.engine import checkpoints, halving, loggers, memory, processes
 from pgjax.engine.programs import SHARDS
-from pgjax.hyperparameters import hyperparameters
+from pgjax.hyperparameters import Role, value_of
 from pgjax.sweeps.plan import Plan
 from pgjax.sweeps.values import whole
 
@@ -92,10 +92,8 @@ def check(chosen: Plan, execution: Execution) -> None:
                 "have other numbers of rungs; give more steps, or updates, the same for all"
             )
     for group in chosen.groups:
-        steps, warmup = (
-            group.updates * group.steps_per_update,
-            hyperparameters(group.algorithm.estimator).get("warmup", 0),
-        )
+        steps = group.updates * group.steps_per_update
+        warmup = value_of(group.algorithm.estimator, Role.WARMUP, 0)
         if warmup > steps:
             raise ValueError(f"warmup={warmup} is longer than the {steps} steps of the run: nothing would be learned")
     for config in (group.config for group in chosen.groups if execution.shard == "envs"):

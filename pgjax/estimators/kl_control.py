@@ -1,10 +1,11 @@
 """Estimators that watch the KL divergence: they stop early, or adapt a penalty."""
 
 import math
+from typing import Annotated
 
 import jax.numpy as jnp
 
-from pgjax.hyperparameters import declare, hyperparameters, name_of
+from pgjax.hyperparameters import Bound, NonNegative, Role, by_role, declare, hyperparameters, name_of
 from pgjax.types import EstimatorFn, RunningEstimator
 
 
@@ -16,7 +17,7 @@ def early_stopping(estimator: EstimatorFn) -> EstimatorFn:
     """
     _plain(estimator, "early_stopping")
 
-    def stopping(key, policy, params, batch, *, stop_kl: float = math.inf, **hypers):
+    def stopping(key, policy, params, batch, *, stop_kl: Annotated[Bound, Role.STOP_KL] = math.inf, **hypers):
         gradient, metrics = estimator(key, policy, params, batch, **hypers)
         return gradient, {**metrics, "stop": _kl(metrics, estimator) > stop_kl}
 
@@ -32,16 +33,20 @@ def adaptive_kl(estimator: EstimatorFn) -> RunningEstimator:
     stays within 2^-20 and 2^20. The KL is that before each step of the last epoch, the paper's that after the last.
     """
     _plain(estimator, "adaptive_kl")
-    if "kl_coef" not in hyperparameters(estimator):
+    coef = by_role(estimator).get(Role.KL_COEF)
+    if coef is None:
         raise ValueError(
-            f"adaptive_kl needs an estimator with the hyperparameter kl_coef; {name_of(estimator)} has none"
+            f"adaptive_kl needs a loss with a coefficient of its KL, such as kl_coef: Annotated[float, Role.KL_COEF]; "
+            f"{name_of(estimator)} has none"
         )
 
-    def apply(factor, key, policy, params, batch, *, target_kl: float = 0.01, **hypers):
+    def apply(
+        factor, key, policy, params, batch, *, target_kl: Annotated[NonNegative, Role.TARGET_KL] = 0.01, **hypers
+    ):
         del target_kl
-        hypers["kl_coef"] = factor * hypers.get("kl_coef", hyperparameters(estimator)["kl_coef"])
+        hypers[coef] = factor * hypers.get(coef, hyperparameters(estimator)[coef])
         gradient, metrics = estimator(key, policy, params, batch, **hypers)
-        return gradient, {**metrics, "penalty": hypers["kl_coef"]}
+        return gradient, {**metrics, "penalty": hypers[coef]}
 
     def after(factor, metrics, *, target_kl: float = 0.01, **hypers):
         kl = _kl(metrics, estimator)

@@ -5,13 +5,14 @@ KL(old || new) at new = old (Kakade 2001; Schulman et al. 2015, app. C). It is n
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import declare, hyperparameters, name_of
+from pgjax.hyperparameters import NonNegative, Range, Role, declare, hyperparameters, name_of
 from pgjax.losses.actor_critic import weighted_critic, with_entropy
 from pgjax.numerics.conjugate_gradients import conjugate_gradients
 from pgjax.types import Array, EstimatorFn, LossFn, Policy, PyTree, Trajectory
@@ -87,9 +88,9 @@ def natural(loss: LossFn, critic_loss: LossFn | None = None, reduce: str = "step
         params,
         batch,
         *,
-        damping: float = 0.1,
-        cg_steps: int = 10,
-        normalize_advantage: bool = False,
+        damping: NonNegative = 0.1,
+        cg_steps: Annotated[int, Range(1)] = 10,
+        normalize_advantage: Annotated[bool, Role.NORMALIZE] = False,
         **hypers,
     ):
         own = {name: hypers[name] for name in hypers if name in hyperparameters(actor_loss)}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from pgjax.numerics.masked import normalized
 from pgjax.numerics.scans import remaining, scan_while
 from pgjax.policies.traits import by_observation
 from pgjax.types import Array, Batch, Evaluation, Policy, PyTree, Trajectory
@@ -73,6 +74,22 @@ def take(batch: Batch, index: Array, by_column: bool) -> Batch:
         memory = trajectory.memory
         taken = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[index], batch)
     return taken._replace(trajectory=taken.trajectory._replace(memory=memory))
+
+
+def counted(batch: Batch, normalize: bool = False) -> Batch:
+    """The batch with 0 in place of every advantage, target and value of a step that doesn't count.
+
+    After the end of an episode they may be anything, NaN too, which a gradient would spread.
+
+    Args:
+      normalize: whether the advantages get mean 0 and standard deviation 1 over the steps that count.
+    """
+    mask = batch.trajectory.mask
+    kept = {name: jnp.where(mask > 0, getattr(batch, name), 0.0) for name in ("advantage", "target", "value")}
+    if normalize:
+        magnitude = jnp.maximum(jnp.abs(kept["value"]), jnp.abs(kept["target"]))
+        kept["advantage"] = normalized(kept["advantage"], mask, magnitude)
+    return batch._replace(**kept)
 
 
 REDUCTIONS = ("step", "episode", "episode_mean")

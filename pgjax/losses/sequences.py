@@ -1,16 +1,17 @@
 """What language models add to losses and rewards: ratios of whole sequences, and the distance to a reference policy.
 
-A learner whose plugs have `reference_penalty` or `reference_coef` keeps the parameters that it began with, and gives
-their log-probabilities along in `Trajectory.reference`, which takes one more evaluation of each batch.
+A learner whose plugs have a hyperparameter of `Role.REFERENCE` keeps the parameters that it began with, and gives their
+log-probabilities along in `Trajectory.reference`, which takes one more evaluation of each batch.
 """
 
 import jax.numpy as jnp
 
+from pgjax.hyperparameters import Bound, Trait, having
 from pgjax.types import Array, Batch, Evaluation
 
 
 def sequence_clip(
-    now: Evaluation, batch: Batch, *, clip_eps: float = 0.2, geometric: bool = True
+    now: Evaluation, batch: Batch, *, clip_eps: Bound = 0.2, geometric: bool = True
 ) -> tuple[Array, dict[str, Array]]:
     """PPO's clipped surrogate with one ratio for the whole sequence, at each of its steps.
 
@@ -29,6 +30,9 @@ def sequence_clip(
     clipped = jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps)
     outside = (jnp.abs(ratio - 1) > clip_eps).astype(ratio.dtype)
     return -jnp.minimum(ratio * batch.advantage, clipped * batch.advantage), {"clip_fraction": outside}
+
+
+having(sequence_clip, Trait.WHOLE_EPISODES)
 
 
 LOSSES = {"sequence_clip": sequence_clip}

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from pgjax.errors import digits
-from pgjax.hyperparameters import MOST, within
+from pgjax.hyperparameters import MOST, Range, within
 from pgjax.numerics import keys
+
+EVERY = Range()
 
 
 def place(name: str, path: str | pathlib.Path) -> pathlib.Path:
@@ -19,11 +21,11 @@ def place(name: str, path: str | pathlib.Path) -> pathlib.Path:
     return pathlib.Path(path)
 
 
-def convert(full: str, value: Any, default: Any, ranged: bool = True) -> Any:
+def convert(full: str, value: Any, default: Any, allowed: Range | None = EVERY) -> Any:
     """The value in the type of the default; text from the command line is parsed.
 
     Args:
-      ranged: whether it must lie in the range of its name too.
+      allowed: where it must lie; None takes it as it is, of a run that was made.
     """
     wanted = type(default)
     if isinstance(value, np.generic):
@@ -52,13 +54,13 @@ def convert(full: str, value: Any, default: Any, ranged: bool = True) -> Any:
             float: "a number",
         }.get(wanted, wanted.__name__)
         raise ValueError(f"{full} must be {kind}, got {value!r}") from None
-    if ranged and wanted is tuple:
+    if allowed and wanted is tuple:
         for x in value:
-            within(full, x, x)
+            within(full, x, x, allowed)
     if wanted not in (int, float):
         return value
-    if ranged:
-        within(full, number, given)
+    if allowed:
+        within(full, number, given, allowed)
     return number
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax.hyperparameters import bind, hyperparameters, name_of
+from pgjax.hyperparameters import Role, bind, by_role, name_of
 from pgjax.testing.common import close, require, same_kinds
 from pgjax.testing.worlds import example
 from pgjax.training import failures
@@ -47,7 +47,7 @@ def check_loss(loss: Any, **hypers: Any) -> None:
 
 
 def check_advantage(advantage: Any, **hypers: Any) -> None:
-    """Shapes [T, B]; the time-limit rule, unless a `gain_rate` goes on after ends; nothing after an episode counts."""
+    """Check shapes [T, B], the time-limit rule (but for a `Role.GAIN_RATE`), and that no step after an end counts."""
     plug = bind(advantage, **hypers)
     name = name_of(plug)
     policy, params, batch = example()
@@ -68,7 +68,7 @@ def check_advantage(advantage: Any, **hypers: Any) -> None:
     counts = trajectory.mask > 0
     other = apply(trajectory, now._replace(next_value=jnp.where(trajectory.terminated, 99.0, now.next_value)))
     require(
-        "gain_rate" in hyperparameters(plug)  # whose next_value is that of the next start
+        Role.GAIN_RATE in by_role(plug)  # whose next_value is that of the next start
         or close(*(jax.tree.map(lambda x: jnp.where(counts, x, 0.0), pair) for pair in (both, other))),
         f"{name} bootstraps from a terminated step",
     )
