@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pgjax import rollout
+from pgjax.numerics import time_limits
 from pgjax.oracle.mdp import MDP, checked
-from pgjax.types import Trajectory
+from pgjax.types import Step, Trajectory
 
 
 class Projected(NamedTuple):
@@ -86,16 +88,15 @@ def trajectories(mdp: MDP, pi: np.ndarray, most: int = 200_000) -> tuple[Traject
         path = np.concatenate([path[:, parent], action[None], entered[None]])
     obs, action, entered = path[:-1:2], path[1::2], path[2::2]
     alive, terminal = ~mdp.terminal[obs], mdp.terminal[entered]
-    trajectory = Trajectory(
+    reward = np.where(alive, mdp.reward[obs, action], 0).astype(np.float32)
+    seen = Step(entered.astype(np.int32), reward, alive & terminal, np.zeros_like(alive))
+    seen = time_limits.cut(seen, np.arange(mdp.horizon)[:, None], mdp.horizon)
+    trajectory = rollout.row(
         obs=obs.astype(np.int32),
+        time=(np.cumsum(alive, axis=0) - alive).astype(np.int32),
         action=action.astype(np.int32),
         log_prob=np.log(pi[obs, action]).astype(np.float32),
-        reward=np.where(alive, mdp.reward[obs, action], 0).astype(np.float32),
-        terminated=alive & terminal,
-        truncated=alive & ~terminal & (np.arange(mdp.horizon)[:, None] == mdp.horizon - 1),
-        next_obs=entered.astype(np.int32),
+        seen=seen._replace(truncated=seen.truncated & alive),
         mask=alive.astype(np.float32),
-        time=(np.cumsum(alive, axis=0) - alive).astype(np.int32),
-        memory=(),
     )
     return trajectory, mdp.start[obs[0]] * np.prod(joint[obs, action, entered], axis=0)
