@@ -39,12 +39,19 @@ class Env(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """An actor-critic as pure functions. `memory` is () for a memoryless policy."""
+    """An actor-critic as pure functions, and the traits that it declares.
 
-    init: Callable  # (key) -> params
-    memory: Callable  # (batch size) -> memory [B, ...]
-    act: Callable  # (params, memory, obs [B, ...]) -> (dist [B], memory)
-    evaluate: Callable  # (params, trajectory) -> Evaluation
+    A wrapper is `policy._replace(act=..., evaluate=...)`, which keeps the traits.
+    """
+
+    init: Callable[[Array], PyTree]  # key -> params
+    memory: Callable[[int], PyTree]  # batch size -> memory [B, ...], () for a memoryless policy
+    act: Callable[[PyTree, PyTree, PyTree], tuple[Any, PyTree]]  # params, memory, obs [B, ...] -> dist [B], memory
+    evaluate: Callable[[PyTree, "Trajectory"], "Evaluation"]  # params, trajectory -> Evaluation
+    by_observation: bool = False  # evaluate sees each step alone, and its next_value is its value at next_obs
+    whole_episodes: bool = False  # evaluate needs whole episodes, each from its first step on
+    forward_derivative: bool = True  # evaluate has derivatives in forward mode too, which a fused kernel has not
+    parts: Any = ()  # what else the losses of its own learner ask for, such as twin critics
 
 
 class Trajectory(NamedTuple):

@@ -15,7 +15,6 @@ from pgjax.estimators import pieces
 from pgjax.hyperparameters import hyperparameters, name_of
 from pgjax.numerics import masked, returns, running_moments
 from pgjax.policies import traits, wrappers
-from pgjax.policies.traits import needs_whole_episodes
 from pgjax.types import Algorithm, Array, Batch, Env, Hypers, Learner, Policy, PyTree, RunningAdvantage, Trajectory
 
 
@@ -74,7 +73,7 @@ def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config, update:
         raise ValueError(f"samples={samples}: worlds stepped on the host can't begin alike; choose another algorithm")
     if not isinstance(samples, int) or samples < 1 or config.num_envs % samples:
         raise ValueError(f"samples must be a whole number that divides num_envs={config.num_envs}, got {samples!r}")
-    if needs_whole_episodes(policy) and not whole:
+    if policy.whole_episodes and not whole:
         raise ValueError("the transformer learns from whole episodes; use rollout='episodes' with num_steps=0")
     continuing = "gain_rate" in hyperparameters(algorithm.advantage)
     anchored = "reference_penalty" in hyperparameters(algorithm.advantage)

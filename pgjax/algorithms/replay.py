@@ -5,7 +5,7 @@ One step acts for [T, B] steps, adds them to the buffer, and makes `gradient_ste
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ with importing("flashbax"):
 class Agent(NamedTuple):
     """What learners with replay differ in; their gradient is the Algorithm's estimator."""
 
-    policy: Any  # a Policy, or what has its fields and more that the estimator asks for
+    policy: Policy
     init: Callable  # (key, hypers) -> params
     followed: Callable  # (params) -> those whose running mean are the target networks
     evaluate: Callable  # (key, params, targets, rows) -> Evaluation [N]: next_value is the targets'
@@ -188,8 +188,7 @@ def make(env: Env, agent: Agent, algorithm: Algorithm, config: Config) -> Learne
             "env_steps": jnp.sum(trajectory.mask),
         }
 
-    final = Policy(*(getattr(agent.policy, name) for name in Policy._fields))
-    policy = lambda state: (final, state.params)  # noqa: E731
+    policy = lambda state: (agent.policy, state.params)  # noqa: E731
     return Learner(init=init, step=step, policy=policy, behaviour=behaviour, learn=learn)
 
 

@@ -34,8 +34,8 @@ def fisher(policy: Policy, params: PyTree, trajectory: Trajectory, damping: floa
     mask = trajectory.mask
     total = jnp.maximum(jnp.sum(mask), 1.0)
     dist, forward = jax.linearize(lambda p: policy.evaluate(p, trajectory).dist, params)
-    # What has only a backward derivative would be complained of no earlier than where the program is compiled.
-    if "custom_lin" in str(jax.make_jaxpr(forward)(params)):
+    # Without this check, a policy with only a reverse-mode derivative would fail late, at compile time.
+    if not policy.forward_derivative:
         raise ValueError(
             "the natural gradient needs a forward derivative of the policy, and a fused kernel, as any custom_vjp, "
             "has none; use kernel='xla'"

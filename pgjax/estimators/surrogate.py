@@ -22,7 +22,6 @@ from pgjax.estimators.pieces import (
 from pgjax.hyperparameters import declare, hyperparameters, name_of
 from pgjax.losses.contract import checked, is_by_step
 from pgjax.numerics.masked import normalized
-from pgjax.policies.traits import by_observation, needs_whole_episodes
 from pgjax.types import EstimatorFn, LossFn
 
 
@@ -63,9 +62,9 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
             batch = batch._replace(advantage=normalized(batch.advantage, mask, magnitude))
         total = jnp.maximum(jnp.sum(mask), 1.0)
         scale = total if reduce == "step" else mask.shape[1]
-        alone = is_by_step(loss) and by_observation(policy) and reduce != "episode_mean"
+        alone = is_by_step(loss) and policy.by_observation and reduce != "episode_mean"
         pieces = row_pieces(mask.shape) if alone else 1
-        columns = column_pieces(batch) if is_by_step(loss) and needs_whole_episodes(policy) else 1
+        columns = column_pieces(batch) if is_by_step(loss) and policy.whole_episodes else 1
 
         def objective(params, batch):
             mask = batch.trajectory.mask

@@ -210,8 +210,7 @@ def policy(init: Callable, merge: Callable, shape: Shape, prompt: int) -> Policy
             next_value=_at(value, ahead)[..., 0],
         )
 
-    evaluate.whole_episodes = True
-    return Policy(init=init, memory=memory, act=act, evaluate=evaluate)
+    return Policy(init=init, memory=memory, act=act, evaluate=evaluate, whole_episodes=True)
 
 
 def written(trajectory: Trajectory) -> Array:
