@@ -37,7 +37,7 @@ class BraxState(NamedTuple):
     time: Array  # [] int: steps since the episode began
 
 
-def make(name: str, *, backend: str = "spring", episode_length: int = 1000, **arguments: Any) -> Env:
+def from_name(name: str, *, backend: str = "spring", episode_length: int = 1000, **arguments: Any) -> Env:
     """The registered environment `name`, with or without "brax:" before it.
 
     Args:

@@ -133,7 +133,7 @@ def _as_given(space: Any, obs: PyTree, world: type) -> Any:
     return given
 
 
-def check(env: Env) -> None:
+def check_shapes(env: Env) -> None:
     """The spaces, shapes and types of an Env written by hand, by one abstract step; ValueError where one is wrong."""
     for name, space in (("observation_space", env.observation_space), ("action_space", env.action_space)):
         if type(space).__module__.startswith("gymnasium."):

@@ -7,7 +7,7 @@ import numpy as np
 
 from pgjax import rollout
 from pgjax.numerics import time_limits
-from pgjax.oracle.mdp import MDP, checked
+from pgjax.oracle.mdp import MDP, checked_tables
 from pgjax.types import Step, Trajectory
 
 
@@ -30,7 +30,7 @@ def moments(mdp: MDP, pi: np.ndarray, step: Callable, last: Callable) -> tuple[n
       step: t -> [S, A, S, K, K]; or [S, A, 1, K, K] where s_{t+1} plays no part, which is S times cheaper.
       last: whether the episode terminated, or else was truncated -> [S, K]: z at the state then entered.
     """
-    mdp, pi = checked(mdp, pi, limited=True)
+    mdp, pi = checked_tables(mdp, pi, limited=True)
     ended = mdp.terminal
     shape = np.shape(last(True))
     if shape[:-1] != (len(pi),) or np.shape(last(False)) != shape:
@@ -73,7 +73,7 @@ def trajectories(mdp: MDP, pi: np.ndarray, most: int = 200_000) -> tuple[Traject
     Whole episodes; behind an end, the action is the likeliest one and
     `next_obs` the last state too. ValueError where N would pass `most`.
     """
-    mdp, pi = checked(mdp, pi, limited=True)
+    mdp, pi = checked_tables(mdp, pi, limited=True)
     joint, ended = pi[:, :, None] * mdp.transition, np.flatnonzero(mdp.terminal)
     joint[ended] = 0
     joint[ended, np.argmax(pi[ended], axis=1), ended] = 1  # behind an end, the one way on

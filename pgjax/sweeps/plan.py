@@ -21,7 +21,7 @@ from pgjax.config import Config, check_config
 from pgjax.envs.parameters import check_values, param_names
 from pgjax.envs.registry import settable
 from pgjax.errors import named
-from pgjax.policies.make import make
+from pgjax.policies.registry import make
 from pgjax.sweeps import environment, names, search
 from pgjax.sweeps.search import Range
 from pgjax.sweeps.values import bounded, checked_updates, convert, seed_numbers, whole

@@ -9,7 +9,7 @@ import numpy as np
 
 from pgjax import envs, rollout
 from pgjax.config import Config
-from pgjax.policies.make import make
+from pgjax.policies.registry import make
 from pgjax.testing.common import close, kind, require, same_kinds
 from pgjax.training import failures
 from pgjax.types import Batch, Env, Policy
