@@ -1,7 +1,7 @@
 """Policies: networks, distributions and wrappers that make a `Policy` out of them."""
 
-from pgjax.policies.registry import make
 from pgjax.policies.modules import from_linen, from_nnx, functional, recurrent
+from pgjax.policies.registry import make
 from pgjax.policies.traits import has_memory
 from pgjax.policies.wrappers import exploring, with_observation_moments
 
