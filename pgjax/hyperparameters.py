@@ -67,7 +67,8 @@ class Role(enum.Enum):
 class Trait(enum.Enum):
     """A fact about a whole plug, declared by `having`."""
 
-    WHOLE_EPISODES = "needs whole episodes"
+    IN_ORDER = "needs the steps of an environment in order of time: [T, b], not rows"
+    WHOLE_EPISODES = "needs whole episodes, from their first step to their last"
     BY_STEP = "a step's loss depends on that step alone; see `losses.by_step`"
 
 
@@ -82,6 +83,16 @@ def having(plug: Plug, *traits: Trait) -> Plug:
     """
     plug.__traits__ = (plug, frozenset(traits) | traits_of(plug))  # type: ignore[attr-defined]  # of a function
     return plug
+
+
+def in_order(plug: Plug) -> Plug:
+    """Declare that a plug needs the steps of each environment in order of time, [T, b]: it is given no loose rows."""
+    return having(plug, Trait.IN_ORDER)
+
+
+def whole_episodes(plug: Plug) -> Plug:
+    """Declare that a plug needs whole episodes, [T, b]: a stream is refused."""
+    return having(plug, Trait.WHOLE_EPISODES)
 
 
 def traits_of(plug: Any) -> frozenset[Trait]:

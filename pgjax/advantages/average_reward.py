@@ -10,7 +10,7 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
-from pgjax.hyperparameters import NonNegative, Range, Role
+from pgjax.hyperparameters import NonNegative, Range, Role, in_order
 from pgjax.numerics import returns
 from pgjax.numerics.masked import mean
 from pgjax.types import Array, Evaluation, RunningAdvantage, Trajectory
@@ -53,6 +53,7 @@ differential = RunningAdvantage(init=lambda: jnp.zeros(()), apply=_differential)
 relative = RunningAdvantage(init=lambda: jnp.zeros(()), apply=_relative)
 
 
+@in_order
 def relative_return(
     trajectory: Trajectory,
     now: Evaluation,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.advantages.baselines import mean_of_others
-from pgjax.hyperparameters import Probability, Range, Role
+from pgjax.hyperparameters import Probability, Range, Role, whole_episodes
 from pgjax.numerics import masked
 from pgjax.types import Array, Evaluation, Trajectory
 
@@ -19,6 +19,7 @@ Samples = Annotated[int, Range(1), Role.SAMPLES]
 Discount = Annotated[Probability, Role.DISCOUNT]
 
 
+@whole_episodes
 def leave_one_out(
     trajectory: Trajectory, now: Evaluation, *, samples: Samples = 8, discount: Discount = 1.0
 ) -> tuple[Array, Array]:
@@ -30,6 +31,7 @@ def leave_one_out(
     return _spread(jnp.where(deviation == 0, 0.0, total - mean_of_others(total)), trajectory), now.value
 
 
+@whole_episodes
 def group_relative(
     trajectory: Trajectory, now: Evaluation, *, samples: Samples = 8, discount: Discount = 1.0, divide: bool = True
 ) -> tuple[Array, Array]:

@@ -5,12 +5,13 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from pgjax.hyperparameters import Bound, Probability, Range, Role
+from pgjax.hyperparameters import Bound, Probability, Range, Role, in_order
 from pgjax.numerics import returns, time_limits
 from pgjax.numerics.masked import normalized
 from pgjax.types import Array, Evaluation, Trajectory
 
 
+@in_order
 def gae(
     trajectory: Trajectory,
     now: Evaluation,
@@ -40,6 +41,7 @@ def gae(
     return advantage, target
 
 
+@in_order
 def v_trace(
     trajectory: Trajectory,
     now: Evaluation,
@@ -80,6 +82,7 @@ def td(
     return target - now.value, target
 
 
+@in_order
 def n_step(
     trajectory: Trajectory,
     now: Evaluation,

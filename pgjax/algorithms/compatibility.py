@@ -9,7 +9,7 @@ from pgjax.config import Config
 from pgjax.envs.spaces import layout
 from pgjax.hyperparameters import Role, Trait, by_role, name_of, traits_of, value_of
 from pgjax.policies.distributions import Categorical, check_fields
-from pgjax.policies.traits import has_memory, needs_whole_episodes
+from pgjax.policies.traits import has_memory
 from pgjax.types import Algorithm, Array, Env, Policy
 
 
@@ -20,7 +20,7 @@ def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config
       steps: of one rollout.
     """
     whole, memory = config.rollout == "episodes", has_memory(policy)
-    by_column = whole or memory
+    by_column = whole or memory or Trait.IN_ORDER in traits_of(algorithm.estimator)
     rows = config.num_envs if by_column else config.num_envs * steps
     if rows % config.num_minibatches:
         unit = "environments" if by_column else "steps"
@@ -31,6 +31,8 @@ def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config
     check_options(algorithm.advantage, algorithm.estimator, config, steps)
     if config.update == "step" and memory:
         raise ValueError("update='step' needs a policy without a memory; use update='batch'")
+    if config.update == "step" and traits_of(algorithm.estimator) & {Trait.IN_ORDER, Trait.WHOLE_EPISODES}:
+        raise ValueError(f"update='step' gives {name_of(algorithm.estimator)} one step at once; use update='batch'")
     if config.normalize_obs and layout(env.observation_space) in ("", "L"):
         raise ValueError(f"normalize_obs needs a Box of observations, got {env.observation_space!r}")
     if config.scale_rewards and Role.DISCOUNT not in by_role(algorithm.advantage):
@@ -42,7 +44,7 @@ def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config
         raise ValueError(f"samples={samples} begin alike, in whole episodes; use rollout='episodes'")
     if samples > 1 and env.host:
         raise ValueError(f"samples={samples}: host environments can't begin alike; choose another algorithm")
-    if needs_whole_episodes(policy) and not whole:
+    if policy.whole_episodes and not whole:
         raise ValueError("the transformer learns from whole episodes; use rollout='episodes' with num_steps=0")
     for plug in (algorithm.advantage, algorithm.estimator):
         if Trait.WHOLE_EPISODES in traits_of(plug) and not whole:

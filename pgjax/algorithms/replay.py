@@ -22,10 +22,13 @@ from pgjax.hyperparameters import hyperparameters, name_of
 from pgjax.policies.action_values import exploring_actor
 from pgjax.training.failures import Unselected
 from pgjax.types import (
+    AdvantageFn,
     Algorithm,
     Array,
     Batch,
     Env,
+    EstimatorFn,
+    Evaluation,
     Hypers,
     Learner,
     Policy,
@@ -40,11 +43,13 @@ with importing("flashbax"):
 class Agent(NamedTuple):
     """What learners with replay differ in; their gradient is the Algorithm's estimator."""
 
-    policy: Any  # a Policy, or what has its fields and more that the estimator asks for
-    init: Callable  # (key, hypers) -> params
-    followed: Callable  # (params) -> those whose running mean are the target networks
-    evaluate: Callable  # (key, params, targets, rows) -> Evaluation [N]: next_value is the targets'
-    explore: Callable  # (environment steps so far, hypers) -> [] share of uniform actions, once warm
+    policy: Policy
+    init: Callable[[Array, Hypers], PyTree]  # (key, hypers) -> params
+    followed: Callable[[PyTree], PyTree]  # params -> the ones whose running mean are the target networks
+    # (key, params, targets, rows) -> Evaluation [N]; next_value is that of the targets
+    evaluate: Callable[[Array, PyTree, PyTree, Trajectory], Evaluation]
+    # (environment steps so far, hypers) -> [] share of uniform actions, after the warm-up
+    explore: Callable[[Array, Hypers], Array | float]
 
 
 class ReplayState(NamedTuple):
@@ -63,7 +68,9 @@ class Setup(NamedTuple):
 
     env: Env
     agent: Agent
-    algorithm: Algorithm
+    advantage: AdvantageFn
+    estimator: EstimatorFn
+    optimizer: Callable[..., optax.GradientTransformation]
     config: Config
     options: dict[str, Any]  # the estimator's hyperparameters
     buffer: Any  # flashbax's functions
@@ -75,15 +82,14 @@ def make(env: Env, agent: Agent, algorithm: Algorithm, config: Config) -> Learne
     Raises:
       ValueError: for options that have no meaning here or don't fit together, before anything is traced.
     """
-    check_replay(env, algorithm, config)
+    plugs = check_replay(env, algorithm, config)
     options = hyperparameters(algorithm.estimator)
     buffer = flashbax.make_item_buffer(options["buffer_size"], 1, options["batch_size"], add_batches=True)
-    setup = Setup(env, agent, algorithm, config, options, buffer)
-    final = Policy(*(getattr(agent.policy, name) for name in Policy._fields))
+    setup = Setup(env, agent, *plugs, config, options, buffer)
     return Learner(
         init=functools.partial(_init, setup),
         step=functools.partial(_step, setup),
-        policy=lambda state: (final, state.params),
+        policy=lambda state: (agent.policy, state.params),
         behaviour=functools.partial(_behaviour, setup),
         learn=functools.partial(_learn, setup),
     )
@@ -102,7 +108,7 @@ def _init(setup: Setup, key: Array, hypers: Hypers) -> ReplayState:
     return ReplayState(
         params=params,
         targets=jax.tree.map(jnp.copy, agent.followed(params)),  # a donated array may be given only once
-        optimizer=setup.algorithm.optimizer(**hypers.optimizer).init(params),
+        optimizer=setup.optimizer(**hypers.optimizer).init(params),
         rollout=stream,
         buffer=Unselected(setup.buffer.init(rows)),
         env_steps=jnp.int32(0),
@@ -174,15 +180,15 @@ def _descend(
     setup: Setup, hypers: Hypers, carry: tuple[PyTree, PyTree, PyTree, Array], rows: Trajectory, key: Array
 ) -> tuple[tuple[PyTree, PyTree, PyTree, Array], dict[str, Array]]:
     """One gradient step on the rows [N]: (params, targets, optimizer state, gradient steps so far), and metrics."""
-    agent, algorithm = setup.agent, setup.algorithm
+    agent = setup.agent
     params, targets, optimizer, count = carry
     key_target, key_gradient = jax.random.split(key)
     now = agent.evaluate(key_target, params, targets, rows)
-    weight, goal = jax.lax.stop_gradient(algorithm.advantage(rows, now, **hypers.advantage))
-    compatibility.check_advantage(name_of(algorithm.advantage), weight, goal, rows.mask)
+    weight, goal = jax.lax.stop_gradient(setup.advantage(rows, now, **hypers.advantage))
+    compatibility.check_advantage(name_of(setup.advantage), weight, goal, rows.mask)
     batch = Batch(rows, weight, goal, now.value)
-    gradient, metrics = algorithm.estimator(key_gradient, agent.policy, params, batch, **hypers.estimator)
-    transform = algorithm.optimizer(**hypers.optimizer)
+    gradient, metrics = setup.estimator(key_gradient, agent.policy, params, batch, **hypers.estimator)
+    transform = setup.optimizer(**hypers.optimizer)
     updates, optimizer = transform.update(gradient, optimizer, params)
     params, count = optax.apply_updates(params, updates), count + 1
     tau = jnp.where(count % setup.options["target_period"] == 0, hypers.estimator["tau"], 0.0)

@@ -1,11 +1,35 @@
 """The hyperparameters of a learner with replay, and the check that everything else fits it."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from pgjax.advantages import ADVANTAGES
+import optax
+
 from pgjax.config import Config, check_config
-from pgjax.hyperparameters import Probability, Range, Role, declare, hyperparameters, name_of
-from pgjax.types import Algorithm, Env, EstimatorFn, RunningAdvantage
+from pgjax.hyperparameters import (
+    Probability,
+    Range,
+    Role,
+    Trait,
+    by_role,
+    declare,
+    hyperparameters,
+    name_of,
+    traits_of,
+    value_of,
+)
+from pgjax.types import (
+    AdvantageFn,
+    Algorithm,
+    Array,
+    Batch,
+    Env,
+    EstimatorFn,
+    Policy,
+    PyTree,
+    RunningAdvantage,
+    RunningEstimator,
+)
 
 
 def replayed(estimator: EstimatorFn) -> EstimatorFn:
@@ -20,10 +44,10 @@ def replayed(estimator: EstimatorFn) -> EstimatorFn:
     """
 
     def replaying(
-        key,
-        policy,
-        params,
-        batch,
+        key: Array,
+        policy: Policy,
+        params: PyTree,
+        batch: Batch,
         *,
         tau: Probability = 0.005,
         target_period: Annotated[int, Range(1)] = 1,
@@ -31,8 +55,8 @@ def replayed(estimator: EstimatorFn) -> EstimatorFn:
         buffer_size: Annotated[int, Range(1)] = 100_000,
         warmup: Annotated[int, Range(0), Role.WARMUP] = 1_000,
         gradient_steps: Annotated[int, Range(1)] = 16,
-        **hypers,
-    ):
+        **hypers: Any,
+    ) -> tuple[PyTree, dict[str, Array]]:
         del tau, target_period, batch_size, buffer_size, warmup, gradient_steps
         return estimator(key, policy, params, batch, **hypers)
 
@@ -40,34 +64,39 @@ def replayed(estimator: EstimatorFn) -> EstimatorFn:
     return declare(replaying, estimator)
 
 
-def check_replay(env: Env, algorithm: Algorithm, config: Config) -> None:
-    """Raise a ValueError for any option that a learner with replay does not support."""
+def check_replay(
+    env: Env, algorithm: Algorithm, config: Config
+) -> tuple[AdvantageFn, EstimatorFn, Callable[..., optax.GradientTransformation]]:
+    """The three plugs; ValueError for any option that a learner with replay does not support."""
     check_config(env, config)
     for name in INAPPLICABLE:
         value, default = getattr(config, name), getattr(Config(), name)
         if value != default:
             raise ValueError(f"{name}={value!r} has no meaning with replay; {INAPPLICABLE[name]}")
-    named = name_of(algorithm.advantage)
-    if isinstance(algorithm.advantage, RunningAdvantage) or named in set(ADVANTAGES) - {"td"}:
-        raise ValueError(f"advantage={named!r} needs steps in order, replay has rows; use td")
-    options = hyperparameters(algorithm.estimator)
+    advantage, estimator, optimizer = algorithm
+    needs = traits_of(advantage) & {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
+    if isinstance(advantage, RunningAdvantage) or needs:
+        raise ValueError(f"advantage={name_of(advantage)!r} needs steps in order, replay has rows; use td")
+    if isinstance(estimator, RunningEstimator):
+        raise ValueError(f"estimator {name_of(estimator)!r} remembers from update to update, and replay has none")
+    options = hyperparameters(estimator)
     if missing := [name for name in OPTIONS if name not in options]:
-        raise ValueError(
-            f"estimator {name_of(algorithm.estimator)!r} has no hyperparameter {missing[0]!r}; use `replayed`"
-        )
+        raise ValueError(f"estimator {name_of(estimator)!r} has no hyperparameter {missing[0]!r}; use `replayed`")
     for name in set(OPTIONS) - {"tau", "warmup"}:
         if options[name] < 1:
             raise ValueError(f"{name} must be 1 or more, got {options[name]}")
     if options["warmup"] < 0:
         raise ValueError(f"warmup must be 0 or more, got {options['warmup']}")
-    if options.get("normalize_advantage"):
-        raise ValueError("normalize_advantage=True has no meaning with replay: nothing here goes by an advantage")
+    if value_of(estimator, Role.NORMALIZE):
+        name = by_role(estimator)[Role.NORMALIZE]
+        raise ValueError(f"{name}=True has no meaning with replay: nothing here goes by an advantage")
     rows, size = config.num_envs * config.num_steps, options["buffer_size"]
     if size < max(rows, options["batch_size"]):
         raise ValueError(
             f"buffer_size={size} holds neither num_envs x num_steps = {rows} rows nor a batch; "
             f"use {max(rows, options['batch_size'])} or more"
         )
+    return advantage, estimator, optimizer
 
 
 OPTIONS = ("tau", "target_period", "batch_size", "buffer_size", "warmup", "gradient_steps")

@@ -11,7 +11,7 @@ from pgjax.config import RANGES, Config, check_config
 from pgjax.envs import registry
 from pgjax.errors import unknown
 from pgjax.numerics import keys
-from pgjax.policies.make import make
+from pgjax.policies.registry import make
 from pgjax.runs import load
 from pgjax.sweeps import values
 from pgjax.sweeps.values import distinct

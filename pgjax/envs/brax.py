@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from pgjax import dependencies
 from pgjax.errors import unknown
+from pgjax.numerics import time_limits
 from pgjax.types import Array, Env, PyTree, Step
 
 PREFIX = "brax:"
@@ -36,7 +37,7 @@ class BraxState(NamedTuple):
     time: Array  # [] int: steps since the episode began
 
 
-def make(name: str, *, backend: str = "spring", episode_length: int = 1000, **arguments: Any) -> Env:
+def from_name(name: str, *, backend: str = "spring", episode_length: int = 1000, **arguments: Any) -> Env:
     """The registered environment `name`, with or without "brax:" before it.
 
     Args:
@@ -113,11 +114,8 @@ def from_brax(world: Any, episode_length: int = 1000) -> Env:
 
     def step(key: Array, params: PyTree, state: BraxState, action: Array) -> tuple[BraxState, Step]:
         following = settle(world_step(state.world, jnp.clip(action, -1.0, 1.0)))
-        time = state.time + 1
-        terminated = following.done > 0
-        truncated = (time >= episode_length) & ~terminated
-        reward = jnp.asarray(following.reward, jnp.float32)
-        return BraxState(following, time), Step(following.obs, reward, terminated, truncated)
+        seen = Step(following.obs, jnp.asarray(following.reward, jnp.float32), following.done > 0, jnp.bool_(False))
+        return BraxState(following, state.time + 1), time_limits.cut(seen, state.time, episode_length)
 
     return Env(
         params={},

@@ -32,7 +32,7 @@ PREFIX = "gymnasium:"
 LIMIT = "max_episode_steps"
 
 
-def make(name: str, **arguments: Any) -> Env:
+def from_name(name: str, **arguments: Any) -> Env:
     """The registered environment `name`, "gymnasium:ID", or "gymnasium:module:ID" of a module that registers it.
 
     Args:

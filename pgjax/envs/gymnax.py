@@ -43,11 +43,7 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
     continuous = hasattr(action_space, "low")
     # Gymnax states mix Python numbers with arrays; a scan needs the same types at both its ends.
     obs, state = jax.eval_shape(lambda: own_reset(jax.random.key(0), params))
-    observation_space = own(world.observation_space)(params)
-    spaces.check_shown(observation_space, obs, type(base).__name__)
-    observation_space = _as_given(observation_space, obs, type(base))
-    if world is base and type(base).__module__.startswith("gymnax.environments.minatar"):
-        observation_space = spaces.images(observation_space)  # of Seaquest, [10, 10, 10], the sizes don't tell
+    observation_space = _observation_space(world, own(world.observation_space)(params), obs)
     if hasattr(observation_space, "low") and hasattr(obs, "dtype"):
         obs = jax.ShapeDtypeStruct(obs.shape, observation_space.dtype)
     reference = obs, state
@@ -120,8 +116,21 @@ def _prepared(base: Any) -> Any:
     return base.with_transition_gradients() if able else base
 
 
+def _observation_space(world: Any, declared: Any, obs: PyTree) -> Any:
+    """The space of the observations `obs`, an array or its shape and type; ValueError where it isn't the declared one.
+
+    A type that the environment doesn't keep is corrected, and so are bounds.
+    """
+    base = wrappers.innermost(world)
+    spaces.check_shown(declared, obs, type(base).__name__)
+    space = _as_given(declared, obs, type(base))
+    # The sizes of Seaquest's images, [10, 10, 10], don't tell which axis holds the channels.
+    minatar = world is base and type(base).__module__.startswith("gymnax.environments.minatar")
+    return spaces.images(space) if minatar else space
+
+
 def _as_given(space: Any, obs: PyTree, world: type) -> Any:
-    """The space of what a world shows, where the one it declares isn't: of its type, and with bounds that it keeps."""
+    """The declared space with the type of the observations, and without the bounds that they are known to leave."""
     if not hasattr(space, "low") or not hasattr(obs, "dtype"):
         return space
     given = copy.copy(space)
@@ -133,7 +142,7 @@ def _as_given(space: Any, obs: PyTree, world: type) -> Any:
     return given
 
 
-def check(env: Env) -> None:
+def check_shapes(env: Env) -> None:
     """The spaces, shapes and types of an Env written by hand, by one abstract step; ValueError where one is wrong."""
     for name, space in (("observation_space", env.observation_space), ("action_space", env.action_space)):
         if type(space).__module__.startswith("gymnasium."):

@@ -26,9 +26,9 @@ def make(name: str, **params: Any) -> Env:
       ValueError: for an unknown name or parameter, with the nearest one known.
     """
     if name.startswith(gymnasium.PREFIX):
-        return gymnasium.make(name, **params)
+        return gymnasium.from_name(name, **params)
     if name.startswith(brax.PREFIX):
-        return brax.make(name, **params)
+        return brax.from_name(name, **params)
     registry = _registry()
     if name not in registry.registered_envs:
         others = [gymnasium.PREFIX + name] if gymnasium.known(name) else registry.registered_envs

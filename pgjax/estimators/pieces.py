@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from pgjax.numerics.masked import normalized
 from pgjax.numerics.scans import remaining, scan_while
-from pgjax.policies.traits import by_observation
 from pgjax.types import Array, Batch, Evaluation, Policy, PyTree, Trajectory
 
 
@@ -19,7 +18,7 @@ def evaluate(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evaluati
     only where an episode was truncated.
     """
     steps, chunk = trajectory.reward.shape[0], 4
-    if jax.default_backend() != "cpu" or not by_observation(policy) or steps % chunk:
+    if jax.default_backend() != "cpu" or not policy.by_observation or steps % chunk:
         return policy.evaluate(params, trajectory)
     pieces = jax.tree.map(lambda x: x.reshape(steps // chunk, chunk, *x.shape[1:]), trajectory)
     ask = lambda _, row: ((), policy.evaluate(params, row[0])._replace(next_value=()))  # noqa: E731

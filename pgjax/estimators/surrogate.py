@@ -5,7 +5,7 @@ the gradient is that of a loss, so an optimiser descends it.
 """
 
 import functools
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,7 @@ from pgjax.estimators.pieces import (
 )
 from pgjax.hyperparameters import Role, declare, hyperparameters, name_of
 from pgjax.losses.contract import checked, is_by_step
-from pgjax.policies.traits import by_observation, needs_whole_episodes
-from pgjax.types import EstimatorFn, LossFn
+from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree
 
 
 def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
@@ -49,8 +48,14 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
     hyperparameters(loss)
 
     def estimator(
-        key, policy, params, batch, *, normalize_advantage: Annotated[bool, Role.NORMALIZE] = False, **hypers
-    ):
+        key: Array,
+        policy: Policy,
+        params: PyTree,
+        batch: Batch,
+        *,
+        normalize_advantage: Annotated[bool, Role.NORMALIZE] = False,
+        **hypers: Any,
+    ) -> tuple[PyTree, dict[str, Array]]:
         del key
         mask = batch.trajectory.mask
         if reduce != "step" and mask.ndim != 2:
@@ -61,9 +66,9 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
         batch = counted(batch, normalize_advantage)
         total = jnp.maximum(jnp.sum(mask), 1.0)
         scale = total if reduce == "step" else mask.shape[1]
-        alone = is_by_step(loss) and by_observation(policy) and reduce != "episode_mean"
+        alone = is_by_step(loss) and policy.by_observation and reduce != "episode_mean"
         pieces = row_pieces(mask.shape) if alone else 1
-        columns = column_pieces(batch) if is_by_step(loss) and needs_whole_episodes(policy) else 1
+        columns = column_pieces(batch) if is_by_step(loss) and policy.whole_episodes else 1
 
         def objective(params, batch):
             mask = batch.trajectory.mask

@@ -16,7 +16,7 @@ from pgjax.losses.policy import importance_weighted
 from pgjax.numerics import masked
 from pgjax.numerics.conjugate_gradients import conjugate_gradients
 from pgjax.numerics.scans import scan_while
-from pgjax.types import Array, EstimatorFn, LossFn
+from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree
 
 
 class Attempt(NamedTuple):
@@ -50,10 +50,10 @@ def trust_region_step(loss: LossFn = importance_weighted) -> EstimatorFn:
     lifted = surrogate(actor_loss)
 
     def estimator(
-        key,
-        policy,
-        params,
-        batch,
+        key: Array,
+        policy: Policy,
+        params: PyTree,
+        batch: Batch,
         *,
         max_kl: Annotated[Positive, Role.MAX_KL] = 0.01,
         damping: NonNegative = 0.1,
@@ -61,8 +61,8 @@ def trust_region_step(loss: LossFn = importance_weighted) -> EstimatorFn:
         line_search: Annotated[int, Range(0)] = 10,
         backtrack: Probability = 0.8,
         normalize_advantage: Annotated[bool, Role.NORMALIZE] = False,
-        **hypers,
-    ):
+        **hypers: Any,
+    ) -> tuple[PyTree, dict[str, Array]]:
         batch = counted(batch, normalize_advantage)
         g, metrics = lifted(key, policy, params, batch, **hypers)
         product = fisher(policy, params, batch.trajectory, damping)

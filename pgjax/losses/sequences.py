@@ -6,10 +6,11 @@ log-probabilities along in `Trajectory.reference`, which takes one more evaluati
 
 import jax.numpy as jnp
 
-from pgjax.hyperparameters import Bound, Trait, having
+from pgjax.hyperparameters import Bound, whole_episodes
 from pgjax.types import Array, Batch, Evaluation
 
 
+@whole_episodes
 def sequence_clip(
     now: Evaluation, batch: Batch, *, clip_eps: Bound = 0.2, geometric: bool = True
 ) -> tuple[Array, dict[str, Array]]:
@@ -30,9 +31,6 @@ def sequence_clip(
     clipped = jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps)
     outside = (jnp.abs(ratio - 1) > clip_eps).astype(ratio.dtype)
     return -jnp.minimum(ratio * batch.advantage, clipped * batch.advantage), {"clip_fraction": outside}
-
-
-having(sequence_clip, Trait.WHOLE_EPISODES)
 
 
 LOSSES = {"sequence_clip": sequence_clip}

@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pgjax.oracle.mdp import MDP, checked
-from pgjax.types import Trajectory
+from pgjax import rollout
+from pgjax.numerics import time_limits
+from pgjax.oracle.mdp import MDP, checked_tables
+from pgjax.types import Step, Trajectory
 
 
 class Projected(NamedTuple):
@@ -28,7 +30,7 @@ def moments(mdp: MDP, pi: np.ndarray, step: Callable, last: Callable) -> tuple[n
       step: t -> [S, A, S, K, K]; or [S, A, 1, K, K] where s_{t+1} plays no part, which is S times cheaper.
       last: whether the episode terminated, or else was truncated -> [S, K]: z at the state then entered.
     """
-    mdp, pi = checked(mdp, pi, limited=True)
+    mdp, pi = checked_tables(mdp, pi, limited=True)
     ended = mdp.terminal
     shape = np.shape(last(True))
     if shape[:-1] != (len(pi),) or np.shape(last(False)) != shape:
@@ -71,7 +73,7 @@ def trajectories(mdp: MDP, pi: np.ndarray, most: int = 200_000) -> tuple[Traject
     Whole episodes; behind an end, the action is the likeliest one and
     `next_obs` the last state too. ValueError where N would pass `most`.
     """
-    mdp, pi = checked(mdp, pi, limited=True)
+    mdp, pi = checked_tables(mdp, pi, limited=True)
     joint, ended = pi[:, :, None] * mdp.transition, np.flatnonzero(mdp.terminal)
     joint[ended] = 0
     joint[ended, np.argmax(pi[ended], axis=1), ended] = 1  # behind an end, the one way on
@@ -86,16 +88,15 @@ def trajectories(mdp: MDP, pi: np.ndarray, most: int = 200_000) -> tuple[Traject
         path = np.concatenate([path[:, parent], action[None], entered[None]])
     obs, action, entered = path[:-1:2], path[1::2], path[2::2]
     alive, terminal = ~mdp.terminal[obs], mdp.terminal[entered]
-    trajectory = Trajectory(
+    reward = np.where(alive, mdp.reward[obs, action], 0).astype(np.float32)
+    seen = Step(entered.astype(np.int32), reward, alive & terminal, np.zeros_like(alive))
+    seen = time_limits.cut(seen, np.arange(mdp.horizon)[:, None], mdp.horizon)
+    trajectory = rollout.row(
         obs=obs.astype(np.int32),
+        time=(np.cumsum(alive, axis=0) - alive).astype(np.int32),
         action=action.astype(np.int32),
         log_prob=np.log(pi[obs, action]).astype(np.float32),
-        reward=np.where(alive, mdp.reward[obs, action], 0).astype(np.float32),
-        terminated=alive & terminal,
-        truncated=alive & ~terminal & (np.arange(mdp.horizon)[:, None] == mdp.horizon - 1),
-        next_obs=entered.astype(np.int32),
+        seen=seen._replace(truncated=seen.truncated & alive),
         mask=alive.astype(np.float32),
-        time=(np.cumsum(alive, axis=0) - alive).astype(np.int32),
-        memory=(),
     )
     return trajectory, mdp.start[obs[0]] * np.prod(joint[obs, action, entered], axis=0)

@@ -71,7 +71,7 @@ def values(mdp: MDP, pi: np.ndarray) -> Values:
     The Bellman equations q = R + gamma P v and v = sum_a pi q (Sutton & Barto 2018, eq. 3.14), backwards
     in time, or solved at once where there is no time limit; ValueError where gamma = 1 makes them singular.
     """
-    mdp, pi = checked(mdp, pi)
+    mdp, pi = checked_tables(mdp, pi)
     alive = ~mdp.terminal
     through = np.einsum("sa,sax->sx", pi, mdp.transition) * alive
     if mdp.horizon is None:
@@ -91,7 +91,7 @@ def values(mdp: MDP, pi: np.ndarray) -> Values:
 def gradient(mdp: MDP, policy: Policy, params: PyTree) -> tuple[np.ndarray, PyTree]:
     """J and dJ / d params, a tree like `params`: autodiff of the recursion, or of the solve, in `values`."""
     states = len(mdp.start)
-    mdp, _ = checked(mdp, probabilities(policy, params, states))
+    mdp, _ = checked_tables(mdp, probabilities(policy, params, states))
 
     def objective(log_pi):
         pi, v = jnp.exp(log_pi), jnp.zeros(states)
@@ -126,7 +126,7 @@ def average_reward(mdp: MDP, pi: np.ndarray) -> Average:
     and a terminal state is worth what a start is. ValueError where the stationary distribution is not unique.
     """
     terminal = np.asarray(mdp.terminal, bool)
-    mdp, pi = checked(mdp, pi, average=True)
+    mdp, pi = checked_tables(mdp, pi, average=True)
     system = np.eye(len(pi)) - np.einsum("sa,sax->sx", pi, mdp.transition)
     reward = np.sum(pi * mdp.reward, axis=1)
     # A rank-one term makes the singular I - P regular: here it picks the solution that sums to 1 ...
@@ -142,7 +142,7 @@ def average_reward(mdp: MDP, pi: np.ndarray) -> Average:
 def average_reward_gradient(mdp: MDP, policy: Policy, params: PyTree) -> tuple[np.ndarray, PyTree]:
     """The gain and its gradient, a tree like `params`, by autodiff of the solve in `average_reward`."""
     states = len(mdp.start)
-    mdp, _ = checked(mdp, probabilities(policy, params, states), average=True)
+    mdp, _ = checked_tables(mdp, probabilities(policy, params, states), average=True)
 
     def gain(log_pi):
         pi = jnp.exp(log_pi)
@@ -168,7 +168,7 @@ def _of_policy(function: Callable, policy: Policy, params: PyTree, num_states: i
         return jax.tree.map(np.array, transform(of_params)(params))
 
 
-def checked(mdp: MDP, pi: np.ndarray, limited: bool = False, average: bool = False) -> tuple[MDP, np.ndarray]:
+def checked_tables(mdp: MDP, pi: np.ndarray, limited: bool = False, average: bool = False) -> tuple[MDP, np.ndarray]:
     """The same in float64 numpy, where the tables fit together and what is asked of them exists."""
     tables = {"transition": mdp.transition, "reward": mdp.reward, "start": mdp.start, "pi": pi}
     tables = {name: np.asarray(table, np.float64) for name, table in tables.items()}

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax import rollout
 from pgjax.oracle.mdp import MDP
 from pgjax.policies.distributions import Categorical
-from pgjax.types import Array, Evaluation, Policy, PyTree, Trajectory
+from pgjax.types import Array, Evaluation, Policy, PyTree, Step, Trajectory
 
 
 def tabulate(world: Any, held_out: bool = False, discount: float = 1.0, most: int = 2000) -> tuple[MDP, np.ndarray]:
@@ -74,19 +75,8 @@ def observing(policy: Policy, obs: np.ndarray) -> Policy:
         return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[2:]), policy.evaluate(params, alone))
 
     def act(params: PyTree, memory: tuple, index: Array) -> tuple[Categorical, tuple]:
-        nothing, never = jnp.zeros(index.shape), jnp.zeros(index.shape, bool)
-        row = Trajectory(
-            obs=index,
-            action=jnp.zeros_like(index),
-            log_prob=nothing,
-            reward=nothing,
-            terminated=never,
-            truncated=never,
-            next_obs=index,
-            mask=jnp.ones(index.shape),
-            time=jnp.zeros_like(index),
-            memory=(),
-        )
-        return evaluate(params, row).dist, memory
+        none, nothing, never = jnp.zeros_like(index), jnp.zeros(index.shape), jnp.zeros(index.shape, bool)
+        seen = Step(index, nothing, never, never)
+        return evaluate(params, rollout.row(index, none, none, nothing, seen, jnp.ones(index.shape))).dist, memory
 
     return Policy(init=policy.init, memory=lambda batch: (), act=act, evaluate=evaluate)

@@ -162,7 +162,7 @@ def exploring_actor(env: Env, policy: Policy, params: PyTree, share: Array | flo
         low, high = (None, None) if bounds is None else like(dist.mode(), bounds)
         return Exploring(dist, low, high, share), memory
 
-    return Policy(init=policy.init, memory=policy.memory, act=act, evaluate=policy.evaluate), (params, share)
+    return policy._replace(act=act), (params, share)
 
 
 class _Flat(networks.MLP):

@@ -70,7 +70,7 @@ def load(
     file, config = _files(path, config)
     fields = _fields(config)
     names = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")  # in the order of a Shape
-    whole = transformer.checked(Shape(*(_count(fields, name, config) for name in names)))
+    whole = transformer.checked_shape(Shape(*(_count(fields, name, config) for name in names)))
     if fields.get("n_inner") not in (None, 4 * whole.width):
         raise ValueError(_refused(config, "n_inner", fields["n_inner"], (None, 4 * whole.width)))
     length = whole.length if length is None else length

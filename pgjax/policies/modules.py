@@ -82,8 +82,7 @@ def _memoryless(init: Callable, call: Callable) -> Policy:
         following = call(params, trajectory.next_obs) if whole else (None, call(params, trajectory.next_obs, "critic"))
         return _evaluation(now, following, trajectory)
 
-    evaluate.by_observation = True
-    return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate)
+    return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate, by_observation=True)
 
 
 def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int, constants: bool = True) -> Policy:

@@ -37,7 +37,7 @@ class Cache(NamedTuple):
     length: Array  # [B] tokens that were taken in
 
 
-def checked(shape: Shape) -> Shape:
+def checked_shape(shape: Shape) -> Shape:
     """The same; ValueError where the numbers don't fit together."""
     if shape.positions not in ("learned", "rotary"):
         raise ValueError(f"positions must be one of learned, rotary; got {shape.positions!r}")
@@ -61,7 +61,7 @@ def shape_of(env: Env, config: Config) -> Shape:
     if any(wrong.values()):
         name = next(name for name in wrong if wrong[name])
         raise ValueError(f"{name}={getattr(config, name)!r} is not of network='transformer'; leave it out")
-    return checked(
+    return checked_shape(
         Shape(
             vocabulary=len(space.vocabulary),
             length=space.shape[0],
@@ -132,7 +132,7 @@ class Transformer(nnx.Module):
     """Tokens to features [..., D]; features to logits [..., V] and to a value [...]."""
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
-        self.shape = checked(shape)
+        self.shape = checked_shape(shape)
         draw = nnx.initializers.normal(0.02)
         self.embedding = nnx.Param(draw(rngs.params(), (shape.vocabulary, shape.width)))
         if shape.positions == "learned":
@@ -210,8 +210,7 @@ def policy(init: Callable, merge: Callable, shape: Shape, prompt: int) -> Policy
             next_value=_at(value, ahead)[..., 0],
         )
 
-    evaluate.whole_episodes = True
-    return Policy(init=init, memory=memory, act=act, evaluate=evaluate)
+    return Policy(init=init, memory=memory, act=act, evaluate=evaluate, whole_episodes=True)
 
 
 def written(trajectory: Trajectory) -> Array:

@@ -3,9 +3,7 @@
 import jax.numpy as jnp
 
 from pgjax.numerics.running_moments import Moments, normalize
-from pgjax.policies import traits
 from pgjax.policies.distributions import Categorical
-from pgjax.policies.traits import by_observation
 from pgjax.types import Policy
 
 
@@ -38,6 +36,4 @@ def with_observation_moments(policy: Policy, moments: Moments) -> Policy:
         )
         return policy.evaluate(params, seen)
 
-    evaluate.by_observation = by_observation(policy)
-    evaluate.whole_episodes = traits.needs_whole_episodes(policy)
     return policy._replace(act=act, evaluate=evaluate)

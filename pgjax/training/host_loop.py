@@ -13,7 +13,9 @@ import jax
 import numpy as np
 
 from pgjax import rollout
-from pgjax.training.host_programs import Draw, row
+from pgjax.numerics import time_limits
+from pgjax.rollout import row
+from pgjax.training.host_programs import Draw
 from pgjax.types import Array, Hypers, PyTree, Step, Trajectory
 
 
@@ -50,7 +52,10 @@ class Worlds:
 
     def step(self, action: np.ndarray) -> tuple[PyTree, Step]:
         obs, seen = _copied(self.simulators.step(np.array(action)))
-        seen = seen._replace(truncated=seen.truncated & ~seen.terminated)
+        seen = seen._replace(
+            reward=seen.reward.astype(np.float32),
+            truncated=seen.truncated & ~seen.terminated,
+        )
         self.time = np.where(seen.terminated | seen.truncated, 0, self.time + 1)
         if np.any(self.time >= self.limit):
             raise ValueError(f"max_steps={self.limit}, and the simulators of env.host went on; let them truncate there")
@@ -108,7 +113,7 @@ class Training:
         for t in range(self.num_steps):
             action, log_prob, memory = self.act(drawn.keys, np.int32(t), states.learner, memory, now.time, now.obs)
             obs, seen = self.worlds.step(action)
-            rows.append(row(now.obs, now.time, action, log_prob, seen, np.ones(now.time.shape)))
+            rows.append(row(now.obs, now.time, action, log_prob, seen, np.ones(now.time.shape, np.float32)))
             done = seen.terminated | seen.truncated
             running, time = now.running_return + seen.reward, now.time + 1
             now = now._replace(
@@ -170,13 +175,15 @@ def _play(worlds: "_Lanes", seeds: Array, choose: Callable, memory: PyTree, limi
     alive, time = np.ones(worlds.shape, bool), np.zeros(worlds.shape, np.int32)
     for t in range(limit):
         action, log_prob, memory = choose(np.int32(t), memory, time, obs)
-        _, seen = worlds.step(action)
-        terminated = seen.terminated & alive
-        truncated = (seen.truncated | (t == limit - 1)) & alive & ~terminated
-        reward = np.where(alive, seen.reward, 0)
-        following = _where(alive, seen.obs, obs)
-        yield row(obs, time, action, log_prob, Step(following, reward, terminated, truncated), alive)
-        obs, time, alive = following, time + alive, alive & ~(terminated | truncated)
+        seen = time_limits.cut(worlds.step(action)[1], t, limit)
+        seen = Step(
+            obs=_where(alive, seen.obs, obs),
+            reward=np.where(alive, seen.reward, np.float32(0)),
+            terminated=seen.terminated & alive,
+            truncated=seen.truncated & alive,
+        )
+        yield row(obs, time, action, log_prob, seen, alive.astype(np.float32))
+        obs, time, alive = seen.obs, time + alive, alive & ~(seen.terminated | seen.truncated)
         if not alive.any():
             return
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from pgjax import rollout
 from pgjax.training import loop, vectorised
@@ -116,7 +115,8 @@ def gathered(policy_of: Callable, keys: Array, states: PyTree, now: tuple, num_s
 
     def make(keys, states, memory, time, obs):
         action, log_prob, _ = act(policy_of, keys, 0, states, memory, time, obs, False)
-        rows = row(obs, time, action, log_prob, Step(obs, log_prob, time > 0, time > 0), time)
+        number, flag = jnp.zeros(time.shape, jnp.float32), time > 0
+        rows = rollout.row(obs, time, action, log_prob, Step(obs, number, flag, flag), number)
         return jax.tree.map(lambda x: jnp.repeat(x[:, None], num_steps, axis=1), rows)
 
     return jax.eval_shape(make, keys, states, *now)
@@ -124,19 +124,3 @@ def gathered(policy_of: Callable, keys: Array, states: PyTree, now: tuple, num_s
 
 def _begun(policy: Any, time: Array, memory: PyTree) -> PyTree:
     return rollout.where(time == 0, policy.memory(time.shape[0]), memory)
-
-
-def row(obs: PyTree, time: np.ndarray, action: Array, log_prob: Array, seen: Step, mask: np.ndarray) -> Trajectory:
-    """One step [L, B, ...], by whatever numpy or JAX it was made."""
-    return Trajectory(
-        obs=obs,
-        action=action,
-        log_prob=log_prob,
-        reward=seen.reward.astype(np.float32),
-        terminated=seen.terminated,
-        truncated=seen.truncated,
-        next_obs=seen.obs,
-        mask=mask.astype(np.float32),
-        time=time,
-        memory=(),
-    )
