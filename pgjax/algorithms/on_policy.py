@@ -49,7 +49,9 @@ class Setup(NamedTuple):
         return self.config.rollout == "episodes"
 
 
-def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config, update: Callable = updates.descent) -> Learner:
+def make(
+    env: Env, policy: Policy, algorithm: Algorithm, config: Config, update: updates.MakeUpdater = updates.descent
+) -> Learner:
     """Roll out, weigh, estimate, descend: every on-policy method of the roster.
 
     One step collects [T, B] under the current policy, or that of `config.lag` updates ago, evaluates it once,

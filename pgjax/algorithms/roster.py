@@ -23,7 +23,7 @@ from pgjax.losses.policy import policy_gradient, ppo_clip
 from pgjax.losses.reference_kl import anchored
 from pgjax.losses.value import action_value_error
 from pgjax.optimizers import adam
-from pgjax.types import Algorithm, LossFn
+from pgjax.types import Algorithm, Env, EstimatorFn, Learner, LossFn, Policy, RunningEstimator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Entry:
     config: Config = Config()
     paper: str = ""
     summary: str = ""
-    learner: Callable = make_learner  # (env, policy, algorithm, config) -> Learner
+    learner: Callable[[Env, Policy, Algorithm, Config], Learner] = make_learner
     steps: int = 131_072  # environment steps of a run that doesn't say
     # What becomes of a loss given in place of the row's own: an estimator; None where no other can be given.
-    lift: Callable | None = lambda loss: surrogate(actor_critic(loss))
+    lift: Callable[[LossFn], EstimatorFn | RunningEstimator] | None = lambda loss: surrogate(actor_critic(loss))
     own_policy: bool = False  # whether the learner makes its own networks
     unused: Collection[str] = ()  # fields of Config that mean nothing to the learner, which refuses them
 

@@ -28,8 +28,9 @@ from pgjax.types import Algorithm, Array, Batch, Env, Evaluation, Hypers, Learne
 class Parts(NamedTuple):
     """`Policy.parts` of a policy that `make_policy` made: the losses ask for them."""
 
-    twins: Callable  # (params, obs, action) -> Q of both critics, [2, N]; of finitely many actions, all: [2, N, A]
-    target_entropy: Callable  # (target_entropy_box, target_entropy_finite) -> H
+    # (params, obs, action) -> Q of both critics, [2, N]; of finitely many actions, all: [2, N, A]
+    twins: Callable[[PyTree, PyTree, Array | None], Array]
+    target_entropy: Callable[[float, float], float]  # (target_entropy_box, target_entropy_finite) -> H
     volume: float  # what entropy a Box of actions adds to that of the same actions scaled to [-1, 1]; else 0
 
 

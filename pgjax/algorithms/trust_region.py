@@ -22,7 +22,7 @@ try:
     # Not promised to stay. Without it, what a loop or a function in a function gives depends on all that enters it.
     from jax.interpreters.partial_eval import dce_jaxpr
 except ImportError:
-    dce_jaxpr = None
+    dce_jaxpr = None  # type: ignore[assignment]  # of a function
 
 
 def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
@@ -43,7 +43,8 @@ def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updat
     if config.update != "batch":
         raise ValueError(f"a trust region takes one step for the whole batch; got update={config.update!r}")
     roles = by_role(algorithm.estimator)
-    if isinstance(algorithm.estimator, RunningEstimator) or Role.STOP_KL in roles:
+    estimator = algorithm.estimator
+    if isinstance(estimator, RunningEstimator) or Role.STOP_KL in roles:
         raise ValueError("a trust region takes one step, bounded by max_kl: leave adaptive_kl and early_stopping out")
     if Role.MAX_KL not in roles:
         raise ValueError(
@@ -57,7 +58,7 @@ def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updat
         key: Array, policy: Policy, params: PyTree, state: PyTree, batch: Batch, hypers: Hypers
     ) -> tuple[PyTree, PyTree, dict[str, Array]]:
         key_policy, key_critic = jax.random.split(key)
-        gradient, metrics = algorithm.estimator(key_policy, policy, params, batch, **hypers.estimator)
+        gradient, metrics = estimator(key_policy, policy, params, batch, **hypers.estimator)
         params = jax.tree.map(jnp.subtract, params, gradient)
         params, state, fitted = fit.apply(key_critic, policy, params, state, batch, hypers._replace(estimator={}))
         return params, state, {**fitted, **metrics, "grad_norm": optax.tree.norm(gradient)}
@@ -65,7 +66,7 @@ def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updat
     return updates.Updater(fit.init, apply)
 
 
-def _apart(critic: EstimatorFn) -> Callable:
+def _apart(critic: EstimatorFn) -> EstimatorFn:
     """The critic's gradient, zero in whatever the distributions depend on."""
 
     def estimator(key, policy, params, batch):
@@ -81,7 +82,7 @@ def _apart(critic: EstimatorFn) -> Callable:
     return estimator
 
 
-def depends(function: Callable, params: PyTree) -> PyTree:
+def depends(function: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
     """A bool for each leaf of `params`: whether function(params) may depend on it, read off its trace."""
     jaxpr = jax.make_jaxpr(function)(params).jaxpr
     if dce_jaxpr is not None:

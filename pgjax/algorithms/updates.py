@@ -23,6 +23,9 @@ class Updater(NamedTuple):
     apply: Callable[[Array, Policy, PyTree, PyTree, Batch, Hypers], tuple[PyTree, PyTree, dict[str, Array]]]
 
 
+MakeUpdater = Callable[[Algorithm, Config, bool], Updater]  # (algorithm, config, by_column)
+
+
 def descent(algorithm: Algorithm, config: Config, by_column: bool) -> Updater:
     """num_epochs x num_minibatches steps of the optimiser down the estimator's gradient.
 

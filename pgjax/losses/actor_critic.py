@@ -1,9 +1,11 @@
 """The sum of a policy loss, a weighted critic loss and an entropy bonus."""
 
+from typing import Any
+
 from pgjax.hyperparameters import Finite, NonNegative, declare, hyperparameters, name_of
 from pgjax.losses.contract import checked
 from pgjax.losses.value import value_error
-from pgjax.types import LossFn
+from pgjax.types import Array, Batch, Evaluation, LossFn
 
 
 def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> LossFn:
@@ -12,7 +14,9 @@ def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> Loss
     The hyperparameters of both losses are those of the result too.
     """
 
-    def loss(now, batch, *, value_coef: NonNegative = 0.5, entropy_coef: Finite = 0.0, **hypers):
+    def loss(
+        now: Evaluation, batch: Batch, *, value_coef: NonNegative = 0.5, entropy_coef: Finite = 0.0, **hypers: Any
+    ) -> tuple[Array, dict[str, Array]]:
         own = {name: hypers[name] for name in hypers if name not in critic}
         # Each is checked by itself, where a scalar can still be told from one loss per step.
         shape = now.log_prob.shape
@@ -30,7 +34,9 @@ def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> Loss
 def with_entropy(loss: LossFn) -> LossFn:
     """loss - entropy_coef entropy, per step: `losses.actor_critic` without a critic."""
 
-    def actor(now, batch, *, entropy_coef: Finite = 0.0, **hypers):
+    def actor(
+        now: Evaluation, batch: Batch, *, entropy_coef: Finite = 0.0, **hypers: Any
+    ) -> tuple[Array, dict[str, Array]]:
         per_step, metrics = checked(loss, loss(now, batch, **hypers), now.log_prob.shape)
         return per_step - entropy_coef * now.entropy, {**metrics, "entropy": now.entropy}
 
@@ -39,7 +45,11 @@ def with_entropy(loss: LossFn) -> LossFn:
 
 
 def weighted_critic(critic_loss: LossFn) -> LossFn:
-    def critic(now, batch, *, value_coef: NonNegative = 0.5, **hypers):
+    """value_coef times the critic's loss, per step."""
+
+    def critic(
+        now: Evaluation, batch: Batch, *, value_coef: NonNegative = 0.5, **hypers: Any
+    ) -> tuple[Array, dict[str, Array]]:
         per_step, metrics = checked(critic_loss, critic_loss(now, batch, **hypers), now.log_prob.shape)
         return value_coef * per_step, metrics
 

@@ -22,7 +22,15 @@ def is_by_step(loss: LossFn) -> bool:
 
 
 # Names that the pipeline gives its own metrics, and the axes of the dataset.
-RESERVED = ("loss", "grad_norm", "explained_variance", "episode_return", "episode_length", "env_steps", "finite")
+RESERVED: tuple[str, ...] = (
+    "loss",
+    "grad_norm",
+    "explained_variance",
+    "episode_return",
+    "episode_length",
+    "env_steps",
+    "finite",
+)
 
 
 RESERVED += ("seed", "update", "episode", "setting", "stopped", "stop", "gradient_steps", "penalty", "kl_to_reference")

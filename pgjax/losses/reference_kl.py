@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from pgjax.hyperparameters import NonNegative, Role, declare, name_of
 from pgjax.losses.contract import checked
 from pgjax.numerics.kl import kl_estimate
-from pgjax.types import Array, LossFn, Trajectory
+from pgjax.types import Array, Batch, Evaluation, LossFn, Trajectory
 
 
 def anchored(policy_loss: LossFn) -> LossFn:
@@ -19,13 +19,13 @@ def anchored(policy_loss: LossFn) -> LossFn:
     """
 
     def loss(
-        now,
-        batch,
+        now: Evaluation,
+        batch: Batch,
         *,
         reference_coef: Annotated[NonNegative, Role.REFERENCE] = 0.0,
         reference_kl: str = "k3",
-        **hypers,
-    ):
+        **hypers: Any,
+    ) -> tuple[Array, dict[str, Array]]:
         per_step, metrics = checked(policy_loss, policy_loss(now, batch, **hypers), now.log_prob.shape)
         reference = reference_log_prob(batch.trajectory, loss)
         # Behind an end the reference may be anything, and a gradient would spread it.

@@ -44,7 +44,8 @@ def unique(full: str, known: Known) -> bool:
 def swept(full: str, known: Known) -> bool:
     """Whether lanes of one program may differ in it: a float that is no shape."""
     owner, _, name = full.partition(".")
-    built = isinstance(known[owner], Static) and name in known[owner].built
+    options = known[owner]
+    built = isinstance(options, Static) and name in options.built
     return owner != "config" and not built and isinstance(default(full, known), float)
 
 
@@ -81,7 +82,7 @@ class Given(NamedTuple):
         return self.points is not None
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
         return math.prod(map(len, self.axes.values())) if self.points is None else len(self.points)
 
     def table(self) -> list[dict[str, Any]]:

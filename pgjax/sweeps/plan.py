@@ -94,7 +94,7 @@ def plan(
     known = _known(row, env)
     ranges = _ranges(row)
     given = names.settings(settings, known, lambda full: None if recorded else ranges.get(full, EVERY), varied)
-    bounded(f"{given.count:,} settings x {len(numbers):,} seeds", given.count * len(numbers))
+    bounded(f"{given.size:,} settings x {len(numbers):,} seeds", given.size * len(numbers))
     table = given.table()
 
     named_here = list(table[0])
@@ -151,7 +151,19 @@ def _defaults(known: names.Known, but: list[str]) -> dict[str, Any]:
     }
 
 
-def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, steps, updates) -> Group:
+def _group(
+    *,
+    row: roster.Entry,
+    env: Any,
+    make_policy: Callable[[Env, Config], Policy],
+    chosen: dict[str, Any],
+    points: list[dict[str, Any]],
+    selectors: list[dict[str, Any]],
+    known: names.Known,
+    taken: set[str],
+    steps: int | None,
+    updates: int | None,
+) -> Group:
     frozen = {k: v for k, v in chosen.items() if not names.swept(k, known)}
     world = environment.made(env, names.part("env", chosen))
     if any(full.startswith("env.") for full in points[0]):  # the bounds of its actions are the same for all points
@@ -190,7 +202,7 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
         try:
             metrics = jax.eval_shape(first, jax.random.key(0))[1]
         except TypeError as error:
-            if not jax.config.jax_enable_x64 or not any(kind in str(error) for kind in ("float64", "int64")):
+            if not jax.config.read("jax_enable_x64") or not any(kind in str(error) for kind in ("float64", "int64")):
                 raise
             line = "jax_enable_x64=True: one update mixes 32 and 64 bits; turn it off (JAX_ENABLE_X64=0)"
             raise ValueError(line) from error

@@ -3,7 +3,7 @@
 import contextlib
 import operator
 import pathlib
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -64,6 +64,14 @@ def convert(full: str, value: Any, default: Any, allowed: Range | None = EVERY) 
     return number
 
 
+@overload
+def whole(name: str, value: None, least: int = 1, most: int | None = None) -> None: ...
+
+
+@overload
+def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int: ...
+
+
 def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int | None:
     """A count of `least` or more; 1e6 will do."""
     if value is None:
@@ -92,7 +100,12 @@ def checked_updates(updates: int) -> int:
     return updates
 
 
-def seed_numbers(seeds: int | list[int], seed: int) -> list[int]:
+def seed_numbers(seeds: Any, seed: int) -> list[int]:
+    """The seeds: `seeds` of them from `seed` on, or those of a list.
+
+    Raises:
+      ValueError, TypeError: for what is no list of different whole numbers below 2**32.
+    """
     if isinstance(seeds, (str, float, bool)):
         raise TypeError(f"seeds must be how many, or a list of them, got {seeds!r}")
     try:

@@ -96,7 +96,7 @@ def example(policy: Policy | None = None, env: Env | None = None) -> tuple[Polic
         leaves, tree = jax.tree.flatten(params)
         keys = jax.random.split(key_other, len(leaves))
         moved = [x + 0.3 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
-        params = tree.unflatten(moved)
+        params = jax.tree.unflatten(tree, moved)
         advantage, target = jax.random.normal(key_batch, (2, *trajectory.mask.shape))
         return params, Batch(trajectory, advantage, target, policy.evaluate(params, trajectory).value)
 
