@@ -38,7 +38,7 @@ def sweep(options: Sweep, words: list[str]) -> Action:
 def _train(options: Train, words: list[str], settings: Any, **extra: Any) -> Action:
     from pgjax.runs import start
 
-    prepared = start.prepare(
+    job = start.new_job(
         options.algorithm,
         options.env_name if options.env is None else user_code.load(options.env, "--env"),
         seeds=options.seeds,
@@ -52,7 +52,7 @@ def _train(options: Train, words: list[str], settings: Any, **extra: Any) -> Act
         command=["pgjax", *words],
         **extra,
     )
-    return functools.partial(execute, prepared)
+    return functools.partial(execute, job)
 
 
 def _settings(options: Train) -> dict[str, Any]:

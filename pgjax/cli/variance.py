@@ -4,12 +4,11 @@ import dataclasses
 import datetime
 import pathlib
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from pgjax import variance
 from pgjax.cli import variance_policy
-from pgjax.cli.common import pairs
+from pgjax.cli.common import Action, pairs
 from pgjax.cli.options import Variance
 from pgjax.dependencies import importing
 from pgjax.engine.progress import Stages
@@ -24,7 +23,7 @@ from pgjax.variance.findings import figures, table
 DEFAULT = "full full_optimal to_go leave_one_out time value n_step lambda gae all_action".split()
 
 
-def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
+def measurement(options: Variance, words: list[str]) -> Action:
     """Check everything and make the folder; what is returned measures, writes, prints, and gives the exit code.
 
     Raises:
@@ -61,7 +60,7 @@ def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
     name = subject.source["env"]
     path = values.place("out", f"runs/variance-{name}-{stamp}" if options.out is None else options.out)
     config = {
-        "command": ["pgjax", *command],
+        "command": ["pgjax", *words],
         "options": dataclasses.asdict(options),
         "estimators": {k: vars(e) if isinstance(e, ScoreFunction) else record.origin(e) for k, e in estimators.items()},
         **subject.source,

@@ -90,7 +90,7 @@ class WeightsAndBiases:
 KINDS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
-def make(kind: str, out: str | pathlib.Path, lanes: bool = False) -> Logger:
+def make_logger(kind: str, out: str | pathlib.Path, lanes: bool = False) -> Logger:
     """A Logger that writes below the run folder `out`.
 
     Raises:

@@ -39,8 +39,12 @@ def there(devices: list[Any]) -> float:
     return (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
 
 
-def checked(budget: float | None, devices: list[Any]) -> float | None:
-    """The budget, if there is so much."""
+def checked_budget(budget: float | None, devices: list[Any]) -> float | None:
+    """The budget.
+
+    Raises:
+      ValueError: where the devices have less memory.
+    """
     if budget is not None and budget > (most := there(devices)):
         raise ValueError(
             f"memory={budget / 1e9:,.6g} GB is more than the {most / 1e9:.1f} GB that there are; give less"

@@ -51,7 +51,7 @@ def once(name: str, function: Callable[[], Any]) -> Any:
     if error is not None:
         raise error
     if failed:
-        raise ValueError(f"{name}: the first process stopped; it says why")
+        raise ValueError(f"{name} failed on process 0; see its output")
     return found
 
 

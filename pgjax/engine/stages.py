@@ -43,7 +43,7 @@ def first_schedule(
             chunks.write(path / "chunks.json", made)
         return made
 
-    return processes.once("schedule", make) or chunks.read(path / "chunks.json")
+    return processes.once("scheduling", make) or chunks.read(path / "chunks.json")
 
 
 def next_rung(

@@ -1,6 +1,7 @@
-"""The edge: a plan in, a Result and a run folder out. Time passes here, and signals are heard."""
+"""Starts a run: checks it, makes its folder, trains it while listening for signals, and writes the results."""
 
 import contextlib
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -9,28 +10,28 @@ from pgjax import analysis
 from pgjax.engine import chunks, files, interrupts, processes
 from pgjax.engine import memory as engine_memory
 from pgjax.engine.checkpoints import Folder, Memory
-from pgjax.engine.execution import Execution, check, checked, logger
+from pgjax.engine.execution import Execution, check_fit, chosen_execution, logger
 from pgjax.engine.progress import Progress
 from pgjax.engine.stages import first_schedule, next_rung, run_stage
 from pgjax.engine.trainer import Engine, Watch
 from pgjax.runs import folder, record, summary
-from pgjax.runs.result import Result
+from pgjax.runs.run import Run
 from pgjax.sweeps.plan import Plan, plan
 from pgjax.sweeps.values import place
 
 
-class Prepared(NamedTuple):
-    """A run that was checked, its folder made, and nothing compiled yet."""
+class Job(NamedTuple):
+    """A run that was checked and whose folder was made, ready for `execute`; nothing is compiled yet."""
 
     plan: Plan
     config: dict[str, Any]
     path: pathlib.Path | None
     execution: Execution
     watch: Watch | None = None  # the logger that the execution names
-    made: Sequence[pathlib.Path] = ()  # the folders that `prepare` made, taken back where the run turns out not to fit
+    made: Sequence[pathlib.Path] = ()  # folders to remove where the run turns out not to fit
 
 
-def prepare(
+def new_job(
     algorithm: Any,
     env: Any,
     *,
@@ -47,26 +48,27 @@ def prepare(
     log: str | None = None,
     log_lanes: bool = False,
     **options: Any,
-) -> Prepared:
-    """Check a run and make its folder: all that bad input can spoil happens here. See `run`."""
-    execution = checked(out, memory, width, devices, shard, checkpoint, snapshots, halving, log, log_lanes)
+) -> Job:
+    """Check a run and make its folder: every error that bad input can cause is raised here. See `run`."""
+    execution = chosen_execution(out, memory, width, devices, shard, checkpoint, snapshots, halving, log, log_lanes)
     watch = logger(execution, out)
     chosen = plan(algorithm, env, **options)
-    check(chosen, execution)
-    config = record.config(chosen, algorithm, env, command, specs or {}, options, execution._asdict())
-    path, made = None if out is None else place("out", out), None
-    if path is not None:
-        made = processes.once("prepare", lambda: folder.create(path, config))
-    return Prepared(chosen, config, path, execution, watch, made or ())
+    check_fit(chosen, execution)
+    config = folder.plain(record.config(chosen, algorithm, env, command, specs or {}, options, execution._asdict()))
+    path, made = None, None
+    if out is not None:
+        path = place("out", out)
+        made = processes.once("making the run folder", functools.partial(folder.create, path, config))
+    return Job(chosen, config, path, execution, watch, made or ())
 
 
-def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = None) -> Result:
-    """Train what isn't trained yet, evaluate, and write what came of it. See `run`.
+def execute(job: Job, progress: bool = True, watch: Watch | None = None) -> Run:
+    """Train the lanes that are not trained yet, evaluate them, and write the results. See `run`.
 
     Args:
       watch: called with the metrics of every segment that was trained; by default the logger of the run.
     """
-    chosen, config, path, execution, mine, made = prepared
+    chosen, config, path, execution, mine, made = job
     watch = watch or mine
     archive = Memory() if path is None else Folder(path / "chunks")
     devices = processes.devices(execution.devices)
@@ -95,14 +97,14 @@ def execute(prepared: Prepared, progress: bool = True, watch: Watch | None = Non
     result = summary.collect(chosen, config, schedule, archive, path, execution.halving, engine.clock)
     result.signal = stop.signal
     if path is not None:
-        title = f"{config['algorithm']} on {config['env']}"
-        draw = lambda file: analysis.curve(result.metrics, file, title=title)  # noqa: E731
-        processes.once("write", lambda: folder.write(result, draw))
+        draw = functools.partial(analysis.curve, result.metrics, title=result.title)
+        write = functools.partial(folder.write, path, result.summary, result.metrics, draw)
+        processes.once("writing the results", write)
     engine_memory.give_back()
     return result
 
 
-def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> Result:
+def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> Run:
     """Train every setting with every seed, as lanes of one compiled program for each static choice.
 
     Example: `run("ppo", "CartPole-v1", seeds=32, settings={"learning_rate": [1e-3, 3e-4]})`.
@@ -129,7 +131,7 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
         file.py:name that it was loaded from.
 
     Returns:
-      a Result. After Ctrl-C it holds what was done up to then, and `interrupted` is true; a second
+      the Run. After Ctrl-C it holds the results up to then, and `interrupted` is true; a second
       Ctrl-C stops at once. SIGTERM and SIGHUP stop it in the same way, and when all is written the process ends
       as that signal ends it: see `interrupts.end`.
 
@@ -137,11 +139,11 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
       ValueError, TypeError: for bad input, before anything is compiled or written.
       OSError: where a checkpoint can't be written; `resume` goes on from the one before.
     """
-    return finish(prepare(algorithm, env, **options), progress)
+    return finish(new_job(algorithm, env, **options), progress)
 
 
-def finish(prepared: Prepared, progress: bool = True) -> Result:
-    """`execute` for a program that calls it: where a SIGTERM or SIGHUP stopped the run, the program ends with it."""
-    result = execute(prepared, progress)
+def finish(job: Job, progress: bool = True) -> Run:
+    """`execute`, and then end the program by the SIGTERM or SIGHUP that stopped the run, if one did."""
+    result = execute(job, progress)
     interrupts.end(result.signal)
     return result

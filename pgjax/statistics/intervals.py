@@ -64,7 +64,7 @@ def bootstrap(
       ValueError: for no values, or a level that is not a share.
     """
     values = np.asarray(values, float)
-    check(level, draws, values=values)
+    check_samples(level, draws, values=values)
     middle = np.asarray(statistic(values[None], axis=1), float)[0]
     if len(values) < 2:
         return np.full(middle.shape, np.nan), np.full(middle.shape, np.nan)
@@ -92,7 +92,7 @@ def stratified(
       ValueError: for no values, more than two axes, or a level that is not a share.
     """
     values = matrix("values", values)
-    check(level, draws, values=values)
+    check_samples(level, draws, values=values)
     generator, (runs, tasks) = np.random.default_rng(seed), values.shape
     middle = np.asarray(statistic(values, axis=None), float)
     if runs < 2:
@@ -118,7 +118,7 @@ def difference(
       difference, lower and upper end; the ends are NaN from one seed on either side.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
-    check(level, draws, x=x, y=y)
+    check_samples(level, draws, x=x, y=y)
     generator = np.random.default_rng(seed)
     middle, drawn = [], []
     for z in (x, y):
@@ -190,7 +190,7 @@ def matrix(name: str, values: Any) -> np.ndarray:
     return values
 
 
-def check(level: float, draws: int = 1, **samples: np.ndarray) -> None:
+def check_samples(level: float, draws: int = 1, **samples: np.ndarray) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     if draws < 1:
