@@ -3,7 +3,7 @@
 import contextlib
 import operator
 import pathlib
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -62,6 +62,12 @@ def convert(full: str, value: Any, default: Any, ranged: bool = True) -> Any:
     return number
 
 
+@overload
+def whole(name: str, value: str | float, least: int = 1, most: int | None = None) -> int: ...
+@overload
+def whole(name: str, value: None, least: int = 1, most: int | None = None) -> None: ...
+@overload
+def whole(name: str, value: str | float | None, least: int = 1, most: int | None = None) -> int | None: ...
 def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int | None:
     """A count of `least` or more; 1e6 will do."""
     if value is None:
