@@ -24,16 +24,16 @@ def stamp() -> str:
 
 def join_processes(options: Sweep | Resume) -> None:
     """Before anything of JAX is used: it can't be told of other processes later."""
-    given = (options.coordinator, options.processes, options.process)
+    coordinator, count, index = given = (options.coordinator, options.processes, options.process)
     if not options.distributed:
         if any(x is not None for x in given):
             raise ValueError("--coordinator, --processes and --process need --distributed")
         return
     if any(x is None for x in given) and any(x is not None for x in given):
         raise ValueError("give all of --coordinator, --processes and --process, or none where JAX finds them")
-    if options.coordinator is not None and not 0 <= options.process < options.processes:
-        raise ValueError(f"--process must lie in [0, --processes), got {options.process} of {options.processes}")
-    processes.join(*given)
+    if count is not None and index is not None and not 0 <= index < count:
+        raise ValueError(f"--process must lie in [0, --processes), got {index} of {count}")
+    processes.join(coordinator, count, index)
 
 
 def items(given: tuple[str, ...]) -> tuple[str, ...]:

@@ -51,8 +51,8 @@ def _compare(folder: pathlib.Path, labels: dict[str, Any], out: pathlib.Path) ->
         return 0
     before = before.sel(axes)
     count = min(before.sizes["update"], again.sizes["update"])
-    both = [x.isel(update=slice(count)) for x in (before, again)]
+    before, again = (x.isel(update=slice(count)) for x in (before, again))
     names = [n for n in again.data_vars if n in before and again[n].dims]
-    differ = [n for n in names if not np.array_equal(*(x[n] for x in both), equal_nan=True)]
+    differ = [n for n in names if not np.array_equal(before[n], again[n], equal_nan=True)]
     print(f"not the curve of the run: {', '.join(differ)} differ" if differ else "the curve of the run, bit for bit")
     return 1 if differ else 0

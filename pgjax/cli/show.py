@@ -20,8 +20,17 @@ def render(options: Render, words: list[str]) -> Action:
     env, policy, params = run.lane(update=update, **labels(items(options.lane), run))
 
     def act():
-        chosen = {"episodes": episodes, "greedy": options.greedy, "seed": seed, "fps": options.fps}
-        made = video.write(path, env, policy, params, title=run.config["env"], **chosen)
+        made = video.write(
+            path,
+            env,
+            policy,
+            params,
+            episodes=episodes,
+            greedy=options.greedy,
+            seed=seed,
+            fps=options.fps,
+            title=run.config["env"],
+        )
         said = f"{made.path}: {made.frames} frames, return {', '.join(f'{x:.5g}' for x in made.returns)}"
         print(*filter(None, [made.note]), said, sep="\n")
         return 0

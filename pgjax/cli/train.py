@@ -12,7 +12,7 @@ from pgjax.sweeps import user_code, values
 
 
 def _folder(options: Train) -> str:
-    name = options.env_name.replace(":", "-").replace("/", "-") or options.env.rpartition(":")[2]
+    name = options.env_name.replace(":", "-").replace("/", "-") or str(options.env).rpartition(":")[2]
     return f"runs/{options.algorithm}-{name}-{stamp()}" if options.out is None else options.out
 
 
@@ -24,8 +24,8 @@ def sweep(options: Sweep, words: list[str]) -> Action:
     join_processes(options)
     from pgjax.sweeps import search
 
-    settings = {name: search.parse(name, text) for name, text in _settings(options).items()}
-    settings = search.sample(settings, values.whole("samples", options.samples), options.search, options.seed)
+    parsed = {name: search.parse(name, text) for name, text in _settings(options).items()}
+    settings = search.sample(parsed, values.whole("samples", options.samples), options.search, options.seed)
     if options.distributed and options.out is None:
         raise ValueError("--distributed needs --out, the same for every process")
     if options.log_lanes and options.log is None:

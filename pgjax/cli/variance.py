@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from pgjax import variance
@@ -16,6 +17,7 @@ from pgjax.errors import unknown
 from pgjax.runs import folder, record
 from pgjax.sweeps import user_code, values
 from pgjax.sweeps.values import distinct
+from pgjax.types import Policy
 from pgjax.variance.estimators.score_functions import ScoreFunction
 from pgjax.variance.findings import figures, table
 
@@ -70,7 +72,14 @@ def measurement(options: Variance, words: list[str]) -> Action:
     return lambda: _measure(seed, subject, estimators, measures, bar, path)
 
 
-def _measure(seed: int, subject: variance_policy.Subject, estimators, measures, bar, path: pathlib.Path) -> int:
+def _measure(
+    seed: int,
+    subject: variance_policy.Subject,
+    estimators: dict[str, Any],
+    measures: dict[Policy, Callable[..., Any]],
+    bar: Stages,
+    path: pathlib.Path,
+) -> int:
     with importing("rich"):
         from rich.console import Console
 

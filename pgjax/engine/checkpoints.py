@@ -77,8 +77,9 @@ class Folder:
         try:
             draft.mkdir(parents=True)
             np.savez(draft / "state.npz", **_named(checkpoint.state))
-            arrays = {f"metrics/{k}": v for k, v in checkpoint.metrics.items()}
-            np.savez(draft / "metrics.npz", **arrays, **{f"finals/{k}": v for k, v in checkpoint.finals.items()})
+            arrays: dict[str, Any] = {f"metrics/{k}": v for k, v in checkpoint.metrics.items()}
+            arrays |= {f"finals/{k}": v for k, v in checkpoint.finals.items()}
+            np.savez(draft / "metrics.npz", **arrays)
             manifest = {
                 "update": checkpoint.update,
                 "seconds": checkpoint.seconds,

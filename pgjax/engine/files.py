@@ -5,6 +5,7 @@ import fcntl
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator
 
 from pgjax.engine import processes
 
@@ -40,7 +41,7 @@ def _sync(place: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: pathlib.Path | None):
+def locked(path: pathlib.Path | None) -> Iterator[None]:
     """The folder is this run's alone, as long as the process lives."""
     if path is None or not processes.first():
         yield

@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 # Ctrl-C; what clusters, `timeout` and `kill` send; a terminal that was closed.
@@ -23,7 +24,7 @@ class Stop(threading.Event):
 
 
 @contextlib.contextmanager
-def interruptible():
+def interruptible() -> Iterator[Stop]:
     """Yields a Stop that the first SIGINT (Ctrl-C), SIGTERM or SIGHUP sets; the second does what it did before.
 
     A SIGTERM or SIGHUP that is ignored, as under nohup, stays ignored. Only the main thread of a process hears

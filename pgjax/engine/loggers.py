@@ -47,7 +47,8 @@ class TensorBoard:
         with importing("tensorboardX", "tensorboard", "log: tensorboard"):
             from tensorboardX import SummaryWriter
 
-        self.open, self.folder, self.writers = SummaryWriter, folder, {}
+        self.open, self.folder = SummaryWriter, folder
+        self.writers: dict[str, Any] = {}
 
     def write(self, name: str, update: int, point: dict[str, float]) -> None:
         if name not in self.writers:
@@ -68,7 +69,8 @@ class WeightsAndBiases:
         with importing("wandb", "wandb", "log: wandb"):
             import wandb
 
-        self.wandb, self.folder, self.runs = wandb, folder, {}
+        self.wandb, self.folder = wandb, folder
+        self.runs: dict[str, Any] = {}
 
     def write(self, name: str, update: int, point: dict[str, float]) -> None:
         if name not in self.runs:

@@ -24,8 +24,10 @@ def parse(text: Any) -> float | None:
         return None
     found = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgt]?i?)b?\s*", str(text), re.IGNORECASE)
     try:
+        if found is None:
+            raise ValueError
         size = float(found[1]) * UNITS[found[2].upper()]
-    except (TypeError, KeyError, ValueError):
+    except (KeyError, ValueError):
         raise ValueError(f"memory must be a size such as 4GB or 500MiB, got {text!r}") from None
     if not 0 < size < float("inf"):
         raise ValueError(f"memory must be above 0 and finite, got {text!r}")

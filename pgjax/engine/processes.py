@@ -1,9 +1,11 @@
 """Several processes as one run: which of them this is, what one does for all, and where they wait for each other."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+
+T = TypeVar("T")
 
 
 def join(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> None:
@@ -35,7 +37,7 @@ def first() -> bool:
     return index() == 0
 
 
-def once(name: str, function: Callable[[], Any]) -> Any:
+def once(name: str, function: Callable[[], T]) -> T | None:
     """What `function` returns on the first process, None on the others, when it is done.
 
     Raises:

@@ -33,14 +33,14 @@ OFTEN, ONCE, SMALL = {LEVEL: 2}, {LEVEL: 2, EMITTERS: False}, {LEVEL: 0, EMITTER
 class Programs(NamedTuple):
     """The compiled programs of one group, for W lanes."""
 
-    init: Callable  # (keys, hypers) -> states
-    step: Callable  # (keys, states, hypers) -> (states, metrics), one segment; the states are donated
-    evaluate: Callable  # (keys, states, hypers) -> Episodes by kind
+    init: Callable[..., PyTree]  # (keys, hypers) -> states
+    step: Callable[..., tuple[PyTree, Any]]  # (keys, states, hypers) -> (states, metrics), one segment; states donated
+    evaluate: Callable[..., dict[str, Any]]  # (keys, states, hypers) -> Episodes by kind
     lanes: NamedSharding  # of keys and hypers
     states: PyTree  # a sharding for each leaf
     bytes: float  # on each device, of the largest
     idle: float  # of these, what a call touches but a few rows of: a replay buffer
-    close: Callable = lambda: None  # after which no step follows
+    close: Callable[[], None] = lambda: None  # releases the simulators; no step follows
 
 
 def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Programs:
@@ -109,10 +109,18 @@ def _accepted(name: str, value: Any) -> bool:
     return True
 
 
-def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes: NamedSharding, where: PyTree):
-    """`step` and `evaluate` of worlds on the host, and the programs that they call."""
+def _outside(
+    group: Group,
+    length: int,
+    arguments: tuple[PyTree, PyTree, PyTree],
+    build: Callable[..., Any],
+    lanes: NamedSharding,
+    where: PyTree,
+) -> tuple[host_loop.Training, host_loop.Evaluation, list[Any]]:
+    """`step` and `evaluate` of environments that are stepped in Python, and the programs that they call."""
     (keys, states, hypers), env, learner = arguments, group.env, group.learner
-    config, behaviour, policy = group.config, learner.behaviour, learner.policy
+    config, host, behaviour, policy = group.config, env.host, learner.behaviour, learner.policy
+    assert host is not None and behaviour is not None  # as `sweeps.plan.plan` has checked
     steps, stream = check_config(env, config), states.learner.rollout
     placed = lambda tree: _placed(tree, jax.tree.map(lambda _: lanes, tree))  # noqa: E731
 
@@ -125,7 +133,7 @@ def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes
     later = placed(host_programs.beginning(policy, env, states.learner, config.eval_episodes))
     t, greedy = placed((np.int32(0), np.bool_(False)))
 
-    act = lambda k, t, s, *now: host_programs.act(behaviour, k, t, s, *now, False)  # noqa: E731
+    act = lambda k, t, s, memory, time, obs: host_programs.act(behaviour, k, t, s, memory, time, obs, False)  # noqa: E731
     choose, learn = functools.partial(host_programs.act, policy), functools.partial(host_programs.learn, learner)
     building = (
         build(draw, (keys, states.updates), lanes, SMALL),
@@ -135,8 +143,8 @@ def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes
         build(choose, (measured, t, states.learner, *later, greedy), lanes, ONCE),
     )
     parts = [future.result() for future in building]
-    training = host_loop.Training(env.host, env.max_steps, steps, length, *parts[:3], now[0])
-    return training, host_loop.Evaluation(env.host, env.max_steps, *parts[3:], later[0]), parts
+    training = host_loop.Training(host, env.max_steps, steps, length, parts[0], parts[1], parts[2], now[0])
+    return training, host_loop.Evaluation(host, env.max_steps, parts[3], parts[4], later[0]), parts
 
 
 def _sharding(x: Any, mesh: Mesh, num_envs: int) -> NamedSharding:

@@ -15,7 +15,8 @@ class Screen:
     """A context: a console on stderr, and a bar where that is a terminal; nothing where it is not to be shown."""
 
     def __init__(self, *columns: str, shown: bool = True):
-        self.columns, self.shown, self.bar = columns, shown, None
+        self.columns, self.shown = columns, shown
+        self.bar: Any = None  # a rich.progress.Progress
 
     def __enter__(self) -> Self:
         if not self.shown:
@@ -92,7 +93,8 @@ class Stages(Screen):
 
     def __init__(self, points: int):
         super().__init__("{task.description:24s}", "BarColumn", "TimeElapsedColumn")
-        self.points, self.tasks = points, {}
+        self.points = points
+        self.tasks: dict[str, Any] = {}
 
     def start(self, point: Any) -> None:
         self.label = f"update {point}: " if self.points > 1 else ""

@@ -43,7 +43,11 @@ def first_schedule(
             chunks.write(path / "chunks.json", made)
         return made
 
-    return processes.once("scheduling", make) or chunks.read(path / "chunks.json")
+    found = processes.once("scheduling", make)
+    if found is None and path is not None:  # another process made it
+        found = chunks.read(path / "chunks.json")
+    assert found is not None
+    return found
 
 
 def next_rung(

@@ -28,6 +28,9 @@ class Watch(Protocol):
         """Nothing follows."""
 
 
+Waiting = tuple[int, Checkpoint | None]  # the number of a chunk, and its newest checkpoint without its state
+
+
 class Engine:
     """Trains chunks of a plan on some devices.
 
@@ -103,14 +106,14 @@ class Engine:
           keep: updates whose checkpoints are made and stay.
         """
         g = schedule.chunks[numbers[0]].group
-        found: dict[tuple[Chunk, int], list] = {}
+        found: dict[tuple[int, int, int], list[Waiting]] = {}
         for number in numbers:
             chunk = schedule.chunks[number]
             kept = self.archive.measured(number, discard=True)  # states only when their turn has come
             at = chunk.first if kept is None else kept.update
-            done = at == chunk.last and (kept.finals or chunk.last < self.plan.groups[g].updates)
+            evaluated = kept is not None and bool(kept.finals)
             bar.skip((at - chunk.first) * len(chunk.lanes))
-            if not done:
+            if at < chunk.last or (chunk.last == self.plan.groups[g].updates and not evaluated):
                 found.setdefault((chunk.first, chunk.last, at), []).append((number, kept))
         try:
             for waiting in found.values():
@@ -122,7 +125,15 @@ class Engine:
             for one in self.programs.values():
                 one.close()
 
-    def _round(self, schedule, g, pairs, keep, bar, stop) -> None:
+    def _round(
+        self,
+        schedule: chunks.Schedule,
+        g: int,
+        pairs: list[Waiting],
+        keep: Collection[int],
+        bar: Progress,
+        stop: threading.Event,
+    ) -> None:
         """Chunks abreast, a team for each, all from the same update on."""
         group, width, length = self.plan.groups[g], schedule.widths[g], schedule.segments[g]
         if missing := [t for t in range(len(pairs)) if (g, t) not in self.programs]:
@@ -164,7 +175,9 @@ class Engine:
             self.clock["evaluate_seconds"] += time.perf_counter() - tick
         save()
 
-    def _begin(self, schedule, number, kept, on: programs.Programs) -> "_Member":
+    def _begin(
+        self, schedule: chunks.Schedule, number: int, kept: Checkpoint | None, on: programs.Programs
+    ) -> "_Member":
         """A chunk with its states on the devices, as its checkpoint, its first update or other chunks have them."""
         chunk = schedule.chunks[number]
         group, width = self.plan.groups[chunk.group], schedule.widths[chunk.group]
@@ -175,6 +188,7 @@ class Engine:
         keys, hypers = jax.device_put(jax.tree.map(lambda x: x[index], every), on.lanes)
         if kept is not None:
             kept = self.archive.load(number, checkpoints.kept_shapes(group, width), kept.update)
+            assert kept is not None  # it was sound when it was measured
             curves = {name: [x] for name, x in kept.metrics.items() if name != "finite"}
             states = jax.device_put(checkpoints.device(kept.state, shapes), on.states)
             return _Member(number, chunk, on, keys, hypers, states, kept.update, curves, kept.seconds)
@@ -196,6 +210,8 @@ class Engine:
             if other.last != chunk.first or not missing & set(here):
                 continue
             kept = self.archive.load(number, shapes, other.last)
+            if kept is None:
+                raise ValueError(f"chunks: chunk {number} has no sound checkpoint at its end; train the run again")
             to = [i for i, lane in enumerate(lanes) if lane in here]
             source = [here[lanes[i]] for i in to]
             jax.tree.map(lambda x, y: x.__setitem__(to, y[source]), out, kept.state)  # noqa: B023

@@ -130,6 +130,7 @@ def _mp4(path: pathlib.Path, every: Iterator[np.ndarray], fps: float) -> None:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *raw, *coded]
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said) as coder:
+            assert coder.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # it says why below
                 for picture in itertools.chain([first], every):
                     coder.stdin.write(np.ascontiguousarray(picture).data)

@@ -36,7 +36,7 @@ def comparison(runs: dict[str, Run]) -> str:
     parts += [heading("The best setting of each run"), _best(list(best.values()))]
     parts += [heading("Probability of improvement"), _improvement(best)]
     rows = list(best.values())
-    parts.append(paragraph(apart(rows, *analysis.ranked(rows)[:2])))
+    parts.append(paragraph(apart(rows)))
     draw = lambda f, rows: lambda file: f(rows, file)  # noqa: E731
     parts.append(figure("Learning curves of the best settings", draw(analysis.curve, rows)))
     parts.append(figure("Performance profiles of the best settings", draw(analysis.profiles, rows)))

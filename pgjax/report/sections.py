@@ -27,7 +27,7 @@ def section(run: Run, name: str = "") -> str:
     parts += [paragraph(made), code(run.call), facts(_facts(run, len(rows)))]
     parts += [_lost(rows, kind) for kind in ("failed", "unscored", "stopped")]
     parts += [heading("Final returns"), final_table(rows, run.summary.get("eval_episodes"))]
-    parts.append(paragraph(apart(rows, *analysis.ranked(rows)[:2]), "note") if len(rows) > 1 else "")
+    parts.append(paragraph(apart(rows), "note") if len(rows) > 1 else "")
     draw = lambda f: lambda file: f(rows, file)  # noqa: E731
     parts.append(figure("Learning curves", draw(analysis.curve)))
     parts.append(figure("Settings by rank", draw(analysis.forest)))
@@ -79,12 +79,13 @@ def final_table(rows: list[analysis.Row], episodes: int | None) -> str:
     return out + (folded(f"the other {len(rest)} settings", table(head, rest, text)) if rest else "")
 
 
-def apart(rows: Sequence[analysis.Row], first: int | None = None, second: int | None = None) -> str:
-    """How many seeds tell two rows apart, in a sentence."""
-    if second is None or not all(np.isfinite(rows[h].finals).any() for h in (first, second)):
+def apart(rows: Sequence[analysis.Row]) -> str:
+    """A sentence: the number of seeds needed to distinguish the two best rows."""
+    best = [rows[h] for h in analysis.ranked(rows)[:2]]
+    if len(best) < 2 or not all(np.isfinite(row.finals).any() for row in best):
         return "Fewer than two settings have a final return: there are no two to tell apart."
-    x, y = analysis.scores([rows[first], rows[second]])[1].T
-    names = " and ".join(rows[h].name or "default" for h in (first, second))
+    x, y = analysis.scores(best)[1].T
+    names = " and ".join(row.name or "default" for row in best)
     try:
         seeds, design = statistics.seeds_needed(x, y)
     except ValueError:

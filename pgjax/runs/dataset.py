@@ -44,7 +44,7 @@ class Store:
         self.stopped = np.zeros(self.shape, bool)
         self.env_steps = np.full((*self.shape, self.updates), np.nan)
 
-    def _rows(self, chunk: chunks.Chunk) -> tuple[np.ndarray, ...]:
+    def _rows(self, chunk: chunks.Chunk) -> tuple[Any, ...]:
         """Where in the arrays each lane of a chunk is: an index array for each axis but the last."""
         seeds = {seed: i for i, seed in enumerate(self.plan.seeds)}
         settings = self.plan.groups[chunk.group].settings
@@ -93,8 +93,8 @@ class Store:
         if self.stopped.any():
             data["stopped"] = (dims, self.stopped)
         labels = {name: _coordinate(values) for name, values in self.plan.axes.items()}
-        for name in (self.plan.points or [{}])[0]:
-            labels[name] = ("setting", _coordinate([point[name] for point in self.plan.points]))
+        points = self.plan.points or [{}]
+        labels |= {name: ("setting", _coordinate([point[name] for point in points])) for name in points[0]}
         coords = {**labels, "seed": self.plan.seeds, "update": np.arange(1, self.updates + 1), "env_steps": steps}
         return xarray.Dataset(data, coords)
 

@@ -25,7 +25,7 @@ def config(
     algorithm: Any,
     env: Any,
     command: Any,
-    specs: dict[str, str],
+    specs: dict[str, str | None],
     options: dict[str, Any],
     execution: dict[str, Any],
 ) -> dict[str, Any]:
@@ -100,7 +100,8 @@ def origin(thing: Any) -> str:
 
 def spec(thing: Any) -> str | None:
     """The `module:name` by which another process finds a function again, or None where there is none."""
-    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", "")
+    module: Any = getattr(thing, "__module__", None)
+    name = getattr(thing, "__qualname__", "")
     found = getattr(sys.modules.get(module), name, None) is thing
     # What a script defines is found only by running the script, which would train again.
     return f"{module}:{name}" if found and module != "__main__" else None

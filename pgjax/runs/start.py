@@ -37,7 +37,7 @@ def new_job(
     *,
     out: str | pathlib.Path | None = None,
     command: list[str] | None = None,
-    specs: dict[str, str] | None = None,
+    specs: dict[str, str | None] | None = None,
     memory: Any = None,
     width: Any = None,
     devices: Any = None,

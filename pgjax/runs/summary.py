@@ -46,8 +46,8 @@ def collect(
     last = schedule.chunks[-1]
     ended = ended and last.last == chosen.groups[last.group].updates  # or there is a rung to come
     decisions = []
-    for stage in range(schedule.chunks[-1].stage) if eta else ():
-        decisions.append(halving.decision(chosen, archive, schedule, stage, eta))
+    for stage in range(schedule.chunks[-1].stage if eta else 0):
+        decisions.append(halving.decision(chosen, archive, schedule, stage, eta or 0))
         for i, (g, h) in enumerate(decisions[-1]["settings"]):
             if i not in decisions[-1]["kept"]:
                 store.stop(g, [h])
