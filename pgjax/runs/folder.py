@@ -22,10 +22,13 @@ _OTHER = "it is not as pgjax wrote it"
 
 
 def create(path: pathlib.Path, config: dict[str, Any]) -> list[pathlib.Path]:
-    """Make the run folder with its config.json, both or neither; a folder that exists is left alone.
+    """Make the run folder with its config.json, both or neither.
 
     Returns:
-      the folders that were made, the run's first, then those above it: what `discard` takes back.
+      the folders that were made, the run's first, then those above it: `discard` removes them again.
+
+    Raises:
+      ValueError: where the folder exists or can't be made.
     """
     shown, path = str(path), path.absolute()
     draft, made = path.with_name(f".{path.name}.{os.getpid()}"), []
@@ -46,7 +49,7 @@ def create(path: pathlib.Path, config: dict[str, Any]) -> list[pathlib.Path]:
 
 
 def discard(made: Sequence[pathlib.Path]) -> None:
-    """Take back what `create` made, but for folders that hold something else by now."""
+    """Remove the folders that `create` made, except those that hold something else by now."""
     for place in made:
         (place / "config.json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -54,11 +57,12 @@ def discard(made: Sequence[pathlib.Path]) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
+    """Write a value as JSON, the whole file or nothing: see `plain`."""
     files.replace_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def plain(value: Any) -> Any:
-    """Strict JSON: arrays as lists, numbers that JSON lacks as text, functions by name."""
+    """The value as strict JSON: arrays as lists, numbers that JSON lacks as text, functions by name."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):

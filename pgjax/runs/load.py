@@ -13,11 +13,11 @@ def load(path: str | pathlib.Path, **objects: Any) -> Run:
 
     Args:
       path: the folder.
-      objects: algorithm, env, loss, policy: as they were given to `pgjax.run`. Needed only for
-        objects of one's own that can't be imported again: those made inside a function or a script.
+      objects: algorithm, env, loss, policy, as they were given to `pgjax.run`. Only your own objects that can't be
+        imported again are needed: objects made inside a function or a script.
 
     Raises:
-      ValueError: where the folder is no run's, has no parameters, or holds what can't be built again.
+      ValueError: where the folder is not a run's, has no parameters, or names an object that can't be made again.
     """
     run = planned(path, **objects)
     if not run.begun or not run.updates:
@@ -29,7 +29,8 @@ def planned(path: str | pathlib.Path, edited: bool | None = None, **objects: Any
     """A run whose plan could be made again, with parameters or without.
 
     Args:
-      edited: whether the source of the run's own functions may have changed since; None says so on stderr.
+      edited: whether the source of your own functions may have changed since the run was begun; None allows it with
+        a line on stderr.
       objects: see `load`.
     """
     run = Run.open(path, **objects)

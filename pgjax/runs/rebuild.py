@@ -36,7 +36,7 @@ def plan(path: pathlib.Path, config: dict[str, Any], objects: dict[str, Any]) ->
     """The plan that a config describes, made of its `objects`.
 
     Raises:
-      ValueError: where the plan isn't that of the run any more, since pgjax or an object is another by now.
+      ValueError: where the plan differs from the run's, because pgjax or an object has changed since.
     """
     # JSON knows no tuples; a list of values is an axis.
     value = lambda x: tuple(x) if isinstance(x, list) else x  # noqa: E731
@@ -78,7 +78,7 @@ def edited(config: dict[str, Any], objects: dict[str, Any]) -> str | None:
 
 
 def _check_units(path: pathlib.Path, config: dict[str, Any], made: Plan) -> None:
-    """ValueError where the parameters of a Gaussian mean something else by now: see `record.FORMAT`."""
+    """ValueError where the parameters of a Gaussian had another meaning in the run: see `record.FORMAT`."""
     for group in made.groups:
         space = group.env.action_space
         if is_box(space) and units(space) != ((0.0,) * space.shape[0], (1.0,) * space.shape[0]):

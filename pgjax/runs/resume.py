@@ -64,11 +64,11 @@ def _rounding(machine: dict[str, Any]) -> str:
 
 
 def extend(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Run:
-    """Make a finished run longer, or give it more seeds; what was trained isn't trained again.
+    """Make a finished run longer, or give it more seeds; trained updates are not trained again.
 
     Args:
-      steps, updates, seeds: how many there shall be in all, of each lane, rounded up to whole segments;
-        seeds count on from the last.
+      steps, updates: how many each lane shall have in all, rounded up to whole segments.
+      seeds: how many there shall be in all; the new ones count on from the last.
       devices, log, edited, algorithm, env, loss, policy: see `resume`.
     """
     return finish(extended_job(path, **options), progress)
@@ -109,14 +109,14 @@ def replay(
     edited: bool = False,
     **labels: Any,
 ) -> Run:
-    """Train one lane of a run again, alone and at the run's width: the same curve, bit for bit.
+    """Train one lane of a run again, alone and at the run's width; its curve is the same, bit for bit.
 
     A stream of environments stepped in Python that was stopped in between has another curve, since their state is not
     saved.
 
     Args:
       seed, labels: which lane, as in `Run.lane`.
-      out: a folder for it, a run folder of its own.
+      out: the run folder of the new run; None writes nothing.
       edited: see `resume`.
     """
     return finish(replayed_job(path, seed=seed, out=out, edited=edited, **labels), progress)
@@ -125,7 +125,7 @@ def replay(
 def replayed_job(
     path: str | pathlib.Path, *, seed: int, out: str | pathlib.Path | None = None, edited: bool = False, **labels: Any
 ) -> Job:
-    """The run of one lane, its width and its last update those of the lane that it repeats."""
+    """A new run of one lane, with the width and the last update of the lane that it repeats. See `replay`."""
     run = load.planned(path, edited)
     before = _job(run, log="none").execution
     g, h, history = run.locate(seed, labels)

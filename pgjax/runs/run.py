@@ -124,9 +124,9 @@ class Run:
 
     @property
     def updates(self) -> list[int]:
-        """After how many updates there are checkpoints, the last at the end of training.
+        """The numbers of updates after which there are checkpoints, the last at the end of training.
 
-        Groups with other numbers of updates have other points, all of them listed here: see `lane_updates`.
+        The list is of all groups of settings, whose checkpoints may differ; `lane_updates` is of one lane.
         """
         return sorted({u for number in range(len(self.schedule.chunks)) for u in self.archive.updates(number)})
 
@@ -184,10 +184,10 @@ class Run:
         """Environment, policy and parameters of one lane: `run.lane(seed=4, learning_rate=1e-3, update=50)`.
 
         Args:
-          update: one of `updates`; None is the latest, the end of training where it came to its end.
+          update: one of `updates`; None is the latest, the end of training if the lane was trained to its end.
 
         Raises:
-          ValueError: for a lane or an update that isn't there, with those that are.
+          ValueError: for a lane or an update that the run doesn't have, with a list of those that it has.
         """
         g, h, history = self.locate(seed, labels)
         saved = self.lane_updates(seed=seed, **labels)

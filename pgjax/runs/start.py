@@ -80,17 +80,17 @@ def execute(job: Job, progress: bool = True, watch: Watch | None = None) -> Run:
         contextlib.closing(mine) if mine else contextlib.nullcontext(),
     ):
         schedule = None if path is None else chunks.read(path / "chunks.json")
-        processes.any_of(False)  # all have looked before one of them writes it
+        processes.any_of(False)  # every process has read it before the first one writes it
         if schedule is None:
             try:
                 schedule = first_schedule(chosen, engine, execution, path, bar)
-            except ValueError:  # what compiling alone can tell: the memory
+            except ValueError:  # too little memory, which is known only after compiling
                 folder.discard(made)
                 raise
         stage, stopped = 0, False
         while stage <= schedule.chunks[-1].stage and not stopped:
             run_stage(chosen, engine, schedule, stage, execution.snapshots, bar, stop)
-            stopped = processes.any_of(stop.is_set())  # the signal may have reached one of them alone
+            stopped = processes.any_of(stop.is_set())  # the signal may have reached one process only
             if execution.halving and stage == schedule.chunks[-1].stage and not stopped:
                 schedule = next_rung(chosen, archive, schedule, execution.halving, path)
             stage += 1
@@ -110,24 +110,26 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
     Example: `run("ppo", "CartPole-v1", seeds=32, settings={"learning_rate": [1e-3, 3e-4]})`.
 
     Args:
-      algorithm, env: names, or objects of one's own.
+      algorithm, env: names, or your own objects.
       seeds=1, seed=0, steps, updates, settings, loss, policy: see `sweeps.plan.plan`; `search.sample` draws
         settings from ranges.
       out: the run folder, which must not exist; None writes nothing, and keeps every lane's state in memory.
-      memory: what the run may take, such as "4GB": lanes go in chunks that fit. By default half of the
-        host's memory, or .8 of an accelerator's.
-      width: lanes of a chunk on each device, instead. It is part of the run: other widths round differently.
+      memory: how much memory the run may use, such as "4GB": lanes are trained in chunks that fit. By default half
+        of the host's memory, or .8 of an accelerator's.
+      width: lanes of a chunk on each device, instead of `memory`. It is part of the run: other widths round
+        differently.
       devices: how many of this process's devices; by default all.
       shard: "lanes", each device trains lanes of its own; or "envs", all devices train the same lanes, each
         with its part of the environments, the gradient averaged over them.
       checkpoint: seconds between two checkpoints of every lane's whole state; 0 makes one after each segment.
-      snapshots: how many checkpoints to keep for good, besides the end: first before training, then at even
-        distances, each at the nearest end of a segment. See `pgjax.load`.
-      halving: eta: after updates / eta^k updates the best 1 / eta of the settings go on, for each k.
-      log: "tensorboard" or "wandb" (extras of the same names): also write there while it trains; log_lanes:
-        every lane by itself, not the seeds of a setting together.
+      snapshots: how many checkpoints to keep for good, besides the last: the first before training, the others
+        evenly spaced, each at the nearest end of a segment. See `pgjax.load`.
+      halving: eta: after updates / eta^k updates, for each k, the best 1 / eta of the settings go on and the others
+        stop.
+      log: "tensorboard" or "wandb" (extras of the same names): also write there while the run trains; log_lanes:
+        log every lane separately instead of the mean over a setting's seeds.
       progress: show a live bar (lines where the output is no terminal).
-      command: what the user typed, for config.json; specs: "env" or "loss" -> the module:name or
+      command: the user's words, for config.json; specs: "env" or "loss" -> the module:name or
         file.py:name that it was loaded from.
 
     Returns:
