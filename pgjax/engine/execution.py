@@ -16,16 +16,16 @@ from pgjax.sweeps.values import whole
 class Execution(NamedTuple):
     """How a run is carried out; of these fields only the width may change its numbers."""
 
-    memory: float | None = None  # bytes; None is a share of what there is
-    width: int | None = None  # lanes of the compiled program on each device; None is what fits the memory
+    memory: float | None = None  # bytes; None is a share of the memory of the device
+    width: int | None = None  # lanes of the compiled program on each device; None is as many as fit the memory
     devices: int | None = None  # of this process; None is all
     shard: str = "lanes"  # what devices share: the lanes, or the environments of a large agent
     checkpoint: float = 60.0  # seconds between two checkpoints, at the ends of segments
     snapshots: int = 0  # checkpoints that are kept for good, besides the last
-    halving: int | None = None  # eta: the best 1 / eta of the settings go on from each rung
+    halving: int | None = None  # eta: the best 1 / eta of the settings go on after each rung
     segment: int | None = None  # updates of one call of the program; None is a fortieth, if that divides them
-    log: str | None = None  # to what the run is logged while it trains: see `loggers`
-    log_lanes: bool = False  # every lane by itself
+    log: str | None = None  # the logger of the run while it trains: see `loggers`
+    log_lanes: bool = False  # log every lane separately
 
 
 def chosen_execution(

@@ -1,4 +1,4 @@
-"""A budget and a program's own analysis in; how many lanes it may have, out."""
+"""Measures the memory of devices and of compiled programs, from which the width of a chunk follows."""
 
 import contextlib
 import ctypes
@@ -8,7 +8,7 @@ import pathlib
 import re
 from typing import Any
 
-SHARE = {"cpu": 0.5, "gpu": 0.8, "tpu": 0.8}  # of what the device has, where no budget is given
+SHARE = {"cpu": 0.5, "gpu": 0.8, "tpu": 0.8}  # of the device's memory, where no budget is given
 
 
 # Beyond this a wider program is slower: on a CPU its arrays leave the caches (benchmarks/lanes.py).
@@ -48,17 +48,16 @@ def checked_budget(budget: float | None, devices: list[Any]) -> float | None:
       ValueError: where the devices have less memory.
     """
     if budget is not None and budget > (most := there(devices)):
-        raise ValueError(
-            f"memory={budget / 1e9:,.6g} GB is more than the {most / 1e9:.1f} GB that there are; give less"
-        )
+        raise ValueError(f"memory={budget / 1e9:,.6g} GB is more than the {most / 1e9:.1f} GB of the device; give less")
     return budget
 
 
 def spare(budget: float | None, devices: list[Any]) -> float:
     """Bytes that a program may still take on each device.
 
-    On a CPU the budget is the whole process's, so what it holds already is taken off, and its devices share
-    the rest. By default a share of what there is. A tenth stays free, for what no program's analysis counts.
+    On a CPU the budget is that of the whole process: the memory that it holds already is subtracted, and its devices
+    share the rest. Without a budget it is `SHARE` of the memory. A tenth stays free, for memory that XLA's analysis
+    doesn't count.
     """
     platform = devices[0].platform
     if platform == "cpu":
@@ -70,14 +69,14 @@ def spare(budget: float | None, devices: list[Any]) -> float:
 
 
 def worth(devices: list[Any]) -> float:
-    """Bytes on each device up to which a program gains by more lanes."""
+    """Bytes on each device up to which a wider program is faster."""
     return WORTH.get(devices[0].platform, float("inf"))
 
 
 def needed(compiled: Any) -> float:
-    """Bytes of a compiled program on each device: arguments, results and what it needs between them."""
+    """Bytes of a compiled program on each device: arguments, results and temporary arrays."""
     found = compiled.memory_analysis()
-    if found is None:  # XLA says nothing of it on some devices
+    if found is None:  # XLA has no analysis on some devices
         return 0.0
     used = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     # A checkpoint holds the results once more while it is written.
@@ -103,7 +102,7 @@ def _resident() -> float:
 
 
 def give_back() -> None:
-    """Return to the system what the C library holds of memory that was freed; nothing where it can't be asked.
+    """Return freed memory, which the C library still holds, to the system; does nothing where that isn't possible.
 
     XLA compiles in threads of its own, and glibc keeps what each of them freed for that thread: hundreds of megabytes
     that grow with every run of a process.

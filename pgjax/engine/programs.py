@@ -1,4 +1,4 @@
-"""A group, a number of lanes and some devices in; the compiled programs of a chunk out. Here programs are compiled."""
+"""Compiles the programs of a group for a number of lanes on some devices."""
 
 import concurrent.futures
 import contextlib
@@ -22,7 +22,7 @@ SHARDS = ("lanes", "envs")
 
 
 # On a CPU level 2 gives programs as fast as level 3, the default, and takes a fifth less time (benchmarks/results).
-# What runs but once, drawing parameters and evaluation, compiles in half the time without the fusion emitters,
+# Programs that run only once, initialisation and evaluation, compile in half the time without the fusion emitters,
 # where jaxlib has that option (0.10.2 and 0.11.0 do, 0.11.1 and 0.11.2 don't).
 LEVEL, EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"
 
@@ -39,16 +39,16 @@ class Programs(NamedTuple):
     lanes: NamedSharding  # of keys and hypers
     states: PyTree  # a sharding for each leaf
     bytes: float  # on each device, of the largest
-    idle: float  # of these, what a call touches but a few rows of: a replay buffer
+    idle: float  # of these, arrays of which a call touches only a few rows: a replay buffer
     close: Callable[[], None] = lambda: None  # releases the simulators; no step follows
 
 
 def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Programs:
-    """Programs of `width` lanes, whose environments the devices share if there are several.
+    """The programs of `width` lanes; where there are several devices, they share the environments.
 
-    Devices that train lanes of their own have programs of their own, one device each. One program for all of
-    them (`shard_map` over the lanes) would go through XLA's passes for several partitions, which fuse otherwise
-    and so round otherwise: a lane would depend on the number of devices.
+    Devices that train different lanes have a program each. One program for all of them (`shard_map` over the lanes)
+    would go through XLA's passes for several partitions, which fuse differently and so round differently: a lane
+    would depend on the number of devices.
 
     Args:
       length: updates of one call of `step`.
@@ -61,7 +61,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     keys, hypers = (_placed(x, jax.tree.map(lambda _: lanes, x)) for x in (keys, hypers))
     states, episodes = _placed(states, where), group.config.eval_episodes
 
-    # Twice, since a checkpoint holds it once more.
+    # Twice, since a checkpoint holds a second copy.
     idle = 2.0 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(failures.unselected(states)))
 
     # XLA compiles outside of Python's lock, each program while the next is traced: the largest comes last.
@@ -70,7 +70,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     def build(function, arguments, out, effort, donate=()):
         with contextlib.ExitStack() as context:
             context.enter_context(warnings.catch_warnings())
-            # A key of the state that the program only reads can't be reused; nothing is lost by it.
+            # JAX warns that some donated buffers (PRNG keys) cannot be reused. That is expected and harmless.
             warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
             if group.config.precision != "default":
                 context.enter_context(jax.default_matmul_precision(group.config.precision))
@@ -78,7 +78,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
         mine = devices[0].platform == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
         return pool.submit(lowered.compile, accepted(effort) if mine else None)
 
-    effort = OFTEN if group.config.pretrain else SMALL  # supervision is a training of its own
+    effort = OFTEN if group.config.pretrain else SMALL  # supervised pretraining runs for long
     init = build(lambda k, h: vectorised.init(k, group.learner, h), (keys, hypers), where, effort)
     if group.env.host:
         step, evaluate, parts = _outside(group, length, (keys, states, hypers), build, lanes, where)
@@ -95,7 +95,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
 
 
 def accepted(options: dict[str, Any]) -> dict[str, Any]:
-    """Those of XLA's compile options that the installed jaxlib takes; the others are left out, at the cost of speed."""
+    """The XLA compile options that the installed jaxlib accepts; the others are dropped, at the cost of speed."""
     return {name: value for name, value in options.items() if _accepted(name, value)}
 
 
@@ -148,7 +148,7 @@ def _outside(
 
 
 def _sharding(x: Any, mesh: Mesh, num_envs: int) -> NamedSharding:
-    # A leaf [L, B, ...] is of the environments; the compiler splits the rest of the program accordingly.
+    # A leaf [L, B, ...] is split by environment; the compiler splits the rest of the program accordingly.
     by_env = len(x.shape) > 1 and x.shape[1] == num_envs
     return NamedSharding(mesh, PartitionSpec(None, "envs") if by_env else PartitionSpec())
 

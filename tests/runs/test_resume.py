@@ -350,7 +350,7 @@ class TestExtend:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({}, "say what there shall be more of"),
+            ({}, "give steps, updates or seeds"),
             ({"updates": 20}, "nothing to extend"),
             ({"updates": 10}, "updates=10 is less than the 20"),
             ({"seeds": 2}, "seeds=2 is less than the 3"),

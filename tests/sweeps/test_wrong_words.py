@@ -206,7 +206,7 @@ def test_half_of_the_memory_is_memory_and_twice_is_not():
     most = memory.there(devices)
     assert memory.checked_budget(memory.parse(str(most / 2)), devices) == most / 2
     assert memory.checked_budget(None, devices) is None
-    with pytest.raises(ValueError, match="GB that there are; give less"):
+    with pytest.raises(ValueError, match="GB of the device; give less"):
         memory.checked_budget(2 * most, devices)
 
 
