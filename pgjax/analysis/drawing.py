@@ -26,9 +26,9 @@ def canvas(title: str, width: float = 7, height: float = 4.2, panels: tuple[int,
     """A figure and its axes [rows, columns]."""
     with importing("matplotlib"):
         from matplotlib.figure import Figure  # not pyplot: no global state, no display
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.05, hspace=0.05)
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.05, hspace=0.05))
     if title:
         figure.suptitle(text(title), fontsize=11)
     axes = figure.subplots(*panels, squeeze=False)

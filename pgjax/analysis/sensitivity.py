@@ -63,7 +63,7 @@ def sensitivity(metrics: Any, path: str | pathlib.Path, title: str = "") -> None
         axis = axes_of[name]
         for part in _partners(found, axis):
             part = part[np.argsort(axis.position[part], kind="stable")]
-            style = {"lw": 0.6} if len(part) > 1 else {"marker": "o", "ms": 3, "ls": "", "mew": 0}
+            style: dict[str, Any] = {"lw": 0.6} if len(part) > 1 else {"marker": "o", "ms": 3, "ls": "", "mew": 0}
             panel.plot(
                 axis.position[part],
                 y[part],
@@ -174,7 +174,7 @@ def _cells(finals: np.ndarray, across: Axis, up: Axis) -> np.ndarray:
 
 def _partners(found: Sequence[Row], axis: Axis) -> list[np.ndarray]:
     """Places of settings that are alike in every other hyperparameter."""
-    parts: dict[tuple, list[int]] = {}
+    parts: dict[tuple[Any, ...], list[int]] = {}
     for h, row in enumerate(found):
         parts.setdefault(tuple((k, v) for k, v in row.values.items() if k != axis.name), []).append(h)
     return [np.array(part) for part in parts.values()]

@@ -1,6 +1,7 @@
 """The dataset of a run in; its settings, their final returns and the lanes without one out."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -26,8 +27,8 @@ class Row(NamedTuple):
     @property
     def lost(self) -> str:
         """' (2 failed, 1 stopped)', or nothing."""
-        counts = {"failed": self.failed, "stopped": self.stopped, "without a finite score": self.unscored}
-        counts = {what: int(lanes.sum()) for what, lanes in counts.items()}
+        lanes = {"failed": self.failed, "stopped": self.stopped, "without a finite score": self.unscored}
+        counts = {what: int(those.sum()) for what, those in lanes.items()}
         parts = [f"{n if n < len(self.seeds) else 'all'} {what}" for what, n in counts.items() if n]
         return f" ({', '.join(parts)})" if parts else ""
 
@@ -93,16 +94,16 @@ def scores(found: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
 def ranked(found: Sequence[Row], name: str = "episode_return") -> list[int]:
     """Places of the rows that have a score, best first: by the IQM of their final returns, and after them those
     without, stopped or interrupted, by the IQM of where `name` ended."""
-    keys = {}
+    keys: dict[int, tuple[bool, float]] = {}
     for h, row in enumerate(found):
-        final, last = naniqm(row.finals), np.nan
+        final, last = float(naniqm(row.finals)), np.nan
         if np.isnan(final) and name in row.chosen:
             curves = row.chosen[name].values[~row.failed]
             ends = [y[np.isfinite(y)][-1] for y in curves if np.isfinite(y).any()]
-            last = naniqm(ends) if ends else np.nan
+            last = float(naniqm(np.array(ends))) if ends else np.nan
         if np.isfinite(final) or np.isfinite(last):
-            keys[h] = (np.isfinite(final), final if np.isfinite(final) else last)
-    return sorted(keys, key=keys.get, reverse=True)
+            keys[h] = (math.isfinite(final), final if np.isfinite(final) else last)
+    return sorted(keys, key=lambda h: keys[h], reverse=True)
 
 
 def summarise(metrics: Any) -> list[dict[str, Any]]:
@@ -222,7 +223,7 @@ def _played(chosen: Any, kind: str) -> np.ndarray:
     return ~np.isnan(chosen[f"final_{'length' if f'final_length_{kind}' in chosen else 'return'}_{kind}"].values)
 
 
-def _safe(f: Callable, values: np.ndarray) -> np.ndarray:
+def _safe(f: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarray:
     """f(values) in their own precision, or in double where that overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
         found, wide = f(values), f(values.astype(float))

@@ -41,8 +41,7 @@ def table(summary: dict[str, Any], most: int = 20) -> Any:
         numbers = ["-"] * 5
         if "stochastic" in settings[h]:
             s = settings[h]["stochastic"]
-            low, high = s["iqm_95"] or (None, None)
-            numbers = [_number(s["iqm"]), "-" if low is None else f"{_number(low)} to {_number(high)}"]
+            numbers = [_number(s["iqm"]), " to ".join(map(_number, s["iqm_95"] or ())) or "-"]
             numbers += [_number(s["mean"]), _number(s["median"])]
             numbers.append(_number(settings[h]["greedy"]["iqm"]) if "greedy" in settings[h] else "-")
         out.add_row(names[h], *numbers, counted(*finals[h]), *(str(found[h]) for found in counts.values()))

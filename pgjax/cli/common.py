@@ -12,6 +12,7 @@ from pgjax.dependencies import importing
 from pgjax.engine import processes
 from pgjax.errors import unknown
 from pgjax.runs import start
+from pgjax.runs.run import Run
 from pgjax.sweeps import values as sweeps_values
 
 Action = Callable[[], int]
@@ -23,16 +24,16 @@ def stamp() -> str:
 
 def join_processes(options: Sweep | Resume) -> None:
     """Before anything of JAX is used: it can't be told of other processes later."""
-    given = (options.coordinator, options.processes, options.process)
+    coordinator, count, index = given = (options.coordinator, options.processes, options.process)
     if not options.distributed:
         if any(x is not None for x in given):
-            raise ValueError("--coordinator, --processes and --process are of --distributed; give that too")
+            raise ValueError("--coordinator, --processes and --process need --distributed")
         return
     if any(x is None for x in given) and any(x is not None for x in given):
         raise ValueError("give all of --coordinator, --processes and --process, or none where JAX finds them")
-    if options.coordinator is not None and not 0 <= options.process < options.processes:
-        raise ValueError(f"--process must lie in [0, --processes), got {options.process} of {options.processes}")
-    processes.join(*given)
+    if count is not None and index is not None and not 0 <= index < count:
+        raise ValueError(f"--process must lie in [0, --processes), got {index} of {count}")
+    processes.join(coordinator, count, index)
 
 
 def items(given: tuple[str, ...]) -> tuple[str, ...]:
@@ -53,8 +54,9 @@ def pairs(option: str, given: Iterable[str], form: str = "name=value") -> dict[s
     return found
 
 
-def execute(prepared: Any) -> int:
-    result = start.execute(prepared)
+def execute(job: start.Job) -> int:
+    """Carry out a job, and print its final returns; the exit code."""
+    result = start.execute(job)
     code = 128 + (result.signal or signal.SIGINT) if result.interrupted else 0
     if not processes.first():
         return code
@@ -82,12 +84,8 @@ def make_console() -> Any:
     return Console(width=None if sys.stdout.isatty() else 110)
 
 
-def labels(given: tuple[str, ...], run: Any) -> dict[str, Any]:
-    """Label -> value of one lane, from what was typed as name=value; what isn't given is the first of its axis.
-
-    Args:
-      run: a Run or a Plan: what has `axes` and `seeds`.
-    """
+def labels(given: tuple[str, ...], run: Run) -> dict[str, Any]:
+    """Label -> value of one lane, from words name=value; of an axis that isn't given, the first value."""
     axes = {**run.axes, "seed": run.seeds}
     found = {name: values[0] for name, values in axes.items()}
     for name, text in pairs("--lane", given).items():

@@ -7,6 +7,8 @@ import os
 import pathlib
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from pgjax import dependencies
 from pgjax.errors import digits
@@ -119,7 +121,8 @@ def _once(words: list[str]) -> None:
 
 def _one_line(box: str) -> str:
     """What tyro's box of an error says: the text between its first two rules."""
-    said, rules = [], 0
+    said: list[str] = []
+    rules = 0
     for line in box.splitlines():
         text = line.strip("│╭╮╰╯|+ ")
         if "───" in text or "---" in text:
@@ -132,7 +135,7 @@ def _one_line(box: str) -> str:
     return " ".join(said) or "the command line can't be read"
 
 
-def _identity(kind, plain):
+def _identity(kind: type, plain: Any) -> Callable[[Any], Any]:
     def command(options):
         return options
 

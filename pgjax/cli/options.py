@@ -241,6 +241,6 @@ COMMANDS = {
     "render": (Render, "show.render"),
     "show": (Show, "show.show"),
     "report": (Report, "show.report"),
-    "variance": (Variance, "variance.prepare"),
+    "variance": (Variance, "variance.measurement"),
     "list": (List, "listing.show_list"),
 }

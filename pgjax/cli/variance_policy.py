@@ -50,7 +50,8 @@ def of(options: Variance) -> Subject:
         distinct("at", chosen)
     points = {}
     for update in chosen:
-        env, *points[update] = run.lane(seed=seed, update=update, **labels)
+        env, policy, params = run.lane(seed=seed, update=update, **labels)
+        points[update] = policy, params
     known = run.hypers(**labels).advantage.get("discount", 0.99)
     name = run.config["env"]
     if options.env_name and options.env_name != name:

@@ -26,7 +26,7 @@ WHITE, INK, MARKED, FAINT = (255, 255, 255), (60, 60, 60), (220, 70, 60), (225, 
 
 # The gymnax module that a state comes from -> Gymnasium's name of the world, and where it keeps what it draws:
 # its attribute -> the parameter. Found by the state, so that a world made by the user's own factory is drawn too.
-CLASSIC = {
+CLASSIC: dict[str, tuple[str, dict[str, str | None]]] = {
     "cartpole": ("CartPole-v1", {"x_threshold": "x_threshold", "length": "length"}),
     "pendulum": ("Pendulum-v1", {}),
     "acrobot": ("Acrobot-v1", {"LINK_LENGTH_1": "link_length_1", "LINK_LENGTH_2": "link_length_2"}),
@@ -59,7 +59,7 @@ def pictures(env: Env, played: Episode) -> Pictures:
     return _classic(*CLASSIC[world], env.params, played)
 
 
-def _each(draw: Callable, played: Episode) -> Iterator[np.ndarray]:
+def _each(draw: Callable[[Any, Any], np.ndarray], played: Episode) -> Iterator[np.ndarray]:
     for t in range(len(played.reward) + 1):
         yield draw(*jax.tree.map(lambda x, t=t: x[t], (played.states, played.obs)))
 
@@ -104,13 +104,14 @@ def _filmed(env: Env, played: Episode) -> Pictures | None:
 
     from pgjax.envs.gymnasium import Simulators
 
-    class Filmed(gymnasium.Wrapper):
+    class Filmed(gymnasium.Wrapper[Any, Any, Any, Any]):
         def step(self, action):
             came = super().step(action)
             self.picture = np.array(self.render(), np.uint8)  # before the reset of an episode that has ended
             return came
 
     _pygame()
+    assert env.host is not None
     with contextlib.closing(env.host(1)) as shown:
         if not isinstance(shown, Simulators):
             return None
@@ -135,7 +136,7 @@ def _filmed(env: Env, played: Episode) -> Pictures | None:
     return Pictures(film(), metadata.get("render_fps") or 30, "")
 
 
-def _observation(env: Env, obs: PyTree) -> Callable:
+def _observation(env: Env, obs: PyTree) -> Callable[[Any, Any], np.ndarray]:
     """What draws observations; shapes and scales are those of the episode's `obs` [T + 1, ...]."""
     shape = np.shape(obs)[1:] if isinstance(obs, np.ndarray) else None
     if spaces.is_discrete(env.observation_space) and shape == ():
@@ -171,7 +172,7 @@ def _image(now: np.ndarray, low: float, high: float) -> np.ndarray:
             with importing("matplotlib"):
                 import matplotlib
 
-            colours = np.array(matplotlib.colormaps["tab10"].colors)[np.arange(value.shape[-1]) % 10]
+            colours = matplotlib.colormaps["tab10"](np.arange(value.shape[-1]) % 10)[:, :3]
             last = value.shape[-1] - 1 - np.argmax(value[..., ::-1] > 0, axis=-1)
             value = np.take_along_axis(value, last[..., None], axis=-1) * colours[last]
         picture = np.asarray(255 * value, np.uint8)

@@ -59,6 +59,7 @@ def _pure(key_start: Array, keys: Array, env: Env, policy: Policy, params: PyTre
 
 
 def _hosted(key_start: Array, keys: Array, env: Env, policy: Policy, params: PyTree, greedy: bool) -> Episode:
+    assert env.host is not None
     seed = int(jax.random.bits(key_start))
     memory, rows = policy.memory(1), []
     with contextlib.closing(Worlds(env.host, env.max_steps, 1)) as world:

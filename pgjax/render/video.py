@@ -70,7 +70,7 @@ def write(
     Raises:
       ValueError: for a path or an fps that can't be had, before anything is played.
     """
-    path = check(path, fps)
+    path = checked_path(path, fps)
     episodes, seed = whole("episodes", episodes, most=EPISODES), seed_number(seed)
     played = [play(jax.random.fold_in(jax.random.key(seed), i), env, policy, params, greedy) for i in range(episodes)]
     counted = [f"   episode {i + 1} of {episodes}" if episodes > 1 else "" for i in range(episodes)]
@@ -86,7 +86,7 @@ def write(
     return Written(path, count, [float(np.sum(one.reward, dtype=np.float64)) for one in played], shown[0].note)
 
 
-def check(path: str | pathlib.Path, fps: float | None = None) -> pathlib.Path:
+def checked_path(path: str | pathlib.Path, fps: float | None = None) -> pathlib.Path:
     """The path, if a video can be written there."""
     path = place("out", path)
     if path.suffix not in SUFFIXES:
@@ -130,6 +130,7 @@ def _mp4(path: pathlib.Path, every: Iterator[np.ndarray], fps: float) -> None:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *raw, *coded]
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said) as coder:
+            assert coder.stdin is not None
             with contextlib.suppress(BrokenPipeError):  # it says why below
                 for picture in itertools.chain([first], every):
                     coder.stdin.write(np.ascontiguousarray(picture).data)

@@ -69,13 +69,16 @@ def folded(summary: str, content: str) -> str:
 
 
 def table(
-    head: Sequence[str], lines: Sequence[Sequence[object]], text: Sequence[int] = (0,), sure: Iterable[tuple] = ()
+    head: Sequence[str],
+    lines: Sequence[Sequence[object]],
+    text: Sequence[int] = (0,),
+    sure: Iterable[tuple[int, int]] = (),
 ) -> str:
     """Rows of cells; `text` are the columns set to the left, `sure` the (row, column) printed bold."""
-    sure = set(sure)
+    bold = set(sure)
 
     def cell(tag, value, line, column):
-        kinds = " ".join(["text"] * (column in text) + ["sure"] * ((line, column) in sure))
+        kinds = " ".join(["text"] * (column in text) + ["sure"] * ((line, column) in bold))
         return f'<{tag} class="{kinds}">{escape(value)}</{tag}>' if kinds else f"<{tag}>{escape(value)}</{tag}>"
 
     rows = ["".join(cell("th", value, None, j) for j, value in enumerate(head))]

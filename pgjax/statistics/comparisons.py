@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import betaincinv
 
 from pgjax.dependencies import importing
-from pgjax.statistics.intervals import check, matrix, naniqm, percentiles, resamples, widening
+from pgjax.statistics.intervals import check_samples, matrix, naniqm, percentiles, resamples, widening
 
 
 def performance_profile(
@@ -25,7 +25,7 @@ def performance_profile(
       profile, lower and upper end, each [T]. All NaN where a value is; the ends are NaN from one run of each task.
     """
     values, thresholds = matrix("values", values), np.asarray(thresholds, float)
-    check(level, values=values)
+    check_samples(level, values=values)
     if np.isnan(values).any():
         return (np.full(thresholds.shape, np.nan),) * 3
     above = values.size - np.searchsorted(np.sort(values, axis=None), thresholds, side="right")
@@ -53,7 +53,7 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray, level: float = 0.95
       probability, lower and upper end. All NaN where a value is; the ends are NaN from one run on either side.
     """
     x, y = matrix("x", x), matrix("y", y)
-    check(level, x=x, y=y)
+    check_samples(level, x=x, y=y)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must hold the same tasks, got {x.shape[1]} and {y.shape[1]}; give [runs, tasks]")
     share = float(((np.sign(x[:, None] - y[None]) + 1) / 2).mean())  # [N, K, M]
@@ -99,7 +99,7 @@ def ranking(
         from scipy.stats import rankdata
 
     values = matrix("values", values)
-    check(level, draws, values=values)
+    check_samples(level, draws, values=values)
     middle, count = naniqm(values, axis=0), (~np.isnan(values)).sum(axis=0)
     by = np.where(count > 1, widening(np.maximum(count, 2), level), 0.0)
     order = lambda score: rankdata(-np.nan_to_num(score, nan=-np.inf, posinf=np.inf), axis=-1)  # noqa: E731

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+Statistic = Callable[..., Any]  # (values, axis=...) -> an array without that axis, as np.mean
+
 
 def iqm(values: np.ndarray, axis: int | None = -1) -> np.ndarray:
     """Interquartile mean: the mean of the middle half (Agarwal et al. 2021, sec. 4.3), NaN where any value is.
@@ -43,7 +45,7 @@ def naniqm(values: np.ndarray, axis: int | None = -1) -> np.ndarray:
 
 
 def bootstrap(
-    values: np.ndarray, statistic: Callable = iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
+    values: np.ndarray, statistic: Statistic = iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of a statistic over seeds: percentiles of resampled seeds, moved outwards for how few seeds there are.
 
@@ -64,7 +66,7 @@ def bootstrap(
       ValueError: for no values, or a level that is not a share.
     """
     values = np.asarray(values, float)
-    check(level, draws, values=values)
+    check_samples(level, draws, values=values)
     middle = np.asarray(statistic(values[None], axis=1), float)[0]
     if len(values) < 2:
         return np.full(middle.shape, np.nan), np.full(middle.shape, np.nan)
@@ -75,7 +77,7 @@ def bootstrap(
 
 
 def stratified(
-    values: np.ndarray, statistic: Callable = iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
+    values: np.ndarray, statistic: Statistic = iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of a statistic over runs of several tasks, by stratified bootstrap, moved outwards as `bootstrap` does.
 
@@ -92,7 +94,7 @@ def stratified(
       ValueError: for no values, more than two axes, or a level that is not a share.
     """
     values = matrix("values", values)
-    check(level, draws, values=values)
+    check_samples(level, draws, values=values)
     generator, (runs, tasks) = np.random.default_rng(seed), values.shape
     middle = np.asarray(statistic(values, axis=None), float)
     if runs < 2:
@@ -105,7 +107,12 @@ def stratified(
 
 
 def difference(
-    x: np.ndarray, y: np.ndarray, statistic: Callable = iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
+    x: np.ndarray,
+    y: np.ndarray,
+    statistic: Statistic = iqm,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
     """A statistic of x less that of y, seeds of their own each, and its interval: Welch's, of a mean of normal scores.
 
@@ -118,7 +125,7 @@ def difference(
       difference, lower and upper end; the ends are NaN from one seed on either side.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
-    check(level, draws, x=x, y=y)
+    check_samples(level, draws, x=x, y=y)
     generator = np.random.default_rng(seed)
     middle, drawn = [], []
     for z in (x, y):
@@ -179,7 +186,7 @@ def percentiles(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray
     beyond = max(1, math.ceil(count * (1 - level) / 2 - 1e-9))
     ordered = np.partition(drawn, (beyond - 1, count - beyond), axis=0)
     missing = np.isnan(drawn).any(axis=0)
-    return tuple(np.where(missing, np.nan, ordered[place]) for place in (beyond - 1, count - beyond))
+    return np.where(missing, np.nan, ordered[beyond - 1]), np.where(missing, np.nan, ordered[count - beyond])
 
 
 def matrix(name: str, values: Any) -> np.ndarray:
@@ -190,7 +197,7 @@ def matrix(name: str, values: Any) -> np.ndarray:
     return values
 
 
-def check(level: float, draws: int = 1, **samples: np.ndarray) -> None:
+def check_samples(level: float, draws: int = 1, **samples: np.ndarray) -> None:
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     if draws < 1:

@@ -57,7 +57,7 @@ def seeds_needed(
         return SeedsNeeded(float(_least(abs(gap), variances, power, level)), design)
 
     unpaired = test("unpaired", alone[0].mean() - alone[1].mean(), [z.var(ddof=1) for z in alone])
-    pairs = (x - y)[np.isfinite(x) & np.isfinite(y)] if common else []
+    pairs = (x - y)[np.isfinite(x) & np.isfinite(y)] if common else np.empty(0)
     if len(pairs) < 2:
         return unpaired
     return min(test("paired", pairs.mean(), [pairs.var(ddof=1)]), unpaired, key=lambda row: row.seeds)

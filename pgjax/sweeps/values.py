@@ -65,13 +65,11 @@ def convert(full: str, value: Any, default: Any, allowed: Range | None = EVERY) 
 
 
 @overload
-def whole(name: str, value: None, least: int = 1, most: int | None = None) -> None: ...
-
-
+def whole(name: str, value: str | float, least: int = 1, most: int | None = None) -> int: ...
 @overload
-def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int: ...
-
-
+def whole(name: str, value: None, least: int = 1, most: int | None = None) -> None: ...
+@overload
+def whole(name: str, value: str | float | None, least: int = 1, most: int | None = None) -> int | None: ...
 def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int | None:
     """A count of `least` or more; 1e6 will do."""
     if value is None:

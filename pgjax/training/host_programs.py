@@ -55,7 +55,14 @@ def _drawn(key_start: Array, keys: Array, count: int) -> Draw:
 
 
 def act(
-    policy_of: Callable, keys: Array, t: Array, states: PyTree, memory: PyTree, time: Array, obs: PyTree, greedy: Array
+    policy_of: Callable,
+    keys: Array,
+    t: Array,
+    states: PyTree,
+    memory: PyTree,
+    time: Array,
+    obs: PyTree,
+    greedy: Array | bool,
 ) -> tuple[Array, Array, PyTree]:
     """Actions [L, B, ...] of step t, their log-probability [L, B], and the memory after it [L, B, ...].
 

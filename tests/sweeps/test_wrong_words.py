@@ -204,10 +204,10 @@ def test_no_list_is_made_of_what_is_too_many():
 def test_half_of_the_memory_is_memory_and_twice_is_not():
     devices = jax.local_devices()
     most = memory.there(devices)
-    assert memory.checked(memory.parse(str(most / 2)), devices) == most / 2
-    assert memory.checked(None, devices) is None
-    with pytest.raises(ValueError, match="GB that there are; give less"):
-        memory.checked(2 * most, devices)
+    assert memory.checked_budget(memory.parse(str(most / 2)), devices) == most / 2
+    assert memory.checked_budget(None, devices) is None
+    with pytest.raises(ValueError, match="GB of the device; give less"):
+        memory.checked_budget(2 * most, devices)
 
 
 def test_what_only_compiling_can_tell_leaves_no_folder(tmp_path):
