@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, Concatenate, NamedTuple
 
 import jax
-import optax
 
 Array = jax.Array
 PyTree = Any
@@ -134,7 +133,7 @@ class Algorithm(NamedTuple):
 
     advantage: AdvantageFn | RunningAdvantage
     estimator: EstimatorFn | RunningEstimator
-    optimizer: Callable[..., optax.GradientTransformation]  # (**hypers)
+    optimizer: Callable[..., Any]  # (**hypers) -> optax.GradientTransformation
 
 
 class Learner(NamedTuple):

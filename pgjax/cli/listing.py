@@ -15,7 +15,7 @@ from pgjax.hyperparameters import hyperparameters
 from pgjax.losses import sequences
 from pgjax.variance.estimators.score_functions import ESTIMATORS, ScoreFunction, statement
 
-PLUGS = {
+PLUGS: dict[str, dict[str, Any]] = {
     "advantage": advantages.ADVANTAGES,
     "loss": losses.LOSSES | sequences.LOSSES,
     "optimizer": optimizers.OPTIMIZERS,
@@ -24,10 +24,17 @@ PLUGS = {
 
 def show_list(options: List, words: list[str]) -> Action:
     name, console = options.name, make_console()
-    if not name:
-        return lambda: show(console) or 0
-    known = name in ROSTER or name in ESTIMATORS or any(name in plugs for plugs in PLUGS.values())
-    return lambda: (show_plug(console, name) if known else show_environment(console, name)) or 0
+
+    def act() -> int:
+        if not name:
+            show(console)
+        elif name in ROSTER or name in ESTIMATORS or any(name in plugs for plugs in PLUGS.values()):
+            show_plug(console, name)
+        else:
+            show_environment(console, name)
+        return 0
+
+    return act
 
 
 def show(console: Any) -> None:
@@ -70,11 +77,11 @@ def show_plug(console: Any, name: str) -> None:
         if name in plugs:
             line(f"{kind} {name}: {_spelled(hyperparameters(plugs[name])) or 'no options'}")
     if name in ESTIMATORS:
-        row = ESTIMATORS[name]
-        plain = ScoreFunction(batch=row.batch)
-        others = {k: v for k, v in vars(row).items() if k != "returns" and v != getattr(plain, k)}
-        unbiased, why = statement(row)
-        line(f"estimator {name}: returns={row.returns} {_spelled(others)}".rstrip())
+        one = ESTIMATORS[name]
+        plain = ScoreFunction(batch=one.batch)
+        others = {k: v for k, v in vars(one).items() if k != "returns" and v != getattr(plain, k)}
+        unbiased, why = statement(one)
+        line(f"estimator {name}: returns={one.returns} {_spelled(others)}".rstrip())
         line(f"  {'unbiased' if unbiased else 'biased'}: {why}")
 
 

@@ -94,7 +94,7 @@ def test_seeds_count_from_the_first():
         ({"settings": {"clip_eps": []}}, "estimator.clip_eps was given no value"),
         ({"settings": {"clip_eps": [0.1, 0.1]}}, "estimator.clip_eps has the same value twice"),
         ({"settings": {"num_minibatches": 3}}, "num_minibatches=3 doesn't divide the batch of 8 steps"),
-        ({"settings": {"num_envs": 0}}, "num_envs must be 1 or more, got 0"),
+        ({"settings": {"num_envs": 0}}, "config.num_envs must be 1 or more, got 0"),
         ({"settings": {"hidden": "0"}}, "hidden must be widths of 1 or more, got 0"),
         ({"settings": {"rollout": "episode"}}, "rollout must be one of unroll, episodes; got 'episode'"),
         ({"settings": {"activation": "gelu"}}, "activation must be one of tanh, relu; got 'gelu'"),
