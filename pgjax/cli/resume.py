@@ -40,7 +40,7 @@ def replay(options: Replay, words: list[str]) -> Action:
 
 
 def _compare(folder: pathlib.Path, labels: dict[str, Any], out: pathlib.Path) -> int:
-    """Whether the replayed lane is the run's, in words; code 1 where it isn't."""
+    """Print whether the replayed lane equals the run's; the exit code is 1 where it doesn't."""
     if not (folder / "metrics.zarr").is_dir():
         print("the run has no metrics.zarr to compare with")
         return 0

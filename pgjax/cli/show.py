@@ -55,7 +55,7 @@ def report(options: Report, words: list[str]) -> Action:
 
 
 def lines_of(path: pathlib.Path) -> list[Any]:
-    """What rich prints: command, progress, settings and seeds, final returns, lanes that failed."""
+    """The lines of `pgjax show`: command, progress, settings and seeds, final returns, lanes that failed."""
     run = load.planned(path)
     plan, summary, command = run.plan, run.summary, run.config["command"]
     out: list[Any] = [f"{run.title}: {path}"]

@@ -1,6 +1,6 @@
-"""A command as it was typed in; what it does, checked and ready, out: functions that return an exit code.
+"""The commands `train` and `sweep`.
 
-Nothing is compiled before everything is checked.
+A command checks all its options before anything is compiled, and returns a function that acts and gives the exit code.
 """
 
 import functools

@@ -89,7 +89,7 @@ def apart(rows: Sequence[analysis.Row]) -> str:
     try:
         seeds, design = statistics.seeds_needed(x, y)
     except ValueError:
-        return f"The best two ({names}) need 2 seeds or more each before the number that distinguishes them can be estimated."
+        return f"How many seeds distinguish the best two ({names}) can be estimated from 2 seeds or more of each."
     if not np.isfinite(seeds):
         return f"The best two ({names}) have equal means: no number of seeds tells them apart."
     how = "the same seeds for both (paired)" if design == "paired" else "independent seeds (unpaired)"
