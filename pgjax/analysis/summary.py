@@ -173,6 +173,7 @@ def _short(value: Any, digits: int) -> str:
 
 
 def counted(scored: int, seeds: int) -> str:
+    """'8', or '7 of 8' seeds."""
     return f"{seeds}" if scored == seeds else f"{scored} of {seeds}"
 
 

@@ -14,6 +14,7 @@ from pgjax.sweeps import values
 
 
 def render(options: Render, words: list[str]) -> Action:
+    """Checks the options of `pgjax render`; the function returned carries it out."""
     path, seed = video.checked_path(options.out, options.fps), values.seed_number(options.seed)
     episodes = values.whole("episodes", options.episodes, most=video.EPISODES)
     run, update = load.load(options.folder), values.whole("update", options.update, least=0)
@@ -39,6 +40,7 @@ def render(options: Render, words: list[str]) -> Action:
 
 
 def show(options: Show, words: list[str]) -> Action:
+    """Checks the options of `pgjax show`; the function returned carries it out."""
     lines = lines_of(values.place("path", options.folder))
 
     def act():
@@ -51,6 +53,7 @@ def show(options: Show, words: list[str]) -> Action:
 
 
 def report(options: Report, words: list[str]) -> Action:
+    """Checks the options of `pgjax report`; the function returned carries it out."""
     return lambda: print(f"written to {report_module.write(options.folders, options.out)}") or 0
 
 

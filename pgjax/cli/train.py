@@ -17,10 +17,12 @@ def _folder(options: Train) -> str:
 
 
 def train(options: Train, words: list[str]) -> Action:
+    """Checks the options of `pgjax train`; the function returned carries it out."""
     return _train(options, words, _settings(options), out=_folder(options))
 
 
 def sweep(options: Sweep, words: list[str]) -> Action:
+    """Checks the options of `pgjax sweep`; the function returned carries it out."""
     join_processes(options)
     from pgjax.sweeps import search
 

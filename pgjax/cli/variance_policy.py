@@ -24,9 +24,7 @@ class Subject(NamedTuple):
     """The policies whose gradients are measured, and their environment."""
 
     env: Env
-    points: dict[
-        int, tuple[Policy, PyTree]
-    ]  # update -> the policy (with its moments of observations) and its parameters
+    points: dict[int, tuple[Policy, PyTree]]  # update -> the policy (with its observation moments) and its parameters
     discount: float
     source: dict[str, Any]  # for config.json
     behaviour: PyTree = None  # the acting parameters, if they are others
