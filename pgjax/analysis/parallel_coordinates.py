@@ -1,4 +1,4 @@
-"""Settings of a sweep in; parallel coordinates, one line per setting, out."""
+"""Draws the settings of a sweep in parallel coordinates, one line per setting."""
 
 import pathlib
 from typing import Any
@@ -15,7 +15,7 @@ from pgjax.statistics import naniqm
 
 
 def parallel(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:
-    """One line per setting through its hyperparameters to its final return (IQM), which is also its colour.
+    """Draw one line per setting through its hyperparameters to its final return (IQM), which is also its colour.
 
     The best lie on top. On an axis of few values lines are spread a little, by rank, so that none hides another.
 

@@ -1,4 +1,4 @@
-"""What several commands share: the console, the summary at the end, and lanes by name."""
+"""Parts that several commands share: the console, the summary at the end, and lanes by name."""
 
 import datetime
 import signal
@@ -19,11 +19,12 @@ Action = Callable[[], int]
 
 
 def stamp() -> str:
+    """The time, for the name of a folder."""
     return datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
 def join_processes(options: Sweep | Resume) -> None:
-    """Before anything of JAX is used: it can't be told of other processes later."""
+    """Join the processes of a distributed run, before any other use of JAX, which can't join them later."""
     coordinator, count, index = given = (options.coordinator, options.processes, options.process)
     if not options.distributed:
         if any(x is not None for x in given):
@@ -37,12 +38,12 @@ def join_processes(options: Sweep | Resume) -> None:
 
 
 def items(given: tuple[str, ...]) -> tuple[str, ...]:
-    """What was typed as a=1,b=2 or as a=1 b=2."""
+    """The items of words like a=1,b=2 or a=1 b=2."""
     return tuple(item for text in given for item in text.split(","))
 
 
 def pairs(option: str, given: Iterable[str], form: str = "name=value") -> dict[str, str]:
-    """Name -> text of what was typed as name=value after `option`; a ValueError for another form, or a name twice."""
+    """Name -> text of the words name=value after `option`; a ValueError for another form, or a name twice."""
     found: dict[str, str] = {}
     for item in given:
         name, equals, text = item.partition("=")
@@ -78,6 +79,7 @@ def execute(job: start.Job) -> int:
 
 
 def make_console() -> Any:
+    """The console of rich on stdout."""
     with importing("rich"):
         from rich.console import Console
 

@@ -15,18 +15,21 @@ from pgjax.runs.run import Run
 
 
 def resume(options: Resume, words: list[str]) -> Action:
+    """Checks the options of `pgjax resume`; the function returned carries it out."""
     join_processes(options)
     job = resumed_job(options.folder, devices=options.devices, log=options.log, edited=options.edited)
     return functools.partial(execute, job)
 
 
 def extend(options: Extend, words: list[str]) -> Action:
+    """Checks the options of `pgjax extend`; the function returned carries it out."""
     names = ("steps", "updates", "seeds", "log", "edited")
     more = {name: getattr(options, name) for name in names}
     return functools.partial(execute, extended_job(options.folder, **more))
 
 
 def replay(options: Replay, words: list[str]) -> Action:
+    """Checks the options of `pgjax replay`; the function returned carries it out."""
     labels = labels_of(items(options.lane), load.planned(options.folder, options.edited))
     folder = pathlib.Path(options.folder)
     out = f"{folder.resolve()}-replay-{stamp()}" if options.out is None else options.out
@@ -40,7 +43,7 @@ def replay(options: Replay, words: list[str]) -> Action:
 
 
 def _compare(folder: pathlib.Path, labels: dict[str, Any], out: pathlib.Path) -> int:
-    """Whether the replayed lane is the run's, in words; code 1 where it isn't."""
+    """Print whether the replayed lane equals the run's; the exit code is 1 where it doesn't."""
     if not (folder / "metrics.zarr").is_dir():
         print("the run has no metrics.zarr to compare with")
         return 0

@@ -14,6 +14,7 @@ from pgjax.sweeps import values
 
 
 def render(options: Render, words: list[str]) -> Action:
+    """Checks the options of `pgjax render`; the function returned carries it out."""
     path, seed = video.checked_path(options.out, options.fps), values.seed_number(options.seed)
     episodes = values.whole("episodes", options.episodes, most=video.EPISODES)
     run, update = load.load(options.folder), values.whole("update", options.update, least=0)
@@ -39,6 +40,7 @@ def render(options: Render, words: list[str]) -> Action:
 
 
 def show(options: Show, words: list[str]) -> Action:
+    """Checks the options of `pgjax show`; the function returned carries it out."""
     lines = lines_of(values.place("path", options.folder))
 
     def act():
@@ -51,11 +53,12 @@ def show(options: Show, words: list[str]) -> Action:
 
 
 def report(options: Report, words: list[str]) -> Action:
+    """Checks the options of `pgjax report`; the function returned carries it out."""
     return lambda: print(f"written to {report_module.write(options.folders, options.out)}") or 0
 
 
 def lines_of(path: pathlib.Path) -> list[Any]:
-    """What rich prints: command, progress, settings and seeds, final returns, lanes that failed."""
+    """The lines of `pgjax show`: command, progress, settings and seeds, final returns, lanes that failed."""
     run = load.planned(path)
     plan, summary, command = run.plan, run.summary, run.config["command"]
     out: list[Any] = [f"{run.title}: {path}"]

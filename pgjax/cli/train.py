@@ -1,6 +1,6 @@
-"""A command as it was typed in; what it does, checked and ready, out: functions that return an exit code.
+"""The commands `train` and `sweep`.
 
-Nothing is compiled before everything is checked.
+A command checks all its options before anything is compiled, and returns a function that acts and gives the exit code.
 """
 
 import functools
@@ -17,10 +17,12 @@ def _folder(options: Train) -> str:
 
 
 def train(options: Train, words: list[str]) -> Action:
+    """Checks the options of `pgjax train`; the function returned carries it out."""
     return _train(options, words, _settings(options), out=_folder(options))
 
 
 def sweep(options: Sweep, words: list[str]) -> Action:
+    """Checks the options of `pgjax sweep`; the function returned carries it out."""
     join_processes(options)
     from pgjax.sweeps import search
 

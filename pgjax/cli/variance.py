@@ -1,4 +1,4 @@
-"""What was asked of `pgjax variance` in; a checked measurement, and the folder with its results, out."""
+"""The command `variance`: checks a measurement, carries it out and writes its folder."""
 
 import dataclasses
 import datetime
@@ -26,7 +26,7 @@ DEFAULT = "full full_optimal to_go leave_one_out time value n_step lambda gae al
 
 
 def measurement(options: Variance, words: list[str]) -> Action:
-    """Check everything and make the folder; what is returned measures, writes, prints, and gives the exit code.
+    """Check everything and make the folder; the function returned measures, writes, prints, and gives the exit code.
 
     Raises:
       ValueError, TypeError: for bad input, before anything is compiled or written.

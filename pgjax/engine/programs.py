@@ -81,7 +81,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     effort = OFTEN if group.config.pretrain else SMALL  # supervised pretraining runs for long
     init = build(lambda k, h: vectorised.init(k, group.learner, h), (keys, hypers), where, effort)
     if group.env.host:
-        step, evaluate, parts = _outside(group, length, (keys, states, hypers), build, lanes, where)
+        step, evaluate, parts = _hosted(group, length, (keys, states, hypers), build, lanes, where)
         pool.shutdown(wait=False)
         needed = max(memory.needed(x) for x in (init.result(), *parts))
         return Programs(init.result(), step, evaluate, lanes, where, needed, idle, step.close)
@@ -109,7 +109,7 @@ def _accepted(name: str, value: Any) -> bool:
     return True
 
 
-def _outside(
+def _hosted(
     group: Group,
     length: int,
     arguments: tuple[PyTree, PyTree, PyTree],

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,19 +14,11 @@ import numpy as np
 from pgjax.engine import checkpoints, chunks, memory, programs
 from pgjax.engine.checkpoints import Checkpoint
 from pgjax.engine.chunks import Chunk
+from pgjax.engine.loggers import Watch
 from pgjax.engine.progress import Progress
 from pgjax.sweeps.plan import Plan
 from pgjax.training import vectorised
 from pgjax.types import PyTree
-
-
-class Watch(Protocol):
-    def __call__(self, labels: list[dict[str, Any]], update: int, metrics: dict[str, np.ndarray]) -> None:
-        """Log the metrics [L, U] of a segment that ended after `update` updates; its lanes have these `labels` [L]."""
-
-    def close(self) -> None:
-        """Flush and close the logger."""
-
 
 Waiting = tuple[int, Checkpoint | None]  # the number of a chunk, and its newest checkpoint without its state
 

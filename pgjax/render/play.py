@@ -1,4 +1,4 @@
-"""An environment, a policy and its parameters in; one whole episode, with all its states, out."""
+"""Plays one whole episode with a policy, and keeps all its states."""
 
 import contextlib
 from typing import NamedTuple
@@ -16,16 +16,16 @@ from pgjax.types import Array, Env, Policy, PyTree
 class Episode(NamedTuple):
     """One whole episode, on the host: numpy arrays."""
 
-    states: PyTree  # [T + 1, ...] the first one included; () of a world that is stepped on the host
+    states: PyTree  # [T + 1, ...] the first one included; () of an environment that is stepped in Python
     obs: PyTree  # [T + 1, ...]
     action: np.ndarray  # [T, ...]
     reward: np.ndarray  # [T]
-    terminated: bool  # by the world; otherwise the time ran out
-    seed: int = 0  # of a world that is stepped on the host
+    terminated: bool  # by the environment; otherwise the time ran out
+    seed: int = 0  # of an environment that is stepped in Python
 
 
 def play(key: Array, env: Env, policy: Policy, params: PyTree, greedy: bool = False) -> Episode:
-    """One episode from its first state to its end.
+    """Play one episode from its first state to its end.
 
     Args:
       greedy: take the mode of each distribution; otherwise actions are sampled.

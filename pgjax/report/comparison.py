@@ -10,7 +10,7 @@ from pgjax.runs.run import Run
 
 
 def comparison(runs: dict[str, Run]) -> str:
-    """The best settings of each run against each other, and all settings together; `runs` are by name."""
+    """Compares the best settings of the runs, and all settings together; `runs` are by name."""
     parts = [heading("Comparison", 2)]
     environments = {name: _environment(run) for name, run in runs.items()}
     if len(set(environments.values())) > 1:
@@ -64,7 +64,7 @@ def _best(rows: list[analysis.Row]) -> str:
 
 
 def _improvement(best: dict[str, analysis.Row]) -> str:
-    """P(row > column), a matrix."""
+    """The matrix of P(row > column)."""
     lines, sure = [], []
     for i, (name, row) in enumerate(best.items()):
         line = [name]
@@ -83,13 +83,13 @@ def _improvement(best: dict[str, analysis.Row]) -> str:
 
 
 def _seeds(runs: list[Run]) -> str:
-    """What the rank intervals rest on."""
+    """A sentence on how the intervals of ranks resample seeds."""
     if len({tuple(run.metrics["seed"].values.tolist()) for run in runs}) == 1:
         return "All settings share their seeds; the intervals of ranks resample seeds for all together."
     return "The runs have different seeds; the intervals of ranks resample each seed for the settings that have it."
 
 
 def _environment(run: Run) -> str:
-    """The environment and its parameters that were set for the whole run: returns on another one don't compare."""
+    """The environment with the parameters set for the whole run; returns on different ones have no common scale."""
     fixed = sorted((k, str(v)) for k, v in run.config.get("fixed", {}).items() if k.startswith("env."))
     return " ".join([run.config["env"], *(f"{key}={value}" for key, value in fixed)])

@@ -1,4 +1,4 @@
-"""The section of the page about one run."""
+"""Writes the section of the page about one run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -43,7 +43,7 @@ def section(run: Run, name: str = "") -> str:
 
 
 def final_table(rows: list[analysis.Row], episodes: int | None) -> str:
-    """Final returns sorted by rank, each hyperparameter a column."""
+    """The table of final returns, sorted by rank, with a column for each hyperparameter."""
     names = list(dict.fromkeys(name for row in rows for name in row.values))
     head = ["rank", "95 %", *(names or ["setting"]), "IQM", "95 %", "mean", "median", "std", "greedy IQM", "seeds"]
     losses = [kind for kind in LOSSES if any(getattr(row, kind).any() for row in rows)]
@@ -89,7 +89,7 @@ def apart(rows: Sequence[analysis.Row]) -> str:
     try:
         seeds, design = statistics.seeds_needed(x, y)
     except ValueError:
-        return f"To say how many seeds tell the best two ({names}) apart takes 2 seeds or more of each."
+        return f"How many seeds distinguish the best two ({names}) can be estimated from 2 seeds or more of each."
     if not np.isfinite(seeds):
         return f"The best two ({names}) have equal means: no number of seeds tells them apart."
     how = "the same seeds for both (paired)" if design == "paired" else "independent seeds (unpaired)"
@@ -101,16 +101,18 @@ def apart(rows: Sequence[analysis.Row]) -> str:
 
 
 def number(value: Any) -> str:
+    """A number in a table; '-' for NaN."""
     value = float(value)
     return "-" if np.isnan(value) else f"{value:.1f}" if 10 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def interval(low: Any, high: Any) -> str:
+    """An interval in a table; '-' for NaN."""
     return "-" if np.isnan(low) else f"{number(low)} to {number(high)}"
 
 
 def _interrupted(rows: Sequence[analysis.Row]) -> str:
-    said = "Interrupted: the run was stopped before its end, and this page shows what was done up to then."
+    said = "Interrupted: the run was stopped before its end, and this page shows its results up to then."
     without = sum(not np.isfinite(row.finals).any() for row in rows)
     return said + (f" {without} of {len(rows)} settings have no final return." if without else "")
 
@@ -133,7 +135,7 @@ def _facts(run: Run, settings: int) -> dict[str, object]:
 
 
 def _lost(rows: Sequence[analysis.Row], kind: str) -> str:
-    """Which lanes failed, or were stopped, by name."""
+    """A list of the lanes that failed, were not scored or were stopped."""
     found = [(row.name or "default", row.seeds[getattr(row, kind)]) for row in rows if getattr(row, kind).any()]
     if not found:
         return paragraph("No lane failed.", "note") if kind == "failed" else ""

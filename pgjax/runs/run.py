@@ -120,6 +120,7 @@ class Run:
 
     @property
     def seeds(self) -> list[int]:
+        """The seeds of every setting."""
         return self.plan.seeds
 
     @property
@@ -132,6 +133,7 @@ class Run:
 
     @property
     def title(self) -> str:
+        """'ppo on CartPole-v1'."""
         return f"{self.config['algorithm']} on {self.config['env']}"
 
     @property

@@ -11,9 +11,10 @@ from pgjax.engine import chunks, files, interrupts, processes
 from pgjax.engine import memory as engine_memory
 from pgjax.engine.checkpoints import Folder, Memory
 from pgjax.engine.execution import Execution, check_fit, chosen_execution, logger
+from pgjax.engine.loggers import Watch
 from pgjax.engine.progress import Progress
 from pgjax.engine.stages import first_schedule, next_rung, run_stage
-from pgjax.engine.trainer import Engine, Watch
+from pgjax.engine.trainer import Engine
 from pgjax.runs import folder, record, summary
 from pgjax.runs.run import Run
 from pgjax.sweeps.plan import Plan, plan

@@ -29,24 +29,18 @@ def collect(
       clock: seconds that this process spent.
     """
     store, done, seconds = Store(chosen), [0] * len(chosen.groups), 0.0
-    ended = True
+    ends, newest = [group.updates for group in chosen.groups], schedule.chunks[-1]
+    ended = newest.last == ends[newest.group]  # otherwise there is a rung to come
     for number, chunk in enumerate(schedule.chunks):
-        kept = archive.measured(number)
-        if (
-            kept is None
-            or kept.update < chunk.last
-            or (chunk.last == chosen.groups[chunk.group].updates and not kept.finals)
-        ):
-            ended = False
+        kept, final = archive.measured(number), chunk.last == ends[chunk.group]
+        ended = ended and kept is not None and kept.update >= chunk.last and (bool(kept.finals) or not final)
         if kept is not None:
             # Ignore evaluations made before the run was extended: they are not of the final policy.
-            store.add(chunk, kept.metrics, kept.finals if chunk.last == chosen.groups[chunk.group].updates else {})
+            store.add(chunk, kept.metrics, kept.finals if final else {})
             done[chunk.group] = max(done[chunk.group], kept.update)
             seconds += kept.seconds
-    last = schedule.chunks[-1]
-    ended = ended and last.last == chosen.groups[last.group].updates  # or there is a rung to come
     decisions = []
-    for stage in range(schedule.chunks[-1].stage if eta else 0):
+    for stage in range(newest.stage if eta else 0):
         decisions.append(halving.decision(chosen, archive, schedule, stage, eta or 0))
         for i, (g, h) in enumerate(decisions[-1]["settings"]):
             if i not in decisions[-1]["kept"]:

@@ -1,4 +1,4 @@
-"""Scores of several settings in; profiles, chances to improve and ranks, with their intervals, out."""
+"""Compares the scores of several settings: profiles, probabilities of improvement and ranks, with intervals."""
 
 import numpy as np
 from scipy.special import betaincinv
@@ -83,10 +83,10 @@ def ranking(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rank of each setting by its IQM, 1 the best, with bootstrap intervals of the ranks.
 
-    Settings share their seeds, so a draw resamples seeds for all settings together: what a lucky seed gives to
-    every setting does not blur their order. Equal settings share the mean of their ranks. The interval says which
-    ranks other seeds might have given (Hall and Miller 2009, Annals of Statistics 37(6B)). As in `bootstrap`, what a
-    draw moves a setting's IQM by counts sqrt(n / (n - 1)) t_{n-1} / z times, n the number of its scores: of ten
+    Settings share their seeds, so a draw resamples seeds for all settings together: a seed that is lucky for every
+    setting does not blur their order. Equal settings share the mean of their ranks. The interval holds the ranks that
+    other seeds might have given (Hall and Miller 2009, Annals of Statistics 37(6B)). As in `bootstrap`, the shift of a
+    setting's IQM in a draw is multiplied by sqrt(n / (n - 1)) t_{n-1} / z, n the number of its scores: of ten
     settings of normal scores, each .3 standard deviations from the next, 95 % intervals hold the true ranks in 94 % of
     cases at 3 seeds and more from 4 on (without: 85 and 94 %), and at 2 seeds in 81 %; of lognormal ones in 92 % at 3.
 
@@ -108,7 +108,7 @@ def ranking(
     for block in np.array_split(picks, min(len(picks), 1 + len(picks) * values.size // 2**22)):
         with np.errstate(invalid="ignore"):
             score = middle + by * (naniqm(values[block], axis=1) - middle)
-        # What drew none of its scores, or has infinite ones, stays where it is.
+        # A setting whose draw has no score, or has infinite ones, keeps its IQM.
         drawn.append(order(np.where(np.isnan(score), middle, score)))
     ends = percentiles(np.concatenate(drawn), level)
     return order(middle), *(np.where(count > 1, end, np.nan) for end in ends)

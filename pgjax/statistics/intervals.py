@@ -1,4 +1,4 @@
-"""Scores in; aggregates and their bootstrap intervals, right also for a few seeds, out.
+"""Aggregates of scores and their bootstrap intervals, which are right also for a few seeds.
 
 The percentile interval of Agarwal et al. (2021, sec. 4.1) holds the true value in 75 % of cases at 3 seeds and 88 % at
 4, where it says 95 %: a resample of n scores varies less than n new ones, by (n - 1) / n in variance, and its spread
@@ -8,8 +8,8 @@ is known no better than Student's s with n - 1 degrees of freedom. So its ends a
 
 the ratio of Student's interval of a mean to the normal one from a resample's spread (Hesterberg 2015, What Teachers
 Should Know About the Bootstrap, The American Statistician 69(4), sec. 3.2, who widens the percentiles' level by it).
-Of a mean of normal scores that is Student's interval; what the resamples show of skewness is kept. As Student's, an
-interval of few seeds may reach beyond what a score can be, such as the highest return.
+For a mean of normal scores that is Student's interval; the skewness of the resamples is kept. As Student's, an
+interval of few seeds may reach beyond the range of the scores, such as the highest return.
 """
 
 import itertools
@@ -33,7 +33,7 @@ def iqm(values: np.ndarray, axis: int | None = -1) -> np.ndarray:
 
 
 def naniqm(values: np.ndarray, axis: int | None = -1) -> np.ndarray:
-    """As `iqm`, of the values that are there; NaN where there is none."""
+    """The `iqm` of the values that are not NaN; NaN where all are."""
     values = np.asarray(values, float)
     # A copy that lies along the axis: sorting it is ten times faster than along a strided one.
     values = values.ravel() if axis is None else np.array(np.moveaxis(values, axis, -1), order="C")
@@ -50,10 +50,11 @@ def bootstrap(
     """Interval of a statistic over seeds: percentiles of resampled seeds, moved outwards for how few seeds there are.
 
     Of 2,000 samples each, the 95 % interval of the IQM held the true one in 93 to 97 % at any number of seeds from 3
-    on, of normal and lognormal scores, and in 92 to 93 % at 2. It can't where so few seeds don't show what there is:
-    scores of two kinds (75 % at 3 seeds, 88 % at 4: all are of one kind), many at a bound (90 to 92 % at 3). Nor can
-    that of a mean of heavily skewed scores (lognormal with sigma 1: 83 to 86 % at 3 to 16 seeds, 91 % at 64), as
-    Student's can't; of normal ones it does (94 to 95 %). The median's holds in 91 % at 3 seeds, 94 % and more from 4.
+    on, of normal and lognormal scores, and in 92 to 93 % at 2. It held it less often where a few seeds don't show the
+    whole distribution: scores of two kinds (75 % at 3 seeds, 88 % at 4: all are of one kind), many at a bound (90 to
+    92 % at 3). So did the interval of a mean of heavily skewed scores (lognormal with sigma 1: 83 to 86 % at 3 to 16
+    seeds, 91 % at 64), as Student's does; of normal ones it held in 94 to 95 %. The interval of the median held in
+    91 % at 3 seeds, 94 % and more from 4.
 
     Args:
       values: [S] or [S, ...]; each further axis keeps its own statistic, on the same resampled seeds. Of several
@@ -87,7 +88,7 @@ def stratified(
 
     Args:
       values: [S, M]: run s of task m; [S] is one task.
-      statistic: called as `statistic(resample [S, M], axis=None)`; what it returns may have any shape [...].
+      statistic: called as `statistic(resample [S, M], axis=None)`; its result may have any shape [...].
     Returns:
       lower and upper end, each [...]; NaN from one run of each task.
     Raises:
@@ -144,7 +145,7 @@ def difference(
 def optimality_gap(values: np.ndarray, target: float, axis: int | None = None) -> np.ndarray:
     """By how much runs miss a target: `target - mean min(x, target)` (Agarwal et al. 2021, sec. 4.3).
 
-    What a run has above the target makes up for nothing. The interval is that of
+    The part of a run above the target doesn't make up for others. Its interval is
     `stratified(values, functools.partial(optimality_gap, target=target))`.
     `values` is [S] or [S, M]; axis None is over all runs of all tasks.
     """
@@ -190,6 +191,11 @@ def percentiles(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray
 
 
 def matrix(name: str, values: Any) -> np.ndarray:
+    """The values as [runs, tasks].
+
+    Raises:
+      ValueError: for more than two axes.
+    """
     values = np.asarray(values, float)
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2:
@@ -198,6 +204,7 @@ def matrix(name: str, values: Any) -> np.ndarray:
 
 
 def check_samples(level: float, draws: int = 1, **samples: np.ndarray) -> None:
+    """ValueError for a level that is not a share, no draws, or a sample without values."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     if draws < 1:
