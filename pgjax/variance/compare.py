@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax.advantages.baselines import Fitted
 from pgjax.numerics import keys as reserved
 from pgjax.oracle import mdp as oracle_mdp
 from pgjax.oracle.mdp import probabilities
 from pgjax.types import Env, Policy, PyTree
 from pgjax.variance import checks
 from pgjax.variance.estimators.score_functions import ScoreFunction
-from pgjax.variance.estimators.weights import Fitted
 from pgjax.variance.findings import report
 from pgjax.variance.measurement import decomposition, exact, measure, pilot_fit, scores, truths
 from pgjax.variance.measurement.measure import Inputs, Setup
@@ -107,10 +107,7 @@ def prepare(
         raise ValueError(f"precondition='natural' inverts a matrix of {size} x {size}; 8192 parameters are the limit")
     chunk = checks.chunk(levels, total, steps + size * len(chosen), max(e.batch for e in chosen.values()))
     total = math.ceil(total / (chunk * len(devices))) * chunk * len(devices)
-    ahead = {
-        n: isinstance(e, ScoreFunction) and (e.returns, e.critic) == ("all_action", "learned")
-        for n, e in chosen.items()
-    }
+    ahead = {n: isinstance(e, ScoreFunction) and e.over_actions and e.critic == "learned" for n, e in chosen.items()}
     setup = Setup(chosen, env, policy, where, levels, chunk, any(ahead.values()))
     rows = {name: e for name, e in chosen.items() if isinstance(e, ScoreFunction)}
     alone = setup._replace(estimators={"reference": REFERENCE}, levels=(1,), has_states=False)
@@ -222,4 +219,4 @@ def prepare(
 
 def _splits(row: ScoreFunction) -> bool:
     """Whether the decomposition into trajectory, action and state has a meaning for the row."""
-    return row.batch == 1 and row.returns != "all_action" and (row.surrogate, row.precondition) == ("score", "none")
+    return row.batch == 1 and not row.over_actions and (row.surrogate, row.precondition) == ("score", "none")

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.advantages.baselines import Fitted
 from pgjax.dependencies import importing
 from pgjax.variance.estimators.score_functions import ScoreFunction, statement
-from pgjax.variance.estimators.weights import Fitted
 from pgjax.variance.findings import bias_and_variance, doubts, tails
 from pgjax.variance.measurement.measure import Setup
 from pgjax.variance.measurement.stream import Stream
