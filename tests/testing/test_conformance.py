@@ -88,7 +88,9 @@ MONTE_CARLO += [{"importance": True, "baseline": "value", "gamma_t": True}, {"im
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", MONTE_CARLO, ids=lambda options: "-".join(k for k, v in options.items() if v))
+@pytest.mark.parametrize(
+    "options", MONTE_CARLO, ids=lambda options: "-".join(v if k == "baseline" else k for k, v in options.items() if v)
+)
 def test_every_option_of_monte_carlo_conforms(options):
     testing.check_advantage(advantages.monte_carlo, **options)
 
