@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from pgjax.types import Array, Evaluation, Trajectory
 
@@ -50,7 +51,7 @@ class Baseline(NamedTuple):
 
     summary: str
     value: Callable[[Sample], Array]  # b_t, [] or [T, B]
-    table: Callable[[Table], np.ndarray | float] | None = None  # b_t(s), [T, S]; None where (t, s) doesn't fix it
+    table: Callable[[Table], ArrayLike] | None = None  # b_t(s), [T, S]; None where (t, s) doesn't fix it
     trains: bool = True  # whether `monte_carlo` offers it
     uses_critic: bool = False  # then the critic's target is the return
     pilot: Literal["", "returns", "least_variance"] = ""  # the part of Fitted that it needs

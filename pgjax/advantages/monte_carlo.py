@@ -1,8 +1,4 @@
-"""A Trajectory and what the policy says of it in; (advantage, target) out, each [T, B].
-
-Each function here is an AdvantageFn: its keyword-only arguments are its hyperparameters. No gradient
-flows through what it returns.
-"""
+"""`monte_carlo`: the advantage that is the return of the rewards minus a baseline, and the critic's target."""
 
 import jax
 import jax.numpy as jnp
@@ -31,25 +27,27 @@ def _monte_carlo(
     """Monte-Carlo return minus a baseline: the weights of REINFORCE (Williams 1992, eq. 11).
 
     Args:
-      reward_to_go: weigh each action by what followed it, G_t; otherwise by the return of the whole
-        episode, G_0, discounted from its start (in a stream: from its first step in the array).
-      gamma_t: multiply by gamma^t: needed for the gradient of the discounted J (Sutton & Barto 2018,
-        sec. 13.3), commonly left out. For G_0, whose discount counts from the start already, the
-        factor belongs to no equation and is refused.
+      reward_to_go: weigh each action by what followed it, G_t; otherwise by the return of the whole episode, G_0,
+        discounted from its start (in a stream: from its first step in the array).
+      gamma_t: multiply by gamma^t: needed for the gradient of the discounted J (Sutton & Barto 2018, sec. 13.3),
+        commonly left out. G_0 counts the discount from the start already, so it is refused there.
       baseline: the name of a row of `BASELINES` that trains. "running_mean" depends on the actions of the batch,
         which makes a bias of order 1 / count.
       constant: the number of baseline="constant".
       normalize: subtract the mean and divide by the standard deviation over the batch; biased.
-      bootstrap: complete a truncated episode by the critic's value. Otherwise the return is that of
-        the rewards within the time limit, and J is the return within it.
-      importance: correct for another policy than this one having acted: what led to a step by the product
-        of the ratios rho = pi / b before it, what followed by G_t = r_t + gamma rho_{t+1} G_{t+1}, per
-        decision (Precup, Sutton & Singh 2000, eq. 4). The action's own ratio is the loss's to correct; it is
-        missing from the critic's target, so the critic is that of actions drawn from b and then pi. In a
-        stream, what came before the array's first step isn't corrected for.
+      bootstrap: complete a truncated episode by the critic's value. Otherwise the return is that of the rewards within
+        the time limit, and J is the return within it.
+      importance: correct for another policy than this one having acted: what led to a step by the product of the
+        ratios rho = pi / b before it, what followed by G_t = r_t + gamma rho_{t+1} G_{t+1}, per decision (Precup,
+        Sutton & Singh 2000, eq. 4). The action's own ratio is the loss's to correct; it is missing from the critic's
+        target, so the critic is that of actions drawn from b and then pi. In a stream, what came before the array's
+        first step isn't corrected for.
 
-    The critic's target is the return; with a baseline that uses no critic it is the
-    critic's own value, so that there is nothing to learn.
+    The critic's target is the return; with a baseline that uses no critic it is the critic's own value, so that there
+    is nothing to learn.
+
+    Raises:
+      ValueError: for an unknown baseline, or options that contradict each other.
     """
     names = [name for name, row in BASELINES.items() if row.trains]
     if baseline not in names:
