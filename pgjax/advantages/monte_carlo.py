@@ -49,13 +49,7 @@ def _monte_carlo(
     Raises:
       ValueError: for an unknown baseline, or options that contradict each other.
     """
-    names = [name for name, row in BASELINES.items() if row.trains]
-    if baseline not in names:
-        raise ValueError(f"monte_carlo: baseline must be one of {', '.join(names)}; got {baseline!r}")
-    if gamma_t and not reward_to_go:
-        raise ValueError("monte_carlo: gamma_t=True needs reward_to_go=True; G_0 is discounted already")
-    if importance and not reward_to_go:
-        raise ValueError("monte_carlo: importance=True needs reward_to_go=True; ratios correct decision by decision")
+    _check(baseline, reward_to_go, gamma_t, importance)
     mask, ended = trajectory.mask, trajectory.terminated | trajectory.truncated
     before, after = _ratios(trajectory, now, ended) if importance else (1.0, 1.0)
     to_go = returns.discounted_return(
@@ -78,6 +72,16 @@ def _monte_carlo(
 
 
 monte_carlo = RunningAdvantage(init=lambda: running_moments.empty(0.0), apply=_monte_carlo)
+
+
+def _check(baseline: str, reward_to_go: bool, gamma_t: bool, importance: bool) -> None:
+    names = [name for name, row in BASELINES.items() if row.trains]
+    if baseline not in names:
+        raise ValueError(f"monte_carlo: baseline must be one of {', '.join(names)}; got {baseline!r}")
+    if gamma_t and not reward_to_go:
+        raise ValueError("monte_carlo: gamma_t=True needs reward_to_go=True; G_0 is discounted already")
+    if importance and not reward_to_go:
+        raise ValueError("monte_carlo: importance=True needs reward_to_go=True; ratios correct decision by decision")
 
 
 def _ratios(trajectory: Trajectory, now: Evaluation, ended: Array) -> tuple[Array, Array]:
