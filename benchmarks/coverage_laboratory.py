@@ -21,9 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import envs, policies
+from pgjax.advantages.baselines import Fitted
 from pgjax.types import Trajectory
 from pgjax.variance import checks
-from pgjax.variance.estimators.weights import Fitted
 from pgjax.variance.findings import bias_and_variance, doubts
 from pgjax.variance.measurement import exact, measure, scores, truths
 from pgjax.variance.measurement.stream import Stream

@@ -18,9 +18,10 @@ from common import RESULTS, cpu, spread, write_json
 
 import pgjax
 from pgjax import envs, policies, rollout
+from pgjax.advantages.baselines import Fitted
 from pgjax.runs import record
 from pgjax.variance import ESTIMATORS
-from pgjax.variance.estimators.weights import Fitted, critic, weights
+from pgjax.variance.estimators.weights import critic, weights
 from pgjax.variance.measurement import measure, scores
 from pgjax.variance.measurement.stream import four
 from pgjax.variance.measurement.truths import example

@@ -28,6 +28,7 @@ import optax
 
 from pgjax import envs, hyperparameters, oracle, policies
 from pgjax.advantages import monte_carlo
+from pgjax.advantages.baselines import Fitted
 from pgjax.algorithms import on_policy
 from pgjax.config import Config
 from pgjax.estimators import surrogate
@@ -37,7 +38,6 @@ from pgjax.optimizers import sgd
 from pgjax.training import vectorised
 from pgjax.types import Algorithm
 from pgjax.variance import ESTIMATORS
-from pgjax.variance.estimators.weights import Fitted
 from pgjax.variance.measurement import exact
 
 CRITIC = 0.05  # step of the learned table for each visit of a state, whatever the policy's

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import envs, oracle, policies, variance
-from pgjax.variance.estimators.weights import Fitted
+from pgjax.advantages.baselines import Fitted
 from pgjax.variance.measurement import exact
 
 DISCOUNT = 0.9

@@ -7,17 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 from gymnax.environments import spaces
 
-from pgjax import oracle
+from pgjax import advantages, oracle
+from pgjax.advantages.baselines import Fitted
 from pgjax.envs.registry import make
 from pgjax.policies import make as make_policy
 from pgjax.types import Env, Step
 from pgjax.variance import ESTIMATORS, ScoreFunction, statement
-from pgjax.variance.estimators.weights import Fitted, Tables, critic, weights
+from pgjax.variance.estimators.weights import Tables, critic, weights
 
 GAMMA = 0.9
 STATES, ACTIONS, HORIZON = 3, 2, 3
 # Any numbers will do for what a pilot would have fitted: they share no episode with the sample.
-FITTED = dict(mean=0.3, count=7.0, by_time=[0.5, -0.2, 0.1], optimal=0.4, optimal_time=[0.2, 0.6, -0.1])
+FITTED = dict(mean=0.3, steps=7.0, by_time=[0.5, -0.2, 0.1], optimal=0.4, optimal_time=[0.2, 0.6, -0.1])
 FITTED["optimal_state"] = [0.3, -0.5, 0.0]
 EXTRA = {
     "full_time": ScoreFunction(returns="full", baseline="time"),
@@ -33,9 +34,11 @@ EXTRA = {
     "kl_full": ScoreFunction(returns="full", surrogate="kl"),
     "no_gamma_t_exact": ScoreFunction(gamma_t=False, baseline="value", critic="exact"),
 }
+# Each baseline has a row, one that is new to the roster too.
+BASELINES = {name: ScoreFunction(baseline=name) for name in advantages.BASELINES if name != "none"}
 ROWS = {
     name: dataclasses.replace(row, batch=2) if row.depends_on_batch else row
-    for name, row in {**ESTIMATORS, **EXTRA}.items()
+    for name, row in {**BASELINES, **ESTIMATORS, **EXTRA}.items()
 }
 
 

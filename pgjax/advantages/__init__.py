@@ -5,11 +5,13 @@ from pgjax.advantages.baselines import BASELINES, exact_value
 from pgjax.advantages.groups import group_relative, leave_one_out
 from pgjax.advantages.monte_carlo import monte_carlo
 from pgjax.advantages.reference_kl import penalised
+from pgjax.advantages.returns import RETURNS
 from pgjax.advantages.temporal_difference import gae, n_step, td, v_trace
 
 __all__ = [
     "ADVANTAGES",
     "BASELINES",
+    "RETURNS",
     "differential",
     "exact_value",
     "gae",

@@ -20,6 +20,8 @@ PLUGS: dict[str, dict[str, Any]] = {
     "loss": losses.LOSSES | sequences.LOSSES,
     "optimizer": optimizers.OPTIMIZERS,
 }
+# Choices of monte_carlo and of the laboratory's grid.
+AXES: dict[str, dict[str, Any]] = {"baseline": advantages.BASELINES, "returns": advantages.RETURNS}
 
 
 def show_list(options: List, words: list[str]) -> Action:
@@ -28,7 +30,7 @@ def show_list(options: List, words: list[str]) -> Action:
     def act() -> int:
         if not name:
             show(console)
-        elif name in ROSTER or name in ESTIMATORS or any(name in plugs for plugs in PLUGS.values()):
+        elif name in ROSTER or name in ESTIMATORS or any(name in rows for rows in (*PLUGS.values(), *AXES.values())):
             show_plug(console, name)
         else:
             show_environment(console, name)
@@ -51,7 +53,7 @@ def show(console: Any) -> None:
     )
     print_all(
         "plugs, and estimators of `pgjax variance`: `pgjax list gae` shows the options of one",
-        {kind: ", ".join(plugs) for kind, plugs in {**PLUGS, "estimator": ESTIMATORS}.items()},
+        {kind: ", ".join(plugs) for kind, plugs in {**PLUGS, **AXES, "estimator": ESTIMATORS}.items()},
     )
     print_all(
         "environments: `pgjax list CartPole-v1` shows their parameters",
@@ -75,7 +77,13 @@ def show_plug(console: Any, name: str) -> None:
         line(f"steps: {row.steps:,} of the environment, where neither --steps nor --updates is given")
     for kind, plugs in PLUGS.items():
         if name in plugs:
-            line(f"{kind} {name}: {_spelled(hyperparameters(plugs[name])) or 'no options'}")
+            options = hyperparameters(plugs[name])
+            line(f"{kind} {name}: {_spelled(options) or 'no options'}")
+            if plugs[name] is advantages.monte_carlo:
+                line(f"  baseline: {', '.join(n for n, row in advantages.BASELINES.items() if row.trains)}")
+    for axis, rows in AXES.items():
+        if name in rows:
+            line(f"{axis}={name}: {rows[name].summary}")
     if name in ESTIMATORS:
         one = ESTIMATORS[name]
         plain = ScoreFunction(batch=one.batch)

@@ -127,7 +127,7 @@ def _estimators(options: Variance, subject: variance_policy.Subject) -> dict[str
 
 
 def _bootstraps(row: Any) -> bool:
-    return isinstance(row, ScoreFunction) and row.returns not in ("full", "to_go") and row.critic == "learned"
+    return isinstance(row, ScoreFunction) and row.bootstraps
 
 
 def _chosen(options: Variance, subject: variance_policy.Subject) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.advantages.baselines import BASELINES
 from pgjax.hyperparameters import Role, name_of, value_of
 from pgjax.oracle import mdp as oracle_mdp
 from pgjax.oracle.mdp import MDP
@@ -72,11 +73,12 @@ def possible(chosen: dict[str, Estimator], env: Env, policy: Policy, mdp: Any, d
             continue
         if row.critic == "exact" and mdp is None:
             raise ValueError(f"estimator {name!r} needs exact values, and the environment is no TabularMDP")
-        if row.returns == "all_action" and hasattr(env.action_space, "low"):
+        baseline = BASELINES[row.baseline]
+        if row.over_actions and hasattr(env.action_space, "low"):
             raise ValueError(f"estimator {name!r} sums over actions, and the action space is {env.action_space!r}")
-        if row.baseline == "optimal_state" and not hasattr(env.observation_space, "n"):
+        if baseline.by_state and not hasattr(env.observation_space, "n"):
             raise ValueError(f"estimator {name!r} has a baseline per state, and states are {env.observation_space!r}")
-        steps = row.baseline.startswith("optimal") or row.precondition == "natural" or row.returns == "all_action"
+        steps = baseline.pilot == "least_variance" or row.precondition == "natural" or row.over_actions
         if steps and has_memory(policy):
             raise ValueError(f"estimator {name!r} looks at single steps, and the policy has a memory")
 

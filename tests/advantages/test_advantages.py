@@ -301,7 +301,7 @@ def test_every_shipped_advantage_is_listed_under_its_name():
     average = {"differential", "relative", "relative_return"}
     groups = {"leave_one_out", "group_relative"}
     assert set(advantages.ADVANTAGES) == {"gae", "v_trace", "td", "n_step", "monte_carlo", *average, *groups}
-    assert advantages.BASELINES == BASELINES
+    assert tuple(name for name, row in advantages.BASELINES.items() if row.trains) == BASELINES
 
 
 class TestMistakes:

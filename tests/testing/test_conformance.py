@@ -31,7 +31,7 @@ ENVIRONMENTS = [
 ]
 MONTE_CARLO = [
     {"baseline": baseline, "reward_to_go": to_go, "gamma_t": gamma_t, "normalize": normalize, "bootstrap": bootstrap}
-    for baseline in advantages.BASELINES
+    for baseline in (name for name, row in advantages.BASELINES.items() if row.trains)
     for to_go, gamma_t, normalize, bootstrap in [
         (True, False, False, False),
         (True, True, False, False),
@@ -91,7 +91,9 @@ MONTE_CARLO += [{"importance": True, "baseline": "value", "gamma_t": True}, {"im
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", MONTE_CARLO, ids=lambda options: "-".join(k for k, v in options.items() if v))
+@pytest.mark.parametrize(
+    "options", MONTE_CARLO, ids=lambda options: "-".join(v if k == "baseline" else k for k, v in options.items() if v)
+)
 def test_every_option_of_monte_carlo_conforms(options):
     testing.check_advantage(advantages.monte_carlo, **options)
 

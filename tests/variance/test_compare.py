@@ -345,7 +345,7 @@ class TestFigures:
             fitted = report.fitted[name]
             np.testing.assert_allclose(fitted.by_time, by_time, atol=0.05)
             np.testing.assert_allclose(fitted.mean, by_time @ alive / alive.sum(), atol=0.03)
-            np.testing.assert_allclose(fitted.count, 8192 * alive.sum(), rtol=0.03)
+            np.testing.assert_allclose(fitted.steps, 8192 * alive.sum(), rtol=0.03)
         assert np.ptp(by_time) > 0.2
 
     def test_the_natural_gradient_is_that_of_the_fisher_matrix(self, world, report):

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from pgjax import envs, oracle, policies, rollout
+from pgjax.advantages.baselines import Fitted
 from pgjax.config import Config
 from pgjax.envs.gymnax import from_gymnax
 from pgjax.envs.tabular import TabularMDP
 from pgjax.types import Env, Step
 from pgjax.variance.estimators.score_functions import ScoreFunction
-from pgjax.variance.estimators.weights import Fitted, Tables
+from pgjax.variance.estimators.weights import Tables
 from pgjax.variance.measurement import decomposition, lookahead, scores
 
 DISCOUNT, HORIZON, LAMBDA = 0.9, 3, 0.8

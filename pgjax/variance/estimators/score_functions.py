@@ -6,8 +6,11 @@ Each row is an estimate g = sum_t w_t d log pi(a_t | s_t) / d theta of one episo
 
 import dataclasses
 import itertools
-from typing import Any, Literal
+from collections.abc import Collection
+from typing import Any, Literal, get_args, get_origin
 
+from pgjax.advantages.baselines import BASELINES
+from pgjax.advantages.returns import RETURNS
 from pgjax.errors import unknown
 
 
@@ -16,17 +19,9 @@ class ScoreFunction:
     """One row of the grid.
 
     Attributes:
-      returns: what follows an action: "full", the return G_0 of the whole episode (Williams 1992);
-        "to_go", G_t; "n_step"; "lambda", the lambda-return; "gae" (its baseline is within); "v_trace"
-        (Espeholt et al. 2018, its importance ratios and its baseline are within); "all_action", the sum
-        over actions of d pi(a | s_t) Q(s_t, a) (Sutton et al. 2000; Ciosek & Whiteson 2018), with Q
-        exact, or r + gamma V(s') one step ahead by the learned critic.
+      returns: what follows an action, a name of `advantages.RETURNS`.
       gamma_t: the factor gamma^t, which the gradient of the discounted J has. "full" needs none.
-      baseline: "none"; "constant", the number `constant` or else the mean return of the pilot;
-        "running_mean", the mean over all returns so far, the pilot's and the batch's own; "time", the
-        pilot's mean return at each t; "value", the critic's; "optimal", "optimal_time" and
-        "optimal_state", those of least variance (Greensmith et al. 2004), fitted to the pilot;
-        "leave_one_out", the mean of the other episodes of the batch at the same t.
+      baseline: what the return is compared with, a name of `advantages.BASELINES`.
       critic: whose values "value" and every bootstrapping return use: the policy's own, or exact ones.
       normalize: take the batch's "mean" from its advantages, or divide by the standard deviation too ("std").
       surrogate: "score"; "ratio", "ppo_clip" and "kl" (ratio with a penalty): the gradient of PPO's losses
@@ -36,11 +31,9 @@ class ScoreFunction:
       batch: episodes of one estimate, where they depend on each other (normalisation, leave-one-out).
     """
 
-    returns: Literal["full", "to_go", "n_step", "lambda", "gae", "v_trace", "all_action"] = "to_go"
+    returns: str = "to_go"
     gamma_t: bool = True
-    baseline: Literal[
-        "none", "constant", "running_mean", "time", "value", "optimal", "optimal_time", "optimal_state", "leave_one_out"
-    ] = "none"
+    baseline: str = "none"
     critic: Literal["learned", "exact"] = "learned"
     normalize: Literal["none", "mean", "std"] = "none"
     surrogate: Literal["score", "ratio", "ppo_clip", "kl", "is_trajectory", "is_decision"] = "score"
@@ -54,9 +47,7 @@ class ScoreFunction:
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
-            choices, value = getattr(field.type, "__args__", ()), getattr(self, field.name)
-            if choices and isinstance(choices[0], str) and value not in choices:
-                raise ValueError(unknown(f"{field.name} has no choice", str(value), choices))
+            _check_choice("", field, getattr(self, field.name))
         if self.n < 1:
             raise ValueError(f"n must be 1 or more, got {self.n}")
         if not 0 <= self.lambda_ <= 1:
@@ -71,25 +62,42 @@ class ScoreFunction:
 
     @property
     def depends_on_batch(self) -> bool:
-        return self.normalize != "none" or self.baseline in ("leave_one_out", "running_mean")
+        return self.normalize != "none" or BASELINES[self.baseline].depends_on_batch
+
+    @property
+    def bootstraps(self) -> bool:
+        """Whether its returns use the learned critic, whose error is then their bias."""
+        return RETURNS[self.returns].bootstraps and self.critic == "learned"
+
+    @property
+    def over_actions(self) -> bool:
+        """Whether it sums over the actions of a step, and has no weight of the action taken."""
+        return RETURNS[self.returns].over_actions
+
+
+def _check_choice(prefix: str, field: dataclasses.Field[Any], value: Any) -> None:
+    rosters: dict[str, Collection[str]] = {"returns": RETURNS, "baseline": BASELINES}
+    choices = rosters.get(field.name, get_args(field.type) if get_origin(field.type) is Literal else ())
+    if choices and value not in choices:
+        raise ValueError(unknown(f"{prefix}{field.name} has no choice", str(value), choices))
 
 
 def contradiction(row: ScoreFunction) -> str:
-    """Why a combination means nothing; empty where it does."""
-    within = row.returns in ("gae", "v_trace", "all_action")
-    if within and row.baseline != "none":
+    """Why a combination means nothing; empty where it means something."""
+    returns, baseline = RETURNS[row.returns], BASELINES[row.baseline]
+    if returns.own_baseline and row.baseline != "none":
         return f"returns='{row.returns}' takes no baseline, got {row.baseline!r}; it brings its own"
-    if row.returns == "full" and not row.gamma_t:
-        return "returns='full' is discounted from the start already: leave gamma_t true (it adds no factor)"
-    if row.returns in ("v_trace", "all_action") and row.surrogate != "score":
+    if returns.whole and not row.gamma_t:
+        return f"returns='{row.returns}' is discounted from the start already: leave gamma_t true (it adds no factor)"
+    if returns.score_only and row.surrogate != "score":
         return f"returns='{row.returns}' takes surrogate='score', got {row.surrogate!r}"
-    if row.returns == "all_action" and row.normalize != "none":
-        return "returns='all_action' has no advantages to normalise"
-    if row.baseline.startswith("optimal") and (row.surrogate != "score" or row.normalize != "none"):
+    if returns.over_actions and row.normalize != "none":
+        return f"returns='{row.returns}' has no advantages to normalise"
+    if baseline.pilot == "least_variance" and (row.surrogate != "score" or row.normalize != "none"):
         return f"baseline={row.baseline!r} is that of least variance only with surrogate='score' and normalize='none'"
-    if row.surrogate == "is_decision" and row.returns != "to_go":
+    if row.surrogate == "is_decision" and (returns.whole or returns.bootstraps):
         return f"surrogate='is_decision' needs returns='to_go', got {row.returns!r}"
-    if row.critic == "exact" and not (row.baseline == "value" or row.returns not in ("full", "to_go")):
+    if row.critic == "exact" and not (baseline.uses_critic or returns.bootstraps):
         return "critic='exact' changes nothing without baseline='value' or a return that bootstraps"
     return ""
 
@@ -100,7 +108,7 @@ def statement(row: ScoreFunction) -> tuple[bool, str]:
     With "natural", for that gradient times the same inverse Fisher matrix. "On policy" means that the
     parameters are those that acted.
     """
-    if row.returns not in ("full", "to_go") and row.critic == "learned":
+    if row.bootstraps:
         return False, "bootstraps from the learned critic: off by its error"
     if not row.gamma_t:
         return False, "drops gamma^t: the sum over t of undiscounted terms, no gradient of any function"
@@ -108,8 +116,8 @@ def statement(row: ScoreFunction) -> tuple[bool, str]:
         return False, "the standard deviation divides it, and each return is part of its own mean"
     if row.normalize == "mean":
         return False, "each return is part of its own batch mean: short by about 1 / (steps of the batch)"
-    if row.baseline == "running_mean":
-        return False, "each return is part of its own mean: short by about 1 / (returns so far)"
+    if biased := BASELINES[row.baseline].biased:
+        return False, biased
     if row.surrogate in ("is_trajectory", "is_decision"):
         return True, "importance sampling corrects for the actors' parameters"
     if row.surrogate in ("ratio", "ppo_clip", "kl"):
@@ -145,9 +153,7 @@ def product(**axes: Any) -> tuple[dict[str, ScoreFunction], list[str]]:
 
 def _probe(name: str, value: Any) -> None:
     """A value that no row could have is the user's mistake, not a combination to leave out."""
-    allowed = {f.name: getattr(f.type, "__args__", ()) for f in dataclasses.fields(ScoreFunction)}[name]
-    if allowed and isinstance(allowed[0], str) and value not in allowed:
-        raise ValueError(unknown(f"grid axis {name} has no choice", str(value), allowed))
+    _check_choice("grid axis ", {f.name: f for f in dataclasses.fields(ScoreFunction)}[name], value)
     if name in ("n", "lambda_"):
         ScoreFunction(**{name: value})
 

@@ -1,10 +1,9 @@
 """One estimator's sums over chunks in; its bias, variance and what follows from them, with standard errors, out."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
 
 from pgjax.variance.estimators.custom import describe
 from pgjax.variance.estimators.score_functions import ScoreFunction, statement
@@ -14,16 +13,12 @@ from pgjax.variance.measurement.stream import Stream
 from pgjax.variance.measurement.streaming_moments import standard_error
 
 ROUNDING = 1e-12  # of the estimates' spread: a gradient in float64 that is no longer than this is 0
-
-
 FLAT = 1e-6  # of the estimates' mean and target: a spread in float32 that is no larger than this is 0
-
-
 NOTHING = {"value": math.nan, "se": math.nan}  # of a ratio whose denominator is 0 within its error
 
 
-def number(value: float, se: float, interval: tuple[float, float] | None = None) -> dict[str, Any]:
-    """`interval`: of 95 %, where value +- 2 se is none."""
+def number(value: Any, se: Any, interval: tuple[float, float] | None = None) -> dict[str, Any]:
+    """A value, scalar, with its standard error; `interval`: of 95 %, where value +- 2 se is not one."""
     found = {"value": float(value), "se": float(se)}
     return found if interval is None else {**found, "interval": [float(x) for x in interval]}
 
@@ -49,120 +44,136 @@ def norm(target: np.ndarray, noise: np.ndarray | None, spread: float) -> dict[st
     return {**number(value, se), **({"zero": True} if square <= 2 * error else {})}
 
 
+class _Sample(NamedTuple):
+    """The estimates of estimator k, and what is known of their target."""
+
+    stream: Stream
+    k: int
+    batch: int
+    target: np.ndarray  # [P]
+    noise: np.ndarray | None  # [F, P] folds around the target; None where it is exact
+    off: np.ndarray  # [F, P] the mean of each fold, less the target
+    extra: float  # the variance of the target
+    square: float  # |target|^2
+    per_parameter: np.ndarray  # [P] variance of one episode's estimate
+
+    @property
+    def length2(self) -> float:
+        """|mean of the estimates|^2"""
+        mean = self.stream.mean[self.k]
+        return mean @ mean
+
+    @property
+    def steady(self) -> bool:
+        """Whether all estimates are equal up to rounding."""
+        return bool(self.per_parameter.sum() <= FLAT**2 * (self.length2 + self.square))
+
+
 def estimator(
     setup: Setup, stream: Stream, k: int, name: str, target: np.ndarray, noise: np.ndarray | None, on_policy: bool
 ) -> dict[str, Any]:
     """The row of a summary for estimator k, whose target [P] is known up to `noise`, folds [F, P] around it."""
     own = list(setup.estimators.values())[k]
-    off = stream.folds[:, k] - target
-    gram, along = off @ off.T, off @ target
+    off, found = stream.folds[:, k] - target, stream.parameters[name]["value"]
     extra = 0.0 if noise is None else jackknife_folds.of_mean(noise)
-    square = target @ target
-    stated = isinstance(own, ScoreFunction) and statement(own)[0]
-    known = stated and (on_policy or not statement(own)[1].startswith("on policy"))
-    size = norm(target, noise, math.sqrt(stream.squares[name][0].mean(dtype=float)))
-    found = stream.parameters[name]["value"]
     per_parameter = found["m2"] / (found["count"] - 1) * own.batch
-    zero, length2 = "zero" in size, stream.mean[k] @ stream.mean[k]
-    steady = per_parameter.sum() <= FLAT**2 * (length2 + square)
-
-    def derived(some: np.ndarray) -> dict[str, float]:
-        """Of some folds; signal is |E g|^2 without the variance of the mean."""
-        bias = jackknife_folds.pairs(gram[np.ix_(some, some)])
-        trace = (stream.errors[some, k].sum(axis=-1).mean() - bias) * own.batch
-        signal = bias + 2 * along[some].mean() + square
-        wanted = square - extra
-        straight = math.sqrt(signal * wanted) if min(signal, wanted) > 0 else math.nan
-        return {
-            "trace": trace,
-            "signal": signal,
-            "snr": signal / trace if trace > 0 and not steady else math.inf if length2 > 0 else math.nan,
-            "noise_scale": trace / wanted if wanted > 0 else math.nan,
-            "mean_cosine": (along[some].mean() + square) / straight,
-            "variance_per_step": trace * stream.lengths[some].mean(),
-            "bias2": bias - extra,
-        }
-
-    everything = np.arange(len(off))
-    whole = derived(everything)
-    left_out = [derived(np.delete(everything, f)) for f in everything]
-    jackknife = {q: jackknife_folds.jackknife([x[q] for x in left_out]) for q in whole}
-    if noise is not None:
-        # The reference's error comes on top of the sample's: each quantity moves with it along one direction.
-        mean = off.mean(axis=0)
-        slopes = {"bias2": 2 * mean, "noise_scale": 2 * target * whole["noise_scale"] / square}
-        length = max(np.linalg.norm(mean + target), 1e-300)
-        straight = (mean + target) / length - whole["mean_cosine"] * target / math.sqrt(square)
-        slopes["mean_cosine"] = straight / math.sqrt(square)
-        for q, slope in slopes.items():
-            jackknife[q] = math.hypot(jackknife[q], jackknife_folds.spread(noise, slope))
-    whole["mean_cosine"] = min(whole["mean_cosine"], 1.0)  # NaN stays
-    bias2, signal, error = whole.pop("bias2"), whole.pop("signal"), jackknife.pop("bias2")
-    pointless = zero or not signal > 2 * jackknife.pop("signal")
-    for q in [*(["noise_scale"] if zero else []), *(["mean_cosine"] if pointless else [])]:
-        whole[q] = jackknife[q] = math.nan
-    bias, bias_se = jackknife_folds.root(bias2, error)
+    sample = _Sample(stream, k, own.batch, target, noise, off, extra, target @ target, per_parameter)
+    size = norm(target, noise, math.sqrt(stream.squares[name][0].mean(dtype=float)))
+    zero = "zero" in size
+    whole, errors, shares = _quantities(sample, zero)
+    bias, bias_se = jackknife_folds.root(whole["bias2"], errors["bias2"])
     relative = NOTHING
     if not zero:
         length, length_se = size["value"], size.get("se", 0.0)
         relative = number(bias / length, math.hypot(bias_se, bias * length_se / length) / length)
-
-    reference_error = {}
-    if noise is not None:
-        reference_error = {
-            q: jackknife_folds.spread(noise, slopes[s]) for q, s in (("mse", "bias2"), ("cosine", "mean_cosine"))
-        }
     curves = {
-        q: [_point(stream, level, q, k, extra, target, reference_error.get(q, 0.0)) for level in setup.levels]
+        q: [_point(sample, level, q, shares.get(q, 0.0)) for level in setup.levels]
         for q in ("mse", "cosine", "ascends")
     }
     if zero:
         curves |= {q: [NOTHING] * len(setup.levels) for q in ("cosine", "ascends")}
-    limit = (1.0, 0.0) if known else (whole["mean_cosine"], jackknife["mean_cosine"])
+    known = isinstance(own, ScoreFunction) and _is_unbiased(own, on_policy)
+    limit = (1.0, 0.0) if known else (whole["mean_cosine"], errors["mean_cosine"])
     samples = {f"samples_{round(100 * c)}": _samples(c, setup.levels, curves["cosine"], *limit) for c in (0.9, 0.99)}
     layers, spreads = _layers(per_parameter, setup.where.sizes), _layer_errors(stream, setup, off, k) * own.batch
-    trace = per_parameter.sum()
-    ends = _interval(stream.squares[name], trace / own.batch, bias2, jackknife["trace"] / own.batch, len(off))
+    trace, trace_se = per_parameter.sum(), errors["trace"]
+    ends = tails.variance_interval(
+        stream.squares[name], trace / own.batch, whole["bias2"], trace_se / own.batch, len(off)
+    )
     ends = (ends[0] * own.batch, ends[1] * own.batch)
     intervals = {
-        q: scaled(ends, trace, whole[q], jackknife[q], jackknife["trace"]) for q in ("noise_scale", "variance_per_step")
+        q: tails.scaled(ends, trace, whole[q], errors[q], trace_se) for q in ("noise_scale", "variance_per_step")
     }
+    ratios = ("snr", "noise_scale", "mean_cosine", "variance_per_step")
     return {
         "kind": describe(own),
         "batch": own.batch,
         "bias": number(bias, bias_se),
         "relative_bias": relative,
         "bias_z": jackknife_folds.surprise(off, noise),
-        "trace": number(trace, jackknife["trace"], ends),
-        **{q: number(whole[q], jackknife[q], intervals.get(q)) for q in whole if q != "trace"},
+        "trace": number(trace, trace_se, ends),
+        **{q: number(whole[q], errors[q], intervals.get(q)) for q in ratios},
         "layers": {layer: number(v, se) for layer, v, se in zip(setup.where.names, layers, spreads, strict=True)},
         **samples,
         **curves,
     }
 
 
-def _interval(squares: np.ndarray, trace: float, bias2: float, se: float, count: int) -> tuple[float, float]:
-    """Of 95 %, of the trace of the covariance of one estimate, from squared distances [2, N]: see `measure.squares`.
+def _is_unbiased(row: ScoreFunction, on_policy: bool) -> bool:
+    unbiased, why = statement(row)
+    return unbiased and (on_policy or not why.startswith("on policy"))
 
-    Those from the target, unless a bias is in them that would make them look more spread than they are.
+
+def _quantities(sample: _Sample, zero: bool) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Quantities by name, their standard errors, and the part of the curves' errors that is the reference's.
+
+    Args:
+      zero: whether the target is 0 within its error; nothing can then be divided by it, or point along it.
     """
-    values = squares[0 if bias2 < 0.05 * trace else 1].astype(np.float64)
-    low, high = (end - values.mean() + trace for end in tails.mean_interval(values))
-    if math.isnan(low):
-        aside = se * scipy.stats.t.ppf(0.975, count - 1)
-        low, high = trace - aside, trace + aside
-    return max(low, 0.0), high
+    off, target, noise = sample.off, sample.target, sample.noise
+    gram, along, everything = off @ off.T, off @ target, np.arange(len(off))
+    whole = _derived(sample, gram, along, everything)
+    left_out = [_derived(sample, gram, along, np.delete(everything, f)) for f in everything]
+    errors, shares = {q: jackknife_folds.jackknife([x[q] for x in left_out]) for q in whole}, {}
+    if noise is not None:
+        # The reference's error comes on top of the sample's: each quantity moves with it along one direction.
+        mean, root = off.mean(axis=0), math.sqrt(sample.square)
+        slopes = {"bias2": 2 * mean, "noise_scale": 2 * target * whole["noise_scale"] / sample.square}
+        length = max(np.linalg.norm(mean + target), 1e-300)
+        straight = (mean + target) / length - whole["mean_cosine"] * target / root
+        slopes["mean_cosine"] = straight / root
+        moves = {q: jackknife_folds.spread(noise, slope) for q, slope in slopes.items()}
+        errors |= {q: math.hypot(errors[q], move) for q, move in moves.items()}
+        shares = {"mse": moves["bias2"], "cosine": moves["mean_cosine"]}
+    whole["mean_cosine"] = min(whole["mean_cosine"], 1.0)  # NaN stays
+    pointless = zero or not whole["signal"] > 2 * errors["signal"]
+    for q in [*(["noise_scale"] if zero else []), *(["mean_cosine"] if pointless else [])]:
+        whole[q] = errors[q] = math.nan
+    return whole, errors, shares
 
 
-def scaled(
-    ends: tuple[float, float], trace: float, value: float, se: float, trace_se: float
-) -> tuple[float, float] | None:
-    """The interval of value = trace x factor, from the trace's and what the factor adds to the relative error."""
-    if not (ends[0] > 0 and value > 0 and math.isfinite(value) and math.isfinite(se)):
-        return None
-    rest = 2 * math.sqrt(max((se / value) ** 2 - (trace_se / trace) ** 2, 0.0))
-    down, up = (math.hypot(math.log(trace / end), rest) for end in ends)
-    return value * math.exp(-down), value * math.exp(up)
+def _derived(sample: _Sample, gram: np.ndarray, along: np.ndarray, some: np.ndarray) -> dict[str, float]:
+    """The quantities of some folds; signal is |E g|^2 without the variance of the mean.
+
+    Args:
+      gram: [F, F] inner products of the folds' distances from the target; along: [F] of these with the target.
+    """
+    stream, square = sample.stream, sample.square
+    bias = jackknife_folds.pairs(gram[np.ix_(some, some)])
+    trace = (stream.errors[some, sample.k].sum(axis=-1).mean() - bias) * sample.batch
+    signal = bias + 2 * along[some].mean() + square
+    wanted = square - sample.extra
+    straight = math.sqrt(signal * wanted) if min(signal, wanted) > 0 else math.nan
+    unknown = math.inf if sample.length2 > 0 else math.nan
+    return {
+        "trace": trace,
+        "signal": signal,
+        "snr": signal / trace if trace > 0 and not sample.steady else unknown,
+        "noise_scale": trace / wanted if wanted > 0 else math.nan,
+        "mean_cosine": (along[some].mean() + square) / straight,
+        "variance_per_step": trace * stream.lengths[some].mean(),
+        "bias2": bias - sample.extra,
+    }
 
 
 def _samples(
@@ -205,17 +216,15 @@ def _layer_errors(stream: Stream, setup: Setup, off: np.ndarray, k: int) -> np.n
     return np.sqrt(n * np.var(left_out, axis=0))
 
 
-def _point(
-    stream: Stream, level: int, quantity: str, k: int, extra: float, target: np.ndarray, reference: float
-) -> dict[str, Any]:
+def _point(sample: _Sample, level: int, quantity: str, reference: float) -> dict[str, Any]:
     """One point of a curve against batch size, NaN below the estimator's own batch; `reference`: its error's share."""
-    found = stream.levels[level]["error" if quantity == "mse" else quantity]
-    value, se = found["mean"][k], standard_error(found)[k]
+    found = sample.stream.levels[level]["error" if quantity == "mse" else quantity]
+    value, se = found["mean"][sample.k], standard_error(found)[sample.k]
     if quantity == "mse":
-        value = value - extra  # the reference's own error adds to the distance from it
+        value = value - sample.extra  # the reference's own error adds to the distance from it
     if quantity == "cosine":
         # The reference is longer than the gradient by its own error; where that is most of it, nothing can be said.
-        share = 1 - extra / max(target @ target, 1e-300)
+        share = 1 - sample.extra / max(sample.square, 1e-300)
         longer = math.sqrt(share) if share > 0.5 else math.nan
         value, se = value / longer, se / longer
         reference = reference * abs(value)  # a short mean's direction feels less of it

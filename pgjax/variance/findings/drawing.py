@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pgjax.analysis import drawing
 from pgjax.analysis.axis_limits import limits
 from pgjax.analysis.drawing import NothingToDrawError, text
 from pgjax.dependencies import importing
@@ -25,7 +26,7 @@ LIMIT = "upper end of the bar,\nnot told from 0"
 NOTHING = " (no number)"
 
 
-def canvas(
+def titled(
     what: str,
     reports: Sequence[Report],
     title: str,
@@ -34,10 +35,7 @@ def canvas(
     width: float = 4.8,
     height: float = 0,
 ) -> tuple[Any, Any]:
-    """A figure and its axes, with room for a legend of these names and a title of what was measured."""
-    with importing("matplotlib"):
-        from matplotlib.figure import Figure  # not pyplot: no global state, no display
-
+    """A figure and its axes [panels], with room for a legend of these names and a title of what was measured."""
     facts = [r.summary for r in reports]
     episodes = either({f["episodes"] for f in facts})
     sources = {f["reference_episodes"] for f in facts}
@@ -48,18 +46,9 @@ def canvas(
     columns = 1 + (len(names) > 30)
     legend = columns * (0.5 + 0.065 * max(map(len, names), default=0))
     size = (panels * width + legend, height or max(4.2, 1.3 + 0.18 * len(names) / columns))
-    figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle(
-        "\n".join(filter(None, (title, what, measured, textwrap.fill(tails, 80)))), x=0.01, ha="left", fontsize=9
-    )
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    for one in axes:
-        one.grid(alpha=0.25)
-        one.set_axisbelow(True)
-        one.tick_params(labelsize=8)
-        one.xaxis.label.set_size(9)
-        one.yaxis.label.set_size(9)
-        one.spines[["top", "right"]].set_visible(False)
+    figure, (axes,) = drawing.canvas("", *size, panels=(1, panels))
+    lines = (title, what, measured, textwrap.fill(tails, 80))
+    figure.suptitle("\n".join(filter(None, lines)), x=0.01, ha="left", fontsize=9)
     return figure, axes
 
 
@@ -195,7 +184,7 @@ def heat_map(report: Report, values: np.ndarray, columns: str, norm: Any, form: 
         max(4.0, 2 + (0.38 if few else 0.2) * len(across)),
         1.8 + 0.19 * len(names) + 0.06 * max(map(len, across)),
     )
-    figure, (axes,) = canvas(what, [report], title, names, 1, width, height)
+    figure, (axes,) = titled(what, [report], title, names, 1, width, height)
     colors = matplotlib.colormaps["viridis"].with_extremes(bad="0.85")
     image = axes.imshow(np.ma.masked_invalid(values), cmap=colors, norm=norm, aspect="auto")
     axes.set_xticks(range(len(across)), [text(n) for n in across], rotation=90, fontsize=7)

@@ -28,7 +28,7 @@ def bias_against_variance(report: Report, path: Any, title: str = "", n: int = 6
     """
     names, rows = plotted.every([report]), report.summary["estimators"]
     what = f"Bias and variance; curves: root-mean-square error of the mean of {n} episodes"
-    figure, (axes,) = drawing.canvas(what, [report], title, names)
+    figure, (axes,) = drawing.titled(what, [report], title, names)
     x, y = plotted.spreads(report, names, root=True), plotted.clean(*plotted.bias(report, names), root=True)
     drawing.points(axes, x, y, names)
     exact = [(row["exact_trace"]["value"], row["exact_bias"]["value"]) for row in rows.values() if "exact_bias" in row]
@@ -46,7 +46,7 @@ def bias_against_variance(report: Report, path: Any, title: str = "", n: int = 6
 def cosine_against_batch(report: Report, path: Any, title: str = "") -> None:
     """The mean cosine of the estimate to the true gradient, on an axis that is linear in the angle."""
     names, x = plotted.every([report]), np.array(report.summary["batch"], float)
-    figure, (axes,) = drawing.canvas("Cosine of the estimate to the true gradient", [report], title, names)
+    figure, (axes,) = drawing.titled("Cosine of the estimate to the true gradient", [report], title, names)
     drawing.cosines(axes, x, *plotted.of(report, names, "cosine"), names, ranked=True)
     drawing.batch_axis(axes, x)
     drawing.finish(figure, path)
@@ -63,7 +63,7 @@ def error_against_batch(report: Report, path: Any, title: str = "") -> None:
         raise NothingToDrawError("error_against_batch divides by the norm of the gradient, which was measured as 0")
     values, errors = (a / norm[:, None] ** 2 for a in plotted.of(report, names, "mse"))
     points = plotted.clean(values, errors, root=True)
-    figure, (axes,) = drawing.canvas("Error of the mean of a batch, relative to the gradient", [report], title, names)
+    figure, (axes,) = drawing.titled("Error of the mean of a batch, relative to the gradient", [report], title, names)
     drawing.curves(axes, x, points, names, ranked=True)
     drawing.log(axes, "y")
     axes.plot(x, 0.7 * np.nanmin(points[0] * np.sqrt(x)) / np.sqrt(x), "--", color="0.5", label="slope −1/2")
@@ -88,7 +88,7 @@ def lambda_sweep(report: Report, rows: dict[str, Any], path: Any, title: str = "
             "lambda_sweep needs 3 rows with returns 'gae' or 'lambda' that differ in lambda_ alone"
         )
     what = f"Squared error of the mean of {n} episodes against λ; ring: the least"
-    figure, panels = drawing.canvas(what, [report], title, [drawing.LIMIT.split("\n")[0]], len(families), 3.6)
+    figure, panels = drawing.titled(what, [report], title, [drawing.LIMIT.split("\n")[0]], len(families), 3.6)
     for axes, (family, found) in zip(panels, families.items(), strict=True):
         x, names = np.array(list(found)), list(found.values())
         variance, bias = [a / n for a in plotted.of(report, names, "trace")], plotted.bias(report, names)
@@ -125,7 +125,7 @@ def decomposition(reports: Any, path: Any, title: str = "", xlabel: str = "updat
     found, step = [parts[g][names[i]] for g, i in bars], len(names) + 1
     x, bottom, top = np.array([g * step + i for g, i in bars], float), np.zeros(len(bars)), np.zeros(len(bars))
     what = "Where the variance of one step's term comes from"
-    figure, (axes,) = drawing.canvas(what, list(reports.values()), title, ["trajectory"], 1, max(4.6, 1 + 0.2 * len(x)))
+    figure, (axes,) = drawing.titled(what, list(reports.values()), title, ["trajectory"], 1, max(4.6, 1 + 0.2 * len(x)))
     for term, color in TERMS.items():
         height = np.nan_to_num(plotted.numbers([f[term] for f in found])[0], posinf=0.0, neginf=0.0)
         axes.bar(x, height, 0.85, np.where(height < 0, bottom, top), color=color, label=term)
@@ -152,7 +152,7 @@ def pareto(report: Report, path: Any, title: str = "") -> None:
     x = np.array([row["seconds_per_episode"]["value"] for row in rows.values()], float)
     labels = [f"{name} (biased)" if row.get("unbiased") is False else name for name, row in rows.items()]
     points = plotted.spreads(report, list(rows))
-    figure, (axes,) = drawing.canvas("Variance against time; curves: variance × seconds", [report], title, labels)
+    figure, (axes,) = drawing.titled("Variance against time; curves: variance × seconds", [report], title, labels)
     drawing.points(axes, plotted.clean(x, np.zeros_like(x)), points, labels)
     order = [k for k in np.lexsort((points[0], x)) if np.isfinite(points[0][k])]
     front = [k for i, k in enumerate(order) if points[0][k] < min(points[0][order[:i]], default=math.inf)]
@@ -200,7 +200,7 @@ def along_training(reports: dict[int, Report], path: Any, title: str = "") -> No
     x, found = np.array(sorted(reports), float), [reports[update] for update in sorted(reports)]
     names = plotted.every(found)
     batch = plotted.either({max(r.summary["batch"]) for r in found})
-    figure, panels = drawing.canvas("Gradient estimates along training", found, title, names, 3, width=3.6)
+    figure, panels = drawing.titled("Gradient estimates along training", found, title, names, 3, width=3.6)
     labels = ("variance of one episode's estimate (trace)", "signal-to-noise ratio of one episode's estimate")
     for axes, quantity, label in zip(panels, ("trace", "snr"), labels, strict=False):
         if quantity == "trace":

@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from pgjax.advantages.baselines import Fitted
 from pgjax.dependencies import importing
+from pgjax.oracle.enumeration import Projected
+from pgjax.variance.estimators.custom import Estimator
 from pgjax.variance.estimators.score_functions import ScoreFunction, statement
-from pgjax.variance.estimators.weights import Fitted
 from pgjax.variance.findings import bias_and_variance, doubts, tails
 from pgjax.variance.measurement.measure import Setup
 from pgjax.variance.measurement.stream import Stream
@@ -38,88 +40,96 @@ class Report:
     fitted: dict[str, Fitted]
 
 
-def build(
-    setup: Setup,
-    stream: Stream,
-    target: np.ndarray,
-    truth: np.ndarray,
-    reference: Stream | None,
-    moved: dict[str, np.ndarray],
-    parts: dict[str, Any],
-    times: dict[str, tuple[float, float]],
-    exact: dict[str, Any],
-    facts: dict[str, Any],
-    fitted: dict[str, Fitted],
-) -> Report:
-    """A Report.
+class Measured(NamedTuple):
+    """All that a comparison found, from which a Report is built."""
 
-    Args:
-      target: [K, P] what each estimates if unbiased; truth: [P] the gradient of J.
-      reference: the sample that truth is the mean of; None where it is exact.
-      moved: name -> [P, P] by which the estimator's gradients were multiplied.
-      parts: name -> the decomposition's terms, (value, standard error) each.
-      times: name -> seconds of one episode and its gradient, and their standard error.
-      exact: name -> enumeration.Projected of one estimate.
-    """
-    noise = None if reference is None else reference.folds[:, 0] - truth
-    estimators = {}
-    weighed = None if facts["on_policy"] else doubts.weights(stream.ratios)
+    setup: Setup
+    stream: Stream
+    target: np.ndarray  # [K, P] the mean of each estimator if it is unbiased
+    truth: np.ndarray  # [P] the gradient of J
+    reference: Stream | None  # the sample that truth is the mean of; None where truth is exact
+    moved: dict[str, np.ndarray]  # name -> [P, P] by which the estimator's gradients were multiplied
+    parts: dict[str, dict[str, tuple[float, float]]]  # name -> term of the decomposition -> (value, standard error)
+    times: dict[str, tuple[float, float]]  # name -> seconds of one episode and its gradient, their standard error
+    exact: dict[str, Projected]  # name -> moments of one estimate
+    facts: dict[str, Any]  # of the summary
+    fitted: dict[str, Fitted]
+
+
+def build(found: Measured) -> Report:
+    """The Report of a comparison."""
+    stream, reference, on_policy = found.stream, found.reference, found.facts["on_policy"]
+    noise = None if reference is None else reference.folds[:, 0] - found.truth
+    weighed = None if on_policy else doubts.weights(stream.ratios)
     reference_k = math.nan if reference is None else tails.pareto_k(np.sqrt(reference.squares["reference"][1]))
-    for k, (name, own) in enumerate(setup.estimators.items()):
-        off = noise if noise is None or name not in moved else noise @ moved[name]
-        row = bias_and_variance.estimator(setup, stream, k, name, target[k], off, facts["on_policy"])
-        if isinstance(own, ScoreFunction):
-            row["unbiased"], row["why"] = statement(own)
-        if name in exact:
-            row["exact_bias"] = bias_and_variance.exactly(np.linalg.norm(exact[name].mean - target[k]))
-            row["exact_trace"] = bias_and_variance.exactly(exact[name].trace * own.batch)
-        if name in parts:
-            row["decomposition"] = {term: bias_and_variance.number(*pair) for term, pair in parts[name].items()}
-        if name in times:
-            seconds, error = times[name]
-            trace, spread = row["trace"]["value"], row["trace"]["se"]
-            row["seconds_per_episode"] = bias_and_variance.number(seconds, error)
-            product, error = trace * seconds, math.hypot(spread * seconds, trace * error)
-            interval = bias_and_variance.scaled(row["trace"]["interval"], trace, product, error, spread)
-            row["variance_per_second"] = bias_and_variance.number(product, error, interval)
-        if f"clip_fraction {name}" in stream.metrics:
-            row["clip_fraction"] = _metric(stream, f"clip_fraction {name}")
+    estimators = {}
+    for k, (name, own) in enumerate(found.setup.estimators.items()):
+        row = _row(found, k, name, own, noise)
         estimators[name] = row | doubts.of(name, own, stream, weighed, reference_k)
-    widest = math.sqrt(max(stream.squares[name][0].mean(dtype=float) for name in setup.estimators))
+    widest = math.sqrt(max(stream.squares[name][0].mean(dtype=float) for name in found.setup.estimators))
     summary = {
-        **facts,
+        **found.facts,
         "episodes": stream.episodes,
         "env_steps": stream.episodes * float(stream.metrics["length"]["mean"]),
-        "parameters": int(truth.size),
+        "parameters": int(found.truth.size),
         "return": _metric(stream, "return"),
         "discounted_return": _metric(stream, "discounted_return"),
         "length": _metric(stream, "length"),
-        "gradient_norm": bias_and_variance.norm(truth, noise, widest),
+        "gradient_norm": bias_and_variance.norm(found.truth, noise, widest),
         "reference_episodes": "exact" if reference is None else reference.episodes,
         "estimators": estimators,
     }
-    if not facts["on_policy"]:
-        ratio, square = (stream.metrics[name] for name in ("ratio", "ratio_square"))
-        # (E w)^2 / E w^2, the share of the episodes that the weighted ones are worth.
-        share = ratio["mean"] ** 2 / square["mean"]
-        errors = standard_error(ratio), standard_error(square)
-        third = stream.metrics["ratio_cube"]["mean"] - ratio["mean"] * square["mean"]
-        relative2 = (2 * errors[0] / ratio["mean"]) ** 2 + (errors[1] / square["mean"]) ** 2
-        relative2 -= 4 * third / ratio["count"] / (ratio["mean"] * square["mean"])
-        relative = math.sqrt(max(relative2, 0.0))
-        share = bias_and_variance.number(share, share * relative)
+    if weighed is not None:
+        share = _effective_sample_share(stream)
         summary |= {"effective_sample_share": share, "kl": _metric(stream, "kl"), "weights": weighed}
-    return Report(summary, _dataset(setup, stream, target, truth, estimators), fitted)
+    return Report(summary, _dataset(found, estimators), found.fitted)
+
+
+def _row(found: Measured, k: int, name: str, own: Estimator, noise: np.ndarray | None) -> dict[str, Any]:
+    """The row of a summary for estimator k, without what its tails say."""
+    target = found.target[k]
+    off = noise if noise is None or name not in found.moved else noise @ found.moved[name]
+    row = bias_and_variance.estimator(found.setup, found.stream, k, name, target, off, found.facts["on_policy"])
+    if isinstance(own, ScoreFunction):
+        row["unbiased"], row["why"] = statement(own)
+    if name in found.exact:
+        row["exact_bias"] = bias_and_variance.exactly(float(np.linalg.norm(found.exact[name].mean - target)))
+        row["exact_trace"] = bias_and_variance.exactly(found.exact[name].trace * own.batch)
+    if name in found.parts:
+        row["decomposition"] = {term: bias_and_variance.number(*pair) for term, pair in found.parts[name].items()}
+    if name in found.times:
+        seconds, error = found.times[name]
+        trace, spread = row["trace"]["value"], row["trace"]["se"]
+        row["seconds_per_episode"] = bias_and_variance.number(seconds, error)
+        product, error = trace * seconds, math.hypot(spread * seconds, trace * error)
+        interval = tails.scaled(row["trace"]["interval"], trace, product, error, spread)
+        row["variance_per_second"] = bias_and_variance.number(product, error, interval)
+    if f"clip_fraction {name}" in found.stream.metrics:
+        row["clip_fraction"] = _metric(found.stream, f"clip_fraction {name}")
+    return row
+
+
+def _effective_sample_share(stream: Stream) -> dict[str, Any]:
+    """(E w)^2 / E w^2, the share of the episodes that the weighted ones are worth."""
+    ratio, square = (stream.metrics[name] for name in ("ratio", "ratio_square"))
+    share = ratio["mean"] ** 2 / square["mean"]
+    errors = standard_error(ratio), standard_error(square)
+    third = stream.metrics["ratio_cube"]["mean"] - ratio["mean"] * square["mean"]
+    relative2 = (2 * errors[0] / ratio["mean"]) ** 2 + (errors[1] / square["mean"]) ** 2
+    relative2 -= 4 * third / ratio["count"] / (ratio["mean"] * square["mean"])
+    return bias_and_variance.number(share, share * math.sqrt(max(relative2, 0.0)))
 
 
 def _metric(stream: Stream, name: str) -> dict[str, Any]:
     return bias_and_variance.number(stream.metrics[name]["mean"], standard_error(stream.metrics[name]))
 
 
-def _dataset(setup, stream, target, truth, estimators) -> Any:
+def _dataset(found: Measured, estimators: dict[str, Any]) -> Any:
+    """The xarray Dataset of a Report, from the rows of its summary."""
     with importing("xarray"):
         import xarray
 
+    setup, stream = found.setup, found.stream
     names, levels, own = list(setup.estimators), list(setup.levels), list(setup.estimators.values())
     batch = np.array([e.batch for e in own], float)[:, None]
     values = [stream.parameters[name] for name in names]
@@ -130,8 +140,8 @@ def _dataset(setup, stream, target, truth, estimators) -> Any:
     pairwise = [stream.levels[level]["pairwise"] for level in levels]
     layer = np.repeat(setup.where.names, setup.where.sizes)
     data = {
-        "truth": ("parameter", truth),
-        "target": (("estimator", "parameter"), target),
+        "truth": ("parameter", found.truth),
+        "target": (("estimator", "parameter"), found.target),
         "mean": (("estimator", "parameter"), stream.mean),
         "variance": (("estimator", "parameter"), variance * batch),
         "variance_se": (("estimator", "parameter"), spread * batch),

@@ -9,13 +9,10 @@ import math
 
 import numpy as np
 import scipy.special
+import scipy.stats
 
 LEAST = 5  # numbers in the tail, below which no shape is fitted
-
-
 LARGEST = 0.95  # shape that an interval of a mean, which must exist, allows for
-
-
 PRIOR = 0.5, 0.47  # centre and spread of the shape: what ten observations tell of k = .5, (1 + k) / sqrt(10)
 
 
@@ -88,6 +85,30 @@ def mean_interval(values: np.ndarray, level: float = 0.95, draws: int = 4000) ->
     low, high = np.quantile(share * top + (1 - share) * centre, [(1 - level) / 2, (1 + level) / 2])
     mean, error = values.mean(), scipy.special.ndtri((1 + level) / 2) * values.std(ddof=1) / math.sqrt(count)
     return float(min(low, mean * math.exp(-error / max(mean, 1e-300)))), float(max(high, mean + error))
+
+
+def variance_interval(squares: np.ndarray, trace: float, bias2: float, se: float, count: int) -> tuple[float, float]:
+    """Of 95 %, of the trace of the covariance of one estimate, from squared distances [2, N]: see `measure.squares`.
+
+    Those from the target, unless a bias is in them that would make them look more spread than they are.
+    """
+    values = squares[0 if bias2 < 0.05 * trace else 1].astype(np.float64)
+    low, high = (end - values.mean() + trace for end in mean_interval(values))
+    if math.isnan(low):
+        aside = se * scipy.stats.t.ppf(0.975, count - 1)
+        low, high = trace - aside, trace + aside
+    return max(low, 0.0), high
+
+
+def scaled(
+    ends: tuple[float, float], trace: float, value: float, se: float, trace_se: float
+) -> tuple[float, float] | None:
+    """The interval of value = trace x factor, from the trace's and what the factor adds to the relative error."""
+    if not (ends[0] > 0 and value > 0 and math.isfinite(value) and math.isfinite(se)):
+        return None
+    rest = 2 * math.sqrt(max((se / value) ** 2 - (trace_se / trace) ** 2, 0.0))
+    down, up = (math.hypot(math.log(trace / end), rest) for end in ends)
+    return value * math.exp(-down), value * math.exp(up)
 
 
 def _size(count: int) -> int:

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pgjax.advantages.baselines import BASELINES, Fitted, Table
+from pgjax.advantages.returns import RETURNS, Transition
 from pgjax.oracle import enumeration
 from pgjax.oracle import mdp as oracle_mdp
 from pgjax.oracle.mdp import MDP
 from pgjax.variance.estimators.score_functions import ScoreFunction
-from pgjax.variance.estimators.weights import Fitted
 
 
 class World(NamedTuple):
@@ -33,8 +34,9 @@ def moments(row: ScoreFunction, world: World, fitted: Fitted) -> enumeration.Pro
     for all_action one step ahead, and for worlds too large for it.
     """
     off_policy = not np.array_equal(world.pi, world.behaviour)
-    sampled = row.returns == "all_action" and row.critic == "learned"
-    if row.depends_on_batch or sampled or (row.surrogate == "ppo_clip" and off_policy):
+    sampled = row.over_actions and row.critic == "learned"
+    unknown = row.depends_on_batch or BASELINES[row.baseline].table is None
+    if unknown or sampled or (row.surrogate == "ppo_clip" and off_policy):
         return None
     states, actions = world.pi.shape
     recursion = _Recursion(row, world, fitted)
@@ -61,78 +63,52 @@ class _Recursion:
         self.value = self.exact.value if row.critic == "exact" else learned
         # The critic's value where the agent stands, and of what it enters: there a terminal state counts 0.
         self.here = self.exact.value if row.critic == "exact" else np.broadcast_to(world.value, learned.shape)
-        self.baseline = self._baselines(fitted)
-        self.kept = row.n if row.returns == "n_step" else 1  # numbers of the return
-        blocks = 3 if row.returns == "full" else 1
+        self.returns = RETURNS[row.returns]
+        self.baseline = self._baseline(fitted)
+        self.kept = self._rows(0).shape[-2]  # numbers of the return
+        blocks = 3 if self.returns.whole else 1
         self.size = 1 + self.kept + blocks * s * a
         self.output = np.zeros((s * a, self.size))
         first = 1 + self.kept
-        if row.returns == "full":
+        if self.returns.whole:
             self.output[:, first + s * a : first + 2 * s * a] = np.eye(s * a)
             self.output[:, first + 2 * s * a :] = -np.eye(s * a)
         else:
             self.output[:, first:] = np.eye(s * a)
 
-    def _baselines(self, fitted: Fitted) -> np.ndarray:
+    def _baseline(self, fitted: Fitted) -> np.ndarray:
         """b_t(s), [T, S]."""
-        row, horizon = self.row, self.world.mdp.horizon
-        zero = np.zeros((horizon, len(self.world.pi)))
-        numbers = {k: np.asarray(v, np.float64) for k, v in fitted._asdict().items()}
-        return (
-            zero
-            + {
-                "none": lambda: 0.0,
-                "constant": lambda: numbers["mean"] if row.constant is None else row.constant,
-                "time": lambda: numbers["by_time"][:, None],
-                "value": lambda: self.here[:-1],
-                "optimal": lambda: numbers["optimal"],
-                "optimal_time": lambda: numbers["optimal_time"][:, None],
-                "optimal_state": lambda: numbers["optimal_state"],
-            }[row.baseline]()
-        )
+        numbers = Fitted(*(np.asarray(x, np.float64) for x in fitted))
+        constant = numbers.mean if self.row.constant is None else self.row.constant
+        found = BASELINES[self.row.baseline].table(Table(self.here[:-1], constant, numbers))
+        return np.zeros((self.world.mdp.horizon, len(self.world.pi))) + found
+
+    def _rows(self, t: int) -> np.ndarray:
+        """The numbers of the return as rows over (1, those of the next step): see `Return.recursion`."""
+        row, mdp = self.row, self.world.mdp
+        ahead = np.where(mdp.terminal, 0.0, self.value[t + 1])  # [S'] what is entered
+        here, reward, rho = self.here[t][:, None, None], mdp.reward[:, :, None], self.rho[:, :, None]
+        return self.returns.recursion(Transition(reward, here, ahead, rho, mdp.discount, row.n, row.lambda_))
 
     def last(self, terminated: bool) -> np.ndarray:
         """[S, K]: a truncated episode bootstraps from the state it entered, a terminated one from nothing."""
         z = np.zeros((len(self.world.pi), self.size))
         z[:, 0] = 1
-        if not terminated and self.row.returns in ("n_step", "lambda"):
+        if not terminated and self.returns.ends_in_value:
             z[:, 1 : 1 + self.kept] = self.value[-1][:, None]
         return z
 
     def step(self, t: int) -> np.ndarray:
         """[S, A, S, K, K]"""
-        row, mdp, gamma = self.row, self.world.mdp, self.world.mdp.discount
-        s, a = self.world.pi.shape
+        row, (s, a) = self.row, self.world.pi.shape
         m = np.zeros((s, a, s, self.size, self.size))
         m[..., 0, 0] = 1
-        reward = mdp.reward[:, :, None]
-        ahead = np.where(mdp.terminal, 0.0, self.value[t + 1])  # [S'] what is entered
-        rho = self.rho[:, :, None]
-        weight = np.zeros((s, a, s, self.size))  # the step's weight as a row over z_{t+1}
-        if row.returns in ("full", "to_go"):
-            weight[..., 0], weight[..., 1] = reward, gamma
-            m[..., 1, :] = weight * (rho[..., None] if row.surrogate == "is_decision" else 1.0)
-        elif row.returns == "n_step":
-            m[..., 1, 0] = reward + gamma * ahead
-            for j in range(2, self.kept + 1):
-                m[..., j, 0], m[..., j, j - 1] = reward, gamma
-            weight[..., :] = m[..., self.kept, :]
-        elif row.returns == "lambda":
-            weight[..., 0] = reward + gamma * (1 - row.lambda_) * ahead
-            weight[..., 1] = gamma * row.lambda_
-            m[..., 1, :] = weight
-        elif row.returns == "gae":
-            weight[..., 0] = reward + gamma * ahead - self.here[t][:, None, None]
-            weight[..., 1] = gamma * row.lambda_
-            m[..., 1, :] = weight
-        elif row.returns == "v_trace":
-            clipped = np.minimum(rho, 1.0)
-            # What is carried is v_t - V_t; the advantage adds what follows to one step's error.
-            m[..., 1, 0] = clipped * (reward + gamma * ahead - self.here[t][:, None, None])
-            m[..., 1, 1] = gamma * clipped
-            weight[..., :] = m[..., 1, :]
-        carry = gamma if row.gamma_t and row.returns != "full" else 1.0
-        self._counts(m, weight, t, carry)
+        rho, first = self.rho[:, :, None], 1 + self.kept
+        m[..., 1:first, :first] = self._rows(t)
+        weight = m[..., self.kept, :].copy()  # the step's weight as a row over z_{t+1}
+        if row.surrogate == "is_decision":
+            m[..., self.kept, :] *= rho[..., None]
+        self._counts(m, weight, t, self.world.mdp.discount if row.gamma_t and not self.returns.whole else 1.0)
         if row.surrogate == "is_trajectory":
             m *= rho[..., None, None]
         return m
@@ -146,7 +122,7 @@ class _Recursion:
         rho = self.rho[:, :, None, None]
         scale = rho if row.surrogate in ("ratio", "ppo_clip", "kl", "is_decision") else 1.0
         later = rho if row.surrogate == "is_decision" else 1.0
-        if row.returns == "full":
+        if self.returns.whole:
             # c = e + c'; G c = (e + c')(r + gamma G'); b c = b e + (b c)'.
             times, bases = slice(first + size, first + 2 * size), slice(first + 2 * size, None)
             reward, gamma = self.world.mdp.reward[:, :, None, None, None], self.world.mdp.discount
@@ -160,7 +136,7 @@ class _Recursion:
                 m[..., bases, 0] += row.kl_coef * (rho - 1) * pairs
             m[..., bases, bases] = np.eye(size)
             return
-        if row.returns == "all_action":
+        if row.over_actions:
             own = (self.world.pi * self.exact.action_value[t])[..., None] * self.pairs
             m[..., at, 0] = np.sum(own, axis=1)[:, None, None, :]
         else:

@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from pgjax import rollout
+from pgjax.advantages.baselines import Fitted
 from pgjax.policies.distributions import check_fields
 from pgjax.policies.traits import has_memory
 from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
 from pgjax.variance.estimators import custom
 from pgjax.variance.estimators.custom import Estimator
 from pgjax.variance.estimators.score_functions import ScoreFunction
-from pgjax.variance.estimators.weights import Fitted, Tables, critic, expected_values, weights
+from pgjax.variance.estimators.weights import Tables, critic, expected_values, weights
 from pgjax.variance.measurement import lookahead, scores
 from pgjax.variance.measurement.streaming_moments import moments, statistics
 
@@ -64,13 +65,13 @@ def gradients(
 
     weighed = {name: _grouped(row, trajectory, now, inputs, name) for name, row in rows.items()}
     out = {}
-    by_score = [name for name, row in rows.items() if row.returns != "all_action"]
+    by_score = [name for name, row in rows.items() if not row.over_actions]
     if by_score:
         stacked = jnp.stack([weighed[name] for name in by_score])
         found = scores.weighted(scores.log_prob, policy, params, trajectory, (), stacked, where)
         out |= {name: found[:, k] for k, name in enumerate(by_score)}
     for kind in ("learned", "exact"):
-        names = [name for name, row in rows.items() if row.returns == "all_action" and row.critic == kind]
+        names = [name for name, row in rows.items() if row.over_actions and row.critic == kind]
         if names:
             if kind == "exact":
                 action_value = inputs.tables.action_value[trajectory.time, trajectory.obs]

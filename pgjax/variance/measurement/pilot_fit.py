@@ -10,19 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax.advantages.baselines import BASELINES, Fitted
+from pgjax.advantages.returns import RETURNS
 from pgjax.types import Array, Policy, PyTree, Trajectory
 from pgjax.variance.estimators.score_functions import ScoreFunction
-from pgjax.variance.estimators.weights import Fitted, Tables, critic, returned, weights
+from pgjax.variance.estimators.weights import Tables, critic, returned, weights
 from pgjax.variance.measurement import scores
 
 
 def needs_pilot(row: ScoreFunction) -> bool:
     """Whether any number of the row comes from a pilot."""
-    return _is_fitted(row) or row.precondition == "natural"
-
-
-def _is_fitted(row: ScoreFunction) -> bool:
-    return row.baseline in ("constant", "running_mean", "time") or row.baseline.startswith("optimal")
+    return BASELINES[row.baseline].pilot != "" or row.precondition == "natural"
 
 
 def sums(
@@ -47,15 +45,16 @@ def sums(
     if any(row.precondition == "natural" for row in rows.values()):
         found["fisher"] = _fisher(policy, params, trajectory, where)
     for name, row in rows.items():
-        if not _is_fitted(row):
+        pilot = BASELINES[row.baseline].pilot
+        if not pilot:
             continue
         bare = dataclasses.replace(row, baseline="none", normalize="none", batch=0)
         seen = critic(bare, trajectory, now, tables)
-        if row.baseline in ("constant", "running_mean", "time"):
+        if pilot == "returns":
             found[name] = {"sum": jnp.sum(returned(bare, trajectory, seen, discount) * mask, axis=1)}
         else:
             plain = weights(bare, trajectory, seen, Fitted.none(), discount)
-            factor = mask * (discount**trajectory.time if row.gamma_t and row.returns != "full" else 1.0)
+            factor = mask * (discount**trajectory.time if row.gamma_t and not RETURNS[row.returns].whole else 1.0)
             product, square = _products(policy, params, trajectory, plain, factor, where)
             found[name] = {
                 "product": jnp.sum(product, axis=1),
@@ -76,7 +75,7 @@ def fitted(rows: dict[str, ScoreFunction], total: dict[str, Any]) -> dict[str, F
         if "sum" in found:
             mean = found["sum"].sum() / count.sum()
             by_time = np.where(total["count"] > 0, found["sum"] / count, mean)
-            values |= {"mean": mean, "count": total["count"].sum(), "by_time": by_time}
+            values |= {"mean": mean, "steps": total["count"].sum(), "by_time": by_time}
         if "product" in found:
             whole = found["product"].sum() / found["square"].sum()
             values["optimal"] = whole

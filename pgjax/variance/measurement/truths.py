@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import rollout
+from pgjax.advantages.baselines import Fitted
 from pgjax.oracle import mdp as oracle_mdp
 from pgjax.oracle.mdp import probabilities
 from pgjax.types import Env, Policy, PyTree, Trajectory
-from pgjax.variance.estimators.weights import Fitted, Tables
+from pgjax.variance.estimators.weights import Tables
 from pgjax.variance.measurement import exact, measure, scores
 from pgjax.variance.measurement.measure import Inputs, Setup
 
