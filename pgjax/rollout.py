@@ -123,8 +123,7 @@ def where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
 
 def _advance(alive: Array, moved: RolloutState, state: RolloutState) -> RolloutState:
     """An episode that has ended stands still: stepping on could leave the numbers' range."""
-    *each, completed = state  # the number of completed episodes is not one for each environment
-    return RolloutState(*where(alive, list(moved[:-1]), each), completed)
+    return RolloutState._make((*where(alive, moved[:-1], state[:-1]), state.completed))
 
 
 def unroll(
@@ -242,7 +241,7 @@ def evaluate(
     return Episodes(last.running_return, last.time.astype(jnp.float32))
 
 
-def lately(stream: RolloutState | tuple, trajectory: Trajectory) -> dict[str, Array]:
+def lately(stream: RolloutState | tuple[()], trajectory: Trajectory) -> dict[str, Array]:
     """Metrics: undiscounted return and length of the latest episodes of a stream, or () for whole episodes."""
     if isinstance(stream, RolloutState):
         found = Episodes(stream.last_return, stream.last_length)

@@ -10,6 +10,7 @@ import inspect
 import io
 import numbers
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -146,7 +147,7 @@ def _brax() -> Any:
 
 
 @contextlib.contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Without what Brax, and what it imports, prints and warns of each time: other engines, missing or newer."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")

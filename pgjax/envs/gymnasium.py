@@ -127,11 +127,11 @@ class World:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def reset(self, **how: Any) -> tuple[np.ndarray, dict]:
+    def reset(self, **how: Any) -> tuple[np.ndarray, dict[str, Any]]:
         self.time = 0
         return np.array(self.inner.reset(**how)[0]), {}
 
-    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict]:
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, _ = self.inner.step(action.copy())
         self.time += 1
         return np.array(obs), reward, terminated, truncated or self.time >= self.limit, {}
@@ -233,7 +233,7 @@ def _failed(name: str, error: Exception) -> ValueError:
     return ValueError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _gymnasium():
+def _gymnasium() -> Any:
     # Imported where it is used: most of the package needs none of it.
     with dependencies.importing("gymnasium", "gymnasium", f"env {PREFIX}ID"):
         import gymnasium

@@ -86,7 +86,7 @@ def _plain(function: Any) -> Any:
     """The same in 32 bits, under jax_enable_x64 too: what is handed over is narrowed, and so is what is computed."""
 
     def narrowed(*args):
-        if not jax.config.jax_enable_x64:
+        if not _double():
             return function(*args)
         args = jax.tree.map(_narrow, args)
         with jax.enable_x64(False):
@@ -94,6 +94,11 @@ def _plain(function: Any) -> Any:
             return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, (int, float)) else x, function(*args))
 
     return _ranked(narrowed)
+
+
+def _double() -> bool:
+    """Whether jax_enable_x64 holds here."""
+    return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
 
 
 def _narrow(x: Any) -> Any:
@@ -108,7 +113,7 @@ def _of_gymnax(world: type) -> bool:
 
 def _prepared(base: Any) -> Any:
     """The environment, made for 64 bits or not, with gradients through its transitions where it has these."""
-    if jax.config.jax_enable_x64 and _of_gymnax(type(base)):
+    if _double() and _of_gymnax(type(base)):
         base = copy.copy(base)
         vars(base).update({name: _narrow(x) for name, x in vars(base).items()})
     # For those who differentiate through the world; it costs nothing, and gymnax cuts it off by default.

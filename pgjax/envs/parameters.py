@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pgjax.errors import unknown
 from pgjax.types import Env, PyTree
 
 
-class Static(dict):
+class Static(dict[str, Any]):
     """Name -> default of what `make` takes for a world.
 
     Lanes of one program can't differ in what it is built with, `built`: by default in nothing.
@@ -118,7 +119,7 @@ def settled(params: PyTree, owner: str) -> PyTree:
     """
     time_limit(f"{owner}: {LIMIT}", getattr(params, LIMIT))
     found = derived(params)
-    usual = {field.name: field.default for field in dataclasses.fields(params)} if found else {}
+    usual: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(params)} if found else {}
     for name, (formula, of) in found.items():
         given, right = getattr(params, name), of(params)
         if any(isinstance(x, jax.core.Tracer) for x in (given, right)):
@@ -144,7 +145,7 @@ def check_values(params: PyTree, values: dict[str, Any], owner: str) -> None:
 def _check_value(what: str, name: str, value: Any, default: Any) -> None:
     if name == LIMIT:
         time_limit(what, value)
-    if hasattr(value, "dtype") and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return
     array = np.asarray(value)
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from gymnax.registration import register, registered_envs
 
 from pgjax.envs.tokens import END, TokenWorld
+from pgjax.types import Array
 
 
 class Addition(TokenWorld):
@@ -63,7 +64,7 @@ class Brackets(TokenWorld):
                     problems.append(("".join(row), "".join(reversed(open_))))
         super().__init__(problems, END + "()[]", "brackets")
 
-    def score(self, problem, answer):
+    def score(self, problem: Array, answer: Array) -> Array:
         def step(carry, token):
             stack, depth, right = carry
             opens = (token == 1) | (token == 3)
@@ -88,7 +89,7 @@ class Countdown(TokenWorld):
     SIGNS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
 
     def __init__(self):
-        problems = {}
+        problems: dict[str, str] = {}
         for numbers in itertools.combinations_with_replacement(range(1, 10), 3):
             for a, b, c in sorted(set(itertools.permutations(numbers))):
                 for first, second in itertools.product(self.SIGNS, repeat=2):
@@ -98,7 +99,7 @@ class Countdown(TokenWorld):
                         problems.setdefault(prompt, f"{a}{first}{b}{second}{c}")
         super().__init__(list(problems.items()), END + "0123456789=:+-*", "countdown")
 
-    def score(self, problem, answer):
+    def score(self, problem: Array, answer: Array) -> Array:
         digit = lambda token: token - 1  # noqa: E731
         prompt = jnp.asarray(self.prompts)[problem]
         given, rest = jnp.sort(digit(prompt[:3])), prompt[4:]

@@ -64,7 +64,7 @@ def _constructor(registry: Any, name: str) -> dict[str, Any]:
     return {p.name: p.default for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
-def _registry():
+def _registry() -> Any:
     # Imported where it is used: gymnax takes seconds, and most of the package needs none of it.
     with importing("gymnax"), lazily("matplotlib.pyplot", "seaborn"):
         import gymnax.registration

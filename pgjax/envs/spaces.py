@@ -119,9 +119,8 @@ def check_image(space: Any, told: bool) -> None:
 
 def _told(space: Any) -> str:
     """A space in one line, without its arrays of bounds."""
-    shape = getattr(space, "shape", None)
     if is_box(space):
-        return f"Box of shape {tuple(shape)} and type {np.dtype(space.dtype)}"
+        return f"Box of shape {tuple(space.shape)} and type {np.dtype(space.dtype)}"
     if is_discrete(space):
         return f"Discrete({space.n})"
     return type(space).__name__

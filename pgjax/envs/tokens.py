@@ -5,12 +5,15 @@ last place that there is for it. This package's own worlds, all gymnax environme
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from gymnax.environments import environment, spaces
+
+from pgjax.types import Array, PyTree
 
 END = "."  # token 0 of every vocabulary
 
@@ -22,16 +25,16 @@ class Tokens(spaces.Box):
         super().__init__(0, len(vocabulary) - 1, (length,), jnp.int32)
         self.vocabulary, self.prompt = vocabulary, prompt
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Tokens({self.vocabulary!r}, {self.shape[0]})"
 
 
 @struct.dataclass
 class TokenState(environment.EnvState):
-    tokens: jax.Array  # [L]
-    problem: jax.Array  # [] its row in the table of problems
-    done: jax.Array  # [] bool
-    time: jax.Array
+    tokens: Array  # [L]
+    problem: Array  # [] its row in the table of problems
+    done: Array  # [] bool
+    time: Array
 
 
 @struct.dataclass
@@ -55,7 +58,7 @@ class TokenWorld(environment.Environment):
       kin: prompt -> what problems have in common that give each other away; they are kept back together or not at all.
     """
 
-    def __init__(self, problems: list[tuple[str, str]], vocabulary: str, name: str, kin: Callable = str):
+    def __init__(self, problems: list[tuple[str, str]], vocabulary: str, name: str, kin: Callable[[str], Any] = str):
         super().__init__()
         if len(set(vocabulary)) < len(vocabulary):
             raise ValueError(f"{name}: the vocabulary's characters must all be different, got {vocabulary!r}")
@@ -87,23 +90,25 @@ class TokenWorld(environment.Environment):
     def decode(self, tokens: np.ndarray) -> str:
         return "".join(self.vocabulary[int(t)] for t in np.asarray(tokens) if t)
 
-    def score(self, problem: jax.Array, answer: jax.Array) -> jax.Array:
+    def score(self, problem: Array, answer: Array) -> Array:
         """[] float: what `answer`, [A] tokens and zeros behind them, is worth."""
         return jnp.all(answer == jnp.asarray(self.answers)[problem]).astype(jnp.float32)
 
-    def begin(self, problem: jax.Array) -> TokenState:
+    def begin(self, problem: Array) -> TokenState:
         tokens = jnp.zeros(self.most_prompt + self.most_answer, jnp.int32)
         tokens = tokens.at[: self.most_prompt].set(jnp.asarray(self.prompts)[problem])
         return TokenState(tokens=tokens, problem=problem, done=jnp.bool_(False), time=jnp.int32(0))
 
-    def reset_env(self, key, params):
+    def reset_env(self, key: Array, params: TokenParams) -> tuple[Array, TokenState]:
         training = len(self.prompts) - self.kept
         first = jnp.where(params._held_out, training, 0)
         size = jnp.where(params._held_out, self.kept, training)
         state = self.begin(first + jax.random.randint(key, (), 0, size))
         return state.tokens, state
 
-    def step_env(self, key, state, action, params):
+    def step_env(
+        self, key: Array, state: TokenState, action: Array, params: TokenParams
+    ) -> tuple[Array, PyTree, Array, Array, dict[str, Any]]:
         places = jnp.arange(self.most_prompt + self.most_answer)
         start = jnp.asarray(self.prompt_lengths)[state.problem]
         written = jnp.where(places == start + state.time, action, state.tokens)
@@ -114,32 +119,32 @@ class TokenWorld(environment.Environment):
         state = TokenState(tokens=tokens, problem=state.problem, done=done, time=state.time + 1)
         return tokens, state, reward, done, {}
 
-    def expert(self, params, state):
+    def expert(self, params: TokenParams, state: TokenState) -> Array:
         """The next token of the answer that the problem came with."""
         answer = jnp.concatenate([jnp.asarray(self.answers)[state.problem], jnp.zeros(1, jnp.int32)])
         return answer[jnp.minimum(state.time, self.most_answer)]
 
-    def held_out(self, params):
+    def held_out(self, params: TokenParams) -> TokenParams:
         """The parameters of the same world with the problems that were kept from training."""
         return params.replace(_held_out=True)
 
-    def is_terminated(self, state, params):
+    def is_terminated(self, state: TokenState, params: TokenParams) -> Array:
         return state.done
 
     @property
-    def default_params(self):
+    def default_params(self) -> TokenParams:
         return TokenParams(max_steps_in_episode=self.most_answer)
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self._name
 
     @property
-    def num_actions(self):
+    def num_actions(self) -> int:
         return len(self.vocabulary)
 
-    def action_space(self, params=None):
+    def action_space(self, params: PyTree = None) -> spaces.Discrete:
         return spaces.Discrete(self.num_actions)
 
-    def observation_space(self, params):
+    def observation_space(self, params: TokenParams) -> Tokens:
         return Tokens(self.vocabulary, self.most_prompt, self.most_prompt + self.most_answer)

@@ -15,10 +15,12 @@ import numpy as np
 from pgjax.dependencies import importing
 from pgjax.types import Array, PyTree
 
+Seen = tuple[PyTree, PyTree, Any, Any, Any]  # obs, state, reward, terminated, truncated
+
 
 class Functions(NamedTuple):
-    reset: Callable  # (key, params) -> (obs, state)
-    step: Callable  # (key, state, action, params) -> (obs, state, reward, terminated, truncated), never resets
+    reset: Callable[..., tuple[PyTree, PyTree]]  # (key, params) -> (obs, state)
+    step: Callable[..., Seen]  # (key, state, action, params) -> (obs, state, reward, terminated, truncated); no reset
 
 
 def innermost(world: Any) -> Any:
@@ -65,7 +67,7 @@ def functions(world: Any, params: PyTree) -> Functions:
         return Functions(base.reset_env, Unreset(base).transition)
     opened = rebuilt(world, Unreset)
 
-    def step(key: Array, state: PyTree, action: Array, params: PyTree):
+    def step(key: Array, state: PyTree, action: Array, params: PyTree) -> Seen:
         obs, state, reward, terminated, truncated, info = opened.step(key, state, action, params)
         # A wrapper may have begun anew by itself where an episode ended.
         ended = jnp.asarray(terminated, bool) | jnp.asarray(truncated, bool)
@@ -85,14 +87,16 @@ class Unreset:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._world, name)
 
-    def transition(self, key: Array, state: PyTree, action: Array, params: PyTree) -> tuple:
+    def transition(self, key: Array, state: PyTree, action: Array, params: PyTree) -> Seen:
         obs, state, reward, terminated, _ = self._world.step_env(key, state, action, params)
         return obs, state, reward, terminated, self._world.is_truncated(state, params)
 
-    def reset(self, key: Array, params: PyTree = None) -> tuple:
+    def reset(self, key: Array, params: PyTree = None) -> tuple[PyTree, PyTree]:
         return self._world.reset_env(key, self._world.default_params if params is None else params)
 
-    def step(self, key: Array, state: PyTree, action: Array, params: PyTree = None) -> tuple:
+    def step(
+        self, key: Array, state: PyTree, action: Array, params: PyTree = None
+    ) -> tuple[PyTree, PyTree, Any, Any, Any, dict[str, Any]]:
         params = self._world.default_params if params is None else params
         seen = self.transition(key, state, action, params)
         return *seen, {"terminated": seen[3], "truncated": seen[4], "final_observation": seen[0]}
@@ -123,7 +127,8 @@ def _check(name: str, opened: Any, actions: Any, params: PyTree) -> None:
             )
         obs, _, _, terminated, truncated, info = got
         last = info.get("final_observation")
-        same = jax.tree.structure(obs) == jax.tree.structure(last)
+        trees: list[Any] = [jax.tree.structure(x) for x in (obs, last)]
+        same = trees[0] == trees[1]
         if same and not (terminated | truncated):
             pairs = zip(jax.tree.leaves(obs), jax.tree.leaves(last), strict=True)
             same = all(jnp.shape(a) == jnp.shape(b) and np.array_equal(a, b, equal_nan=True) for a, b in pairs)

@@ -9,7 +9,7 @@ import optax
 from pgjax.types import Array, PyTree
 
 
-def conjugate_gradients(product: Callable, b: PyTree, iterations: int) -> tuple[PyTree, Array]:
+def conjugate_gradients(product: Callable[[PyTree], PyTree], b: PyTree, iterations: int) -> tuple[PyTree, Array]:
     """x with A x = b, A symmetric and positive definite, from x = 0 (Hestenes & Stiefel 1952).
 
     The trip count is fixed, and an iteration changes nothing once the residual is within the rounding of b, or where

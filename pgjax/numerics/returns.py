@@ -104,9 +104,9 @@ def v_trace(
     terminated: Array,
     truncated: Array,
     discount: Array,
-    lambda_: Array = 1.0,
-    clip_rho: Array = 1.0,
-    clip_c: Array = 1.0,
+    lambda_: Array | float = 1.0,
+    clip_rho: Array | float = 1.0,
+    clip_c: Array | float = 1.0,
 ) -> tuple[Array, Array]:
     """V-trace targets v_t and advantages rho_t (r_t + gamma v_{t+1} - V_t) (Espeholt et al. 2018, eq. 1).
 

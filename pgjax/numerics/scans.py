@@ -15,7 +15,7 @@ def any_lane(x: Array) -> Array:
 
 
 @any_lane.def_vmap
-def _any_lane_batched(axis_size, in_batched, x):
+def _any_lane_batched(axis_size: int, in_batched: list[bool], x: Array) -> tuple[Array, bool]:
     return any_lane(x), False
 
 
@@ -25,7 +25,12 @@ def remaining(mask: Array) -> Array:
     return jax.lax.cummax(counts.astype(jnp.int32), reverse=True) > 0
 
 
-def scan_while(step: Callable, carry: PyTree, inputs: PyTree, going: Callable) -> tuple[PyTree, PyTree]:
+def scan_while(
+    step: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+    carry: PyTree,
+    inputs: PyTree,
+    going: Callable[[PyTree, PyTree], Array],
+) -> tuple[PyTree, PyTree]:
     """lax.scan(step, carry, inputs), which a CPU leaves as soon as nothing is going on in any lane.
 
     So `step` must change nothing that counts from there on. The rows that a CPU leaves out are zero. Elsewhere it is

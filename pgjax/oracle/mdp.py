@@ -1,7 +1,7 @@
 """A finite MDP and a policy in; exact values and gradients out, in float64 numpy."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -152,7 +152,13 @@ def average_reward_gradient(mdp: MDP, policy: Policy, params: PyTree) -> tuple[n
     return _of_policy(gain, policy, params, states, jax.value_and_grad)
 
 
-def _of_policy(function: Callable, policy: Policy, params: PyTree, num_states: int, transform=lambda f: f) -> PyTree:
+def _of_policy(
+    function: Callable[[jax.Array], Any],
+    policy: Policy,
+    params: PyTree,
+    num_states: int,
+    transform: Callable[[Callable[[PyTree], Any]], Callable[[PyTree], Any]] = lambda f: f,
+) -> PyTree:
     """transform(params -> function(log pi [S, A])) at `params`, in float64; the caller's precision stays as it is."""
     if has_memory(policy):
         raise ValueError("oracle: the policy has a memory; exact values are those of a memoryless policy")
@@ -185,7 +191,7 @@ def checked_tables(mdp: MDP, pi: np.ndarray, limited: bool = False, average: boo
         raise ValueError("oracle: no episode starts in a terminal state; start must be 0 there")
     if limited if mdp.horizon is None else mdp.horizon < 1:
         raise ValueError(f"oracle: whole episodes need a finite horizon of at least 1, got {mdp.horizon}")
-    mdp = mdp._replace(**tables, terminal=terminal)
+    mdp = MDP(tables["transition"], tables["reward"], tables["start"], terminal, mdp.horizon, mdp.discount)
     mdp = continuing(mdp) if average else mdp
     if average or (mdp.horizon is None and mdp.discount >= 1):
         # Whether pi ever leads from one state to the other: paths of twice the length in each round.

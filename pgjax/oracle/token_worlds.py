@@ -8,7 +8,6 @@ import numpy as np
 
 from pgjax import rollout
 from pgjax.oracle.mdp import MDP
-from pgjax.policies.distributions import Categorical
 from pgjax.types import Array, Evaluation, Policy, PyTree, Step, Trajectory
 
 
@@ -74,7 +73,7 @@ def observing(policy: Policy, obs: np.ndarray) -> Policy:
         alone = alone._replace(**seen, memory=policy.memory(alone.mask.size))
         return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[2:]), policy.evaluate(params, alone))
 
-    def act(params: PyTree, memory: tuple, index: Array) -> tuple[Categorical, tuple]:
+    def act(params: PyTree, memory: PyTree, index: Array) -> tuple[Any, PyTree]:
         none, nothing, never = jnp.zeros_like(index), jnp.zeros(index.shape), jnp.zeros(index.shape, bool)
         seen = Step(index, nothing, never, never)
         return evaluate(params, rollout.row(index, none, none, nothing, seen, jnp.ones(index.shape))).dist, memory

@@ -29,7 +29,7 @@ class Trunk(nnx.Module):
 
     def __init__(self, env: Env, config: Config, beside: int = 0, *, rngs: nnx.Rngs):
         kind = networks.chosen(env, config)
-        eyes = {"mlp": _Flat, "cnn": _Image, "table": _OneHot}
+        eyes: dict[str, Any] = {"mlp": _Flat, "cnn": _Image, "table": _OneHot}
         if kind not in eyes:
             raise ValueError(f"network must be one of auto, {', '.join(eyes)} for a learner with replay; got {kind!r}")
         if kind == "table":
@@ -41,7 +41,7 @@ class Trunk(nnx.Module):
         self.torso = networks.Torso(inputs, config, rngs=rngs)
         self.width = (inputs, *config.hidden)[-1]
 
-    def __call__(self, obs, *beside):
+    def __call__(self, obs: Array, *beside: Array) -> Array:
         return self.torso(jnp.concatenate([self.eye.features(obs), *beside], axis=-1))
 
 
@@ -57,6 +57,8 @@ class Critic(nnx.Module):
     def __call__(self, obs: Array, action: Array | None = None) -> Array:
         if self.box is None:
             return self.output(self.trunk(obs))
+        if action is None:
+            raise ValueError("action=None: over a Box of actions the critic is Q(s, a); give the action")
         low, high = like(action, self.box)
         return self.output(self.trunk(obs, 2 * (action - low) / (high - low) - 1))[..., 0]
 
@@ -116,7 +118,8 @@ def box(env: Env) -> tuple[Bound, Bound] | None:
 
 def like(x: Array, bounds: tuple[Bound, Bound]) -> tuple[Array, Array]:
     """Bounds of D numbers as [..., D]."""
-    return tuple(jnp.broadcast_to(jnp.asarray(bound, x.dtype), x.shape) for bound in bounds)
+    low, high = (jnp.broadcast_to(jnp.asarray(bound, x.dtype), x.shape) for bound in bounds)
+    return low, high
 
 
 class Exploring(NamedTuple):
@@ -129,7 +132,7 @@ class Exploring(NamedTuple):
 
     def sample(self, key: Array) -> Array:
         """[...] or [..., D]"""
-        if self.low is None:
+        if self.low is None or self.high is None:
             return self._mixed().sample(key)
         key_which, key_uniform, key_dist = jax.random.split(key, 3)
         uniform = jax.random.uniform(key_uniform, self.low.shape, self.low.dtype, self.low, self.high)
@@ -138,7 +141,7 @@ class Exploring(NamedTuple):
 
     def log_prob(self, action: Array) -> Array:
         """[...]"""
-        if self.low is None:
+        if self.low is None or self.high is None:
             return self._mixed().log_prob(action)
         uniform = -jnp.sum(jnp.log(self.high - self.low), axis=-1)
         return jnp.logaddexp(jnp.log(self.share) + uniform, jnp.log1p(-self.share) + self.dist.log_prob(action))
@@ -168,14 +171,14 @@ def exploring_actor(env: Env, policy: Policy, params: PyTree, share: Array | flo
 class _Flat(networks.MLP):
     """What MLP sees, without its towers."""
 
-    def _build(self, inputs, env, config, rngs):
+    def _build(self, inputs: int, env: Env, config: Config, rngs: nnx.Rngs) -> None:
         self.width = inputs
 
 
 class _Image(networks.CNN):
     """What CNN sees, without its towers."""
 
-    def _build(self, inputs, env, config, rngs):
+    def _build(self, inputs: int, env: Env, config: Config, rngs: nnx.Rngs) -> None:
         self.width = inputs
 
 
@@ -187,5 +190,5 @@ class _OneHot(nnx.Module):
             )
         self.width = env.observation_space.n
 
-    def features(self, obs):
+    def features(self, obs: Array) -> Array:
         return jax.nn.one_hot(obs, self.width)

@@ -100,7 +100,10 @@ def check_fields(dist: Any, batch: tuple[int, ...], name: str) -> None:
             )
 
 
-def units(space: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+Units = tuple[tuple[float, ...], tuple[float, ...]]  # middle, half
+
+
+def units(space: Any) -> Units:
     """(middle, half), D numbers each: the units in which a Box of actions with one axis is to be seen.
 
     Where a component has both bounds they are (low + high) / 2 and (high - low) / 2; where one is infinite (or the
@@ -121,17 +124,16 @@ def units(space: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(middle.tolist()), tuple(np.where(bounded, 0.5 * high - 0.5 * low, 1.0).tolist())
 
 
-def gaussian(mean: Array, log_std: Array, units: tuple[tuple[float, ...], tuple[float, ...]]) -> DiagGaussian:
+def gaussian(mean: Array, log_std: Array, units: Units) -> DiagGaussian:
     """The DiagGaussian of a = middle + half u, u of this mean and log_std [..., D], in the `units` of a Box.
 
     At mean 0 and log_std 0 it covers a finite Box, and a linear change of the Box's units changes nothing that is
     learned: log-probabilities and entropies shift by a constant; ratios, divergences and gradients stay.
     """
-    middle, half = units
     log_std = jnp.broadcast_to(log_std, mean.shape)
-    if not any(middle) and set(half) <= {1.0}:
+    if not any(units[0]) and set(units[1]) <= {1.0}:
         return DiagGaussian(mean, log_std)
-    each = (jnp.broadcast_to(jnp.asarray(x, mean.dtype), mean.shape) for x in (middle, half, np.log(half)))
+    each = (jnp.broadcast_to(jnp.asarray(x, mean.dtype), mean.shape) for x in (*units, np.log(units[1])))
     middle, half, log_half = each
     return DiagGaussian(middle + half * mean, log_std + log_half)
 

@@ -70,7 +70,8 @@ def load(
     file, config = _files(path, config)
     fields = _fields(config)
     names = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")  # in the order of a Shape
-    whole = transformer.checked_shape(Shape(*(_count(fields, name, config) for name in names)))
+    counts = (_count(fields, name, config) for name in names)
+    whole = transformer.checked_shape(Shape._make((*counts, "learned")))
     if fields.get("n_inner") not in (None, 4 * whole.width):
         raise ValueError(_refused(config, "n_inner", fields["n_inner"], (None, 4 * whole.width)))
     length = whole.length if length is None else length
@@ -168,7 +169,7 @@ def tokenizer(folder: str | pathlib.Path) -> Tokenizer:
     return Tokenizer(codec, end)
 
 
-def _functional(shape: Shape):
+def _functional(shape: Shape) -> tuple[transformer.Init, transformer.Merge]:
     return modules.functional(lambda rngs: Transformer(shape, rngs=rngs), constants=False)
 
 
@@ -203,7 +204,7 @@ def _fields(config: pathlib.Path) -> dict[str, Any]:
     return fields
 
 
-def _refused(config: pathlib.Path, name: str, value: Any, allowed: tuple) -> str:
+def _refused(config: pathlib.Path, name: str, value: Any, allowed: tuple[Any, ...]) -> str:
     choice = " or ".join(json.dumps(value) for value in allowed)
     return f"{config}: {name} must be {choice}, got {json.dumps(value)}; load a model that was trained so"
 

@@ -13,10 +13,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pgjax.policies.distributions import Categorical, check_fields
-from pgjax.types import Env, Evaluation, Policy, Trajectory
+from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
+
+Build = Callable[[nnx.Rngs], nnx.Module]
 
 
-def from_nnx(build: Callable[[nnx.Rngs], nnx.Module], constants: bool = True) -> Policy:
+def from_nnx(build: Build, constants: bool = True) -> Policy:
     """A memoryless policy from the user's own nnx module.
 
     Args:
@@ -71,7 +73,7 @@ def from_linen(module: Any, env: Env) -> Policy:
     return _memoryless(lambda key: module.init(key, example), call)
 
 
-def _memoryless(init: Callable, call: Callable) -> Policy:
+def _memoryless(init: Callable[[Array], PyTree], call: Callable[..., Any]) -> Policy:
     def act(params, memory, obs):
         return call(params, obs, "actor"), memory
 
@@ -85,7 +87,7 @@ def _memoryless(init: Callable, call: Callable) -> Policy:
     return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate, by_observation=True)
 
 
-def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int, constants: bool = True) -> Policy:
+def recurrent(build: Build, width: int, constants: bool = True) -> Policy:
     """A policy with a memory [B, width] that starts each episode at zero.
 
     Args:
@@ -148,9 +150,10 @@ def _expected(dist: Categorical, action_value: Any) -> Any:
     return jnp.sum(jax.lax.stop_gradient(jnp.exp(dist.log_probs())) * action_value, axis=-1)
 
 
-def functional(build: Callable[[nnx.Rngs], nnx.Module], constants: bool) -> tuple[Callable, Callable]:
+def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree], Callable[[PyTree], Any]]:
     """init(key) -> params, a nested dict; merge(params) -> module. `constants`: as in `from_nnx`."""
-    graph, shapes, rest = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
+    split: Any = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
+    graph, shapes, rest = split
     if kept := nnx.to_pure_dict(nnx.filter_state(rest, nnx.Variable)):
         raise ValueError(
             f"the module has variables that are no nnx.Param: {', '.join(map(str, kept))}; "

@@ -1,10 +1,14 @@
 """A key and a shape in, the first weights of a layer out; no LAPACK call, see `networks`."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
+from pgjax.types import Array
 
-def orthogonal(scale: float):
+
+def orthogonal(scale: float) -> Callable[..., Array]:
     """Initialiser: a uniformly random (semi-)orthogonal matrix times `scale`, by Gram-Schmidt."""
 
     def init(key, shape, dtype=jnp.float32):

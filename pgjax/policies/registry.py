@@ -21,8 +21,7 @@ def make(env: Env, config: Config = Config()) -> Policy:
     if kind == "gru":
         if not config.hidden:
             raise ValueError("network='gru' needs hidden widths, got hidden=()")
-        build = lambda rngs: networks.Recurrent(env, config, rngs=rngs)  # noqa: E731
-        return recurrent(build, config.hidden[-1], constants=False)
+        return recurrent(lambda rngs: networks.Recurrent(env, config, rngs=rngs), config.hidden[-1], constants=False)
     if kind == "transformer":
         shape = transformer.shape_of(env, config)
         build = lambda rngs: transformer.Transformer(shape, rngs=rngs)  # noqa: E731

@@ -17,6 +17,8 @@ from pgjax.numerics.scans import any_lane
 from pgjax.policies.distributions import Categorical
 from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
 
+Pair = tuple[Array, Array]  # a layer's keys and values
+
 
 class Shape(NamedTuple):
     """What fixes the shapes of a transformer."""
@@ -32,8 +34,8 @@ class Shape(NamedTuple):
 class Cache(NamedTuple):
     """The memory of B sequences that are being written; an episode begins with an empty one."""
 
-    keys: tuple  # of each layer, [B, L, heads, D / heads]
-    values: tuple
+    keys: tuple[Array, ...]  # of each layer, [B, L, heads, D / heads]
+    values: tuple[Array, ...]
     length: Array  # [B] tokens that were taken in
 
 
@@ -93,7 +95,7 @@ class Block(nnx.Module):
         self.up = nnx.Linear(width, 4 * width, rngs=rngs)
         self.down = nnx.Linear(4 * width, width, kernel_init=added, rngs=rngs)
 
-    def __call__(self, x: Array, places: Array, past: tuple[Array, Array] | None = None) -> tuple[Array, tuple]:
+    def __call__(self, x: Array, places: Array, past: Pair | None = None) -> tuple[Array, Pair]:
         """x [B, t, D] at `places` [B, t] or [1, t] in; the same further on, and keys and values, out.
 
         `past` are keys and values [B, L, heads, D / heads] into which those of x, one token, are written first;
@@ -141,7 +143,9 @@ class Transformer(nnx.Module):
         self.norm = _norm(shape.width, rngs)
         self.value_head = nnx.Linear(shape.width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
-    def __call__(self, tokens: Array, places: Array | None = None, past: list | None = None) -> tuple[Array, list]:
+    def __call__(
+        self, tokens: Array, places: Array | None = None, past: list[Pair] | None = None
+    ) -> tuple[Array, list[Pair]]:
         """Features [B, t, D] of tokens [B, t], and each layer's keys and values; as in `Block`."""
         places = jnp.arange(tokens.shape[1])[None] if places is None else places
         x = self.embedded(tokens)
@@ -166,7 +170,11 @@ class Transformer(nnx.Module):
         return self.value_head(features)[..., 0]
 
 
-def policy(init: Callable, merge: Callable, shape: Shape, prompt: int) -> Policy:
+Init = Callable[[Array], PyTree]  # key -> params
+Merge = Callable[[PyTree], Transformer]  # params -> the module
+
+
+def policy(init: Init, merge: Merge, shape: Shape, prompt: int) -> Policy:
     """A Policy over token sequences, which remembers each layer's keys and values: observations are [B, L] tokens.
 
     `act` takes the prompt in when its memory is fresh, and one token at a time from then on; `evaluate` sees whole
@@ -220,7 +228,7 @@ def written(trajectory: Trajectory) -> Array:
     return jnp.max(jnp.where(trajectory.mask[..., None] > 0, seen, 0), axis=0)
 
 
-def reward_model(init: Callable, merge: Callable) -> tuple[Callable, Callable]:
+def reward_model(init: Init, merge: Merge) -> tuple[Init, Callable[[PyTree, Array], Array]]:
     """init(key) -> params; score(params, tokens [B, L]) -> [B]: a transformer's value at the last token.
 
     Args:

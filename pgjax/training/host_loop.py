@@ -7,7 +7,7 @@ GPU's program stays a program.
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import numpy as np
@@ -35,6 +35,10 @@ class Simulators(Protocol):
         """Nothing follows."""
 
 
+Host = Callable[[int], Simulators]  # as `Env.host`
+Act = Callable[..., tuple[Array, Array, PyTree]]  # its arguments differ, see those who take one
+
+
 class Worlds:
     """N of an Env's `Simulators`. What is given to them, and what they give, are copies, so nobody's array changes.
 
@@ -43,7 +47,7 @@ class Worlds:
         evaluation, which ends there.
     """
 
-    def __init__(self, host: Callable, max_steps: int, count: int):
+    def __init__(self, host: Host, max_steps: int, count: int):
         self.limit, self.simulators, self.time = max_steps, host(count), np.zeros(count, np.int32)
 
     def reset(self, seeds: np.ndarray) -> PyTree:
@@ -78,19 +82,30 @@ class Training:
       memory: its shapes [L, B, ...].
     """
 
-    def __init__(self, host: Callable, max_steps: int, num_steps: int, length: int, draw, act, learn, memory: PyTree):
+    def __init__(
+        self,
+        host: Host,
+        max_steps: int,
+        num_steps: int,
+        length: int,
+        draw: Callable[[Array, Array], Draw],
+        act: Act,
+        learn: Callable[..., tuple[PyTree, dict[str, Array]]],
+        memory: PyTree,
+    ):
         self.host, self.max_steps, self.num_steps, self.length = host, max_steps, num_steps, length
         self.draw, self.act, self.learn = draw, act, learn
         self.memory = _zeros(memory)
-        self.worlds, self.last = None, None  # and the number of updates [L] of the states returned last
+        self.worlds: _Lanes | None = None
+        self.last: Array | None = None  # the number of updates [L] of the states returned last
 
     def __call__(self, keys: Array, states: PyTree, hypers: Hypers) -> tuple[PyTree, dict[str, np.ndarray]]:
         found = []
         for _ in range(self.length):
             drawn = self.draw(keys, states.updates)
-            self.worlds = self.worlds or _Lanes(self.host, self.max_steps, *drawn.seeds.shape)
+            worlds = self.worlds = self.worlds or _Lanes(self.host, self.max_steps, *drawn.seeds.shape)
             gather = self._stream if states.learner.rollout else self._episodes
-            stream, rows = gather(drawn, states)
+            stream, rows = gather(worlds, drawn, states)
             states, metrics = self.learn(keys, states, hypers, stream, rows)
             self.last = states.updates
             found.append(metrics)
@@ -101,18 +116,18 @@ class Training:
             self.worlds.close()
         self.worlds = self.last = None
 
-    def _stream(self, drawn: Draw, states: PyTree) -> tuple[rollout.RolloutState, Trajectory]:
+    def _stream(self, worlds: "_Lanes", drawn: Draw, states: PyTree) -> tuple[PyTree, Trajectory]:
         """As `rollout.unroll`."""
         # Copies: the state's own arrays are given away when it learns.
         now = jax.tree.map(np.array, states.learner.rollout._replace(memory=()))
         memory = states.learner.rollout.memory
         if states.updates is not self.last:
             nothing = {name: np.zeros_like(getattr(now, name)) for name in ("time", "running_return")}
-            now = now._replace(obs=self.worlds.reset(drawn.seeds), **nothing)
+            now = now._replace(obs=worlds.reset(drawn.seeds), **nothing)
         rows = []
         for t in range(self.num_steps):
             action, log_prob, memory = self.act(drawn.keys, np.int32(t), states.learner, memory, now.time, now.obs)
-            obs, seen = self.worlds.step(action)
+            obs, seen = worlds.step(action)
             rows.append(row(now.obs, now.time, action, log_prob, seen, np.ones(now.time.shape, np.float32)))
             done = seen.terminated | seen.truncated
             running, time = now.running_return + seen.reward, now.time + 1
@@ -126,10 +141,10 @@ class Training:
             )
         return now._replace(memory=memory), _stacked(rows)
 
-    def _episodes(self, drawn: Draw, states: PyTree) -> tuple[tuple, Trajectory]:
+    def _episodes(self, worlds: "_Lanes", drawn: Draw, states: PyTree) -> tuple[PyTree, Trajectory]:
         """As `rollout.episodes`."""
         choose = lambda t, *now: self.act(drawn.keys, t, states.learner, *now)  # noqa: E731
-        rows = list(_play(self.worlds, drawn.seeds, choose, self.memory, self.num_steps))
+        rows = list(_play(worlds, drawn.seeds, choose, self.memory, self.num_steps))
         ends = ("reward", "terminated", "truncated", "mask")
         # Behind the end of all its episodes a lane has the same rows, whatever runs beside it.
         behind = rows[0]._replace(**{name: np.zeros_like(getattr(rows[0], name)) for name in ends})
@@ -146,7 +161,9 @@ class Evaluation:
       memory: its shapes [L, B, ...].
     """
 
-    def __init__(self, host: Callable, max_steps: int, draw: Callable, act: Callable, memory: PyTree):
+    def __init__(
+        self, host: Host, max_steps: int, draw: Callable[[Array], tuple[Draw, Draw]], act: Act, memory: PyTree
+    ):
         self.host, self.max_steps, self.draw, self.act = host, max_steps, draw, act
         self.memory = _zeros(memory)
 
@@ -159,13 +176,14 @@ class Evaluation:
     def _episodes(self, worlds: "_Lanes", drawn: Draw, states: PyTree, greedy: np.bool_) -> rollout.Episodes:
         """As `rollout.evaluate`."""
         choose = lambda t, *now: self.act(drawn.keys, t, states.learner, *now, greedy)  # noqa: E731
-        earned = taken = np.zeros(worlds.shape, np.float32)
+        earned: Any = np.zeros(worlds.shape, np.float32)
+        taken = earned
         for seen in _play(worlds, drawn.seeds, choose, self.memory, self.max_steps):
             earned, taken = earned + seen.reward, taken + seen.mask
         return rollout.Episodes(earned, taken)
 
 
-def _play(worlds: "_Lanes", seeds: Array, choose: Callable, memory: PyTree, limit: int) -> Iterator[Trajectory]:
+def _play(worlds: "_Lanes", seeds: Array, choose: Act, memory: PyTree, limit: int) -> Iterator[Trajectory]:
     """The rows [L, B] of whole episodes until all have ended; one that has, stands still and counts no more.
 
     Args:
@@ -178,7 +196,7 @@ def _play(worlds: "_Lanes", seeds: Array, choose: Callable, memory: PyTree, limi
         seen = time_limits.cut(worlds.step(action)[1], t, limit)
         seen = Step(
             obs=_where(alive, seen.obs, obs),
-            reward=np.where(alive, seen.reward, np.float32(0)),
+            reward=_where(alive, seen.reward, np.float32(0)),
             terminated=seen.terminated & alive,
             truncated=seen.truncated & alive,
         )
@@ -191,15 +209,14 @@ def _play(worlds: "_Lanes", seeds: Array, choose: Callable, memory: PyTree, limi
 class _Lanes:
     """L x B worlds as one vector of simulators: arrays [L, B, ...] in and out."""
 
-    def __init__(self, host: Callable, max_steps: int, lanes: int, num_envs: int):
+    def __init__(self, host: Host, max_steps: int, lanes: int, num_envs: int):
         self.shape, self.worlds = (lanes, num_envs), Worlds(host, max_steps, lanes * num_envs)
 
     def reset(self, seeds: Array) -> PyTree:
         return self._split(self.worlds.reset(np.asarray(seeds).reshape(-1)))
 
     def step(self, action: Array) -> tuple[PyTree, Step]:
-        action = np.asarray(action)
-        return self._split(self.worlds.step(action.reshape(-1, *action.shape[2:])))
+        return self._split(self.worlds.step(np.asarray(action).reshape(-1, *action.shape[2:])))
 
     def close(self) -> None:
         self.worlds.close()

@@ -5,14 +5,14 @@ them, so a world that needs no seed gives what `vectorised` gives.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from pgjax import rollout
 from pgjax.training import loop, vectorised
-from pgjax.types import Array, Env, Hypers, Learner, PyTree, Step, Trajectory
+from pgjax.types import Array, Env, Hypers, Learner, Policy, PyTree, Step, Trajectory
 
 
 class Draw(NamedTuple):
@@ -32,9 +32,9 @@ def draw(keys: Array, updates: Array, num_envs: int, num_steps: int, whole: bool
             return _drawn(key_start, jax.random.split(key_steps, num_steps), num_envs)
         keys = jax.random.split(key, (num_steps, 1 + 2 * num_envs))
         # Those of the first step's resets: worlds of pure functions alone have another use for them.
-        return Draw(jax.vmap(jax.random.bits)(keys[0, 1 + num_envs :]), keys[:, 0])
+        return jax.vmap(jax.random.bits)(keys[0, 1 + num_envs :]), keys[:, 0]
 
-    return jax.vmap(one, out_axes=Draw(0, 1))(keys, updates)
+    return Draw(*jax.vmap(one, out_axes=(0, 1))(keys, updates))
 
 
 def draw_evaluation(keys: Array, num_episodes: int, num_steps: int) -> tuple[Draw, Draw]:
@@ -46,16 +46,27 @@ def draw_evaluation(keys: Array, num_episodes: int, num_steps: int) -> tuple[Dra
         return _drawn(key_start, steps, num_episodes)
 
     both = jax.vmap(vectorised.evaluation_keys)(keys)
-    return tuple(jax.vmap(one, out_axes=Draw(0, 1))(both[:, kind]) for kind in range(2))
+    stochastic, greedy = (Draw(*jax.vmap(one, out_axes=(0, 1))(both[:, kind])) for kind in range(2))
+    return stochastic, greedy
 
 
-def _drawn(key_start: Array, keys: Array, count: int) -> Draw:
+def _drawn(key_start: Array, keys: Array, count: int) -> tuple[Array, Array]:
     seeds = jax.vmap(jax.random.bits)(jax.random.split(key_start, count))
-    return Draw(seeds, jax.vmap(lambda key: jax.random.split(key, 1 + count)[0])(keys))
+    return seeds, jax.vmap(lambda key: jax.random.split(key, 1 + count)[0])(keys)
+
+
+PolicyOf = Callable[[PyTree], tuple[Policy, PyTree]]  # a learner's state -> a policy and its parameters
 
 
 def act(
-    policy_of: Callable, keys: Array, t: Array, states: PyTree, memory: PyTree, time: Array, obs: PyTree, greedy: Array
+    policy_of: PolicyOf,
+    keys: Array,
+    t: Array | int,
+    states: PyTree,
+    memory: PyTree,
+    time: Array,
+    obs: PyTree,
+    greedy: Array | bool,
 ) -> tuple[Array, Array, PyTree]:
     """Actions [L, B, ...] of step t, their log-probability [L, B], and the memory after it [L, B, ...].
 
@@ -83,8 +94,12 @@ def learn(
       stream: RolloutState [L, ...] after the rows, or (); rows: [L, T, B, ...], their memory still ().
     """
 
+    behaviour, update = learner.behaviour, learner.learn
+    if behaviour is None or update is None:
+        raise ValueError("the learner has no behaviour and learn; use an environment of JAX functions")
+
     def one(key, state, hypers, stream, rows):
-        policy, _ = learner.behaviour(state.learner)
+        policy, _ = behaviour(state.learner)
         before = state.learner.rollout.memory if stream else policy.memory(rows.time.shape[-1])
         rows = rows._replace(memory=_begun(policy, rows.time[0], before))
         if stream:
@@ -92,7 +107,7 @@ def learn(
 
         def step(key, state, hypers):
             _, key_update = jax.random.split(key)
-            return learner.learn(key_update, state, stream, rows, hypers)
+            return update(key_update, state, stream, rows, hypers)
 
         # Which key an update has, and what becomes of one that left the numbers' range, is said there.
         return loop.train(key, learner._replace(step=step), state, hypers, 1)
@@ -100,7 +115,7 @@ def learn(
     return jax.vmap(one)(keys, states, hypers, stream, rows)
 
 
-def beginning(policy_of: Callable, env: Env, states: PyTree, num_envs: int) -> tuple[PyTree, PyTree, PyTree]:
+def beginning(policy_of: PolicyOf, env: Env, states: PyTree, num_envs: int) -> tuple[PyTree, PyTree, PyTree]:
     """Shapes of memory, time and obs [L, B, ...], for a learner's states [L, ...]."""
 
     def one(state):
@@ -110,7 +125,9 @@ def beginning(policy_of: Callable, env: Env, states: PyTree, num_envs: int) -> t
     return jax.eval_shape(jax.vmap(one), states)
 
 
-def gathered(policy_of: Callable, keys: Array, states: PyTree, now: tuple, num_steps: int) -> Trajectory:
+def gathered(
+    policy_of: PolicyOf, keys: Array, states: PyTree, now: tuple[PyTree, PyTree, PyTree], num_steps: int
+) -> Trajectory:
     """Shapes of the rows [L, T, B, ...] that `learn` takes; `now` are those of memory, time and obs."""
 
     def make(keys, states, memory, time, obs):
@@ -122,5 +139,5 @@ def gathered(policy_of: Callable, keys: Array, states: PyTree, now: tuple, num_s
     return jax.eval_shape(make, keys, states, *now)
 
 
-def _begun(policy: Any, time: Array, memory: PyTree) -> PyTree:
+def _begun(policy: Policy, time: Array, memory: PyTree) -> PyTree:
     return rollout.where(time == 0, policy.memory(time.shape[0]), memory)

@@ -80,7 +80,7 @@ def dot(a: Any, b: Any, over: tuple[int, int], precision: jax.lax.Precision) -> 
     return jax.lax.dot_general(a, b, axes, precision=precision, preferred_element_type=jnp.float32)
 
 
-def _backend(warps: int) -> tuple[Any, Any, Callable]:
+def _backend(warps: int) -> tuple[Any, Any, Callable[[Any], Any]]:
     """Pallas, the compiler's parameters and the hardware's tanh. Both modules are slow to import."""
     from jax.experimental import pallas
     from jax.experimental.pallas import triton
