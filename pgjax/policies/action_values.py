@@ -13,7 +13,7 @@ from flax import nnx
 
 from pgjax.config import Config
 from pgjax.envs import spaces
-from pgjax.policies import networks
+from pgjax.policies import networks, registry
 from pgjax.policies.distributions import Categorical, SquashedGaussian
 from pgjax.policies.orthogonal import orthogonal
 from pgjax.types import Array, Env, Policy, PyTree
@@ -28,7 +28,7 @@ class Trunk(nnx.Module):
     """Observations [..., *obs], and `beside` more numbers [..., beside], to features [..., width]."""
 
     def __init__(self, env: Env, config: Config, beside: int = 0, *, rngs: nnx.Rngs):
-        kind = networks.chosen(env, config)
+        kind = registry.chosen(env, config)
         eyes: dict[str, Any] = {"mlp": _Flat, "cnn": _Image, "table": _OneHot}
         if kind not in eyes:
             raise ValueError(f"network must be one of auto, {', '.join(eyes)} for a learner with replay; got {kind!r}")

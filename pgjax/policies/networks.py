@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pgjax.config import Config
-from pgjax.envs.spaces import check_actions, check_image, layout, outputs
+from pgjax.envs.spaces import layout, outputs
 from pgjax.policies import kernels
 from pgjax.policies.distributions import Categorical, DiagGaussian, gaussian, units
 from pgjax.policies.orthogonal import orthogonal
@@ -22,22 +22,6 @@ from pgjax.types import Array, Env
 Dist = Categorical | DiagGaussian
 
 _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
-
-
-def chosen(env: Env, config: Config) -> str:
-    """The kind of network that `config.network` means: "auto" goes by the layout of the observations.
-
-    Raises:
-      ValueError: where no network of this package fits the environment's spaces.
-    """
-    check_actions(env.action_space)
-    seen = layout(env.observation_space)
-    kind: str = config.network
-    if kind == "auto":
-        kind = {"": "table", "L": "transformer", "HWC": "cnn"}.get(seen, "mlp")
-    if (kind, seen) == ("cnn", "HWC"):
-        check_image(env.observation_space, told=config.network == "cnn")
-    return kind
 
 
 def _require(condition: bool, kind: str, env: Env, wanted: str) -> None:
