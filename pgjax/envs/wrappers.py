@@ -1,8 +1,7 @@
-"""A gymnax environment, or wrappers around one, in; its reset and its step without automatic resets, out.
+"""The reset and step of a gymnax environment, or of wrappers around one, without automatic resets.
 
-An environment is stepped by its `step_env`, which never resets. A wrapper changes `reset` and `step`, and only these
-are its own: every other name is that of what it wraps. So its `step` is used, around an environment inside whose
-`step` doesn't reset.
+An environment is stepped by its `step_env`, which never resets. A wrapper changes `reset` and `step` alone, and
+forwards every other name. So the wrapper's `step` is used, around an environment whose `step` doesn't reset.
 """
 
 from collections.abc import Callable
@@ -27,15 +26,15 @@ def innermost(world: Any) -> Any:
     """The environment inside all wrappers.
 
     Raises:
-      TypeError: for what is neither a gymnax Environment nor a wrapper around one, and for an environment or a
-        wrapper that overrides methods which the other one should.
+      TypeError: for anything but a gymnax Environment or a wrapper around one, for an environment that overrides
+        `reset` or `step`, and for a wrapper that overrides `reset_env` or `step_env`.
     """
     with importing("gymnax"):
         from gymnax.environments import environment
 
     if isinstance(world, environment.Environment):
         for method in ("reset", "step"):
-            # DeepSea has a step of its own, which adds up statistics over episodes.
+            # gymnax's own are allowed: DeepSea's step adds up statistics over episodes.
             owner = getattr(getattr(type(world), method), "__module__", "")
             if method in vars(world) or owner.partition(".")[0] != "gymnax":
                 raise TypeError(
@@ -59,8 +58,8 @@ def functions(world: Any, params: PyTree) -> Functions:
     """The reset and the step of an environment or of a wrapper.
 
     Raises:
-      TypeError: where a wrapper's reset or step gives other values than gymnax 1 does, or where it changes the
-        observations and leaves `info["final_observation"]`, the last of an episode, as it was.
+      TypeError: where a wrapper's reset or step doesn't return the values of gymnax 1, or where it changes the
+        observations but not `info["final_observation"]`, the last of an episode.
     """
     base = innermost(world)
     if world is base:
@@ -79,7 +78,7 @@ def functions(world: Any, params: PyTree) -> Functions:
 
 
 class Unreset:
-    """An environment for wrappers to hold: as the one it has, but `step` doesn't reset."""
+    """Stands for an environment inside wrappers: it behaves the same, except that `step` doesn't reset."""
 
     def __init__(self, world: Any):
         self._world = world
@@ -103,17 +102,17 @@ class Unreset:
 
 
 def rebuilt(world: Any, change: Callable[[Any], Any]) -> Any:
-    """The same wrappers around `change(environment)`; the world itself stays as it is."""
+    """New wrappers of the same kinds around `change(environment)`; `world` itself is not changed."""
     if world is innermost(world):
         return change(world)
-    # copy.copy asks a wrapper for methods before it has what it forwards them to, for ever.
+    # copy.copy would recurse for ever: it looks methods up on a wrapper that has nothing to forward to yet.
     made = object.__new__(type(world))
     vars(made).update(vars(world), _env=rebuilt(vars(world)["_env"], change))
     return made
 
 
 def _check(name: str, opened: Any, actions: Any, params: PyTree) -> None:
-    """One reset and one step of a wrapped world, for real: what they give, and whether the last observation fits."""
+    """Runs one reset and one step, and checks their values and the last observation; TypeError where one is wrong."""
     with jax.ensure_compile_time_eval():
         key = jax.random.key(0)
         first = opened.reset(key, params)

@@ -1,4 +1,4 @@
-"""An enumerable world and a policy in; exact moments of what follows a linear recursion, and every trajectory, out."""
+"""Exact moments of linear recursions, such as returns and estimators, and every trajectory of an enumerable MDP."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -28,9 +28,9 @@ def moments(
     independent of the past, so M_t[s] = sum_{a, s'} pi P X M_{t+1}[s'] X^T with X = step(t).
 
     Args:
-      pi: [S, A] of the policy that acts, which need not be the one that is estimated.
+      pi: [S, A], the acting policy, which need not be the policy whose gradient is estimated.
       step: t -> [S, A, S, K, K]; or [S, A, 1, K, K] where s_{t+1} plays no part, which is S times cheaper.
-      last: whether the episode terminated, or else was truncated -> [S, K]: z at the state then entered.
+      last: true after a termination, false after a truncation -> [S, K]: z at the state then entered.
     """
     mdp, pi = checked_tables(mdp, pi, limited=True)
     horizon, ended = mdp.horizon or 0, mdp.terminal
@@ -72,14 +72,14 @@ def covariance(mean: np.ndarray, second: np.ndarray, scores: np.ndarray) -> np.n
 def trajectories(mdp: MDP, pi: np.ndarray, most: int = 200_000) -> tuple[Trajectory, np.ndarray]:
     """Every trajectory [T, N] of positive probability under pi [S, A], and its probability [N].
 
-    Whole episodes; behind an end, the action is the likeliest one and
-    `next_obs` the last state too. ValueError where N would pass `most`.
+    The trajectories are whole episodes. After an end the action is the likeliest one, and `next_obs` is the last state
+    too. ValueError where N would exceed `most`.
     """
     mdp, pi = checked_tables(mdp, pi, limited=True)
     horizon = mdp.horizon or 0
     joint, ended = pi[:, :, None] * mdp.transition, np.flatnonzero(mdp.terminal)
     joint[ended] = 0
-    joint[ended, np.argmax(pi[ended], axis=1), ended] = 1  # behind an end, the one way on
+    joint[ended, np.argmax(pi[ended], axis=1), ended] = 1  # after an end there is one way on
     # Counted before any is made, in Python's integers, which don't overflow.
     ways = np.linalg.matrix_power(np.sum(joint > 0, axis=1).astype(object), horizon)
     total = np.sum(ways[mdp.start > 0])
