@@ -1,7 +1,7 @@
 """Five probe environments, each of which isolates one ability of an agent.
 
-Whoever fails one knows where to look: the critic, its use of the observation, the discount, the
-policy, or the policy's use of the observation. Gymnax environments, registered on import.
+An agent that fails one shows where its error is: in the critic, its use of the observation, the discount, the
+policy, or the policy's use of the observation. The probes are gymnax environments, registered on import.
 """
 
 from typing import Any
@@ -87,7 +87,7 @@ class ObservationProbe(Probe):
 
 
 class DiscountProbe(Probe):
-    """Two steps, observations 0 and 1 (and 2 behind the end), reward 1 at the end: values gamma and 1."""
+    """Two steps, observations 0 and 1 (and 2 after the end), reward 1 at the end: values gamma and 1."""
 
     length = 2
 

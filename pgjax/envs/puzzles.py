@@ -1,6 +1,6 @@
-"""Worlds of tokens whose answers can be checked: sums, sorting, brackets, a countdown, copying.
+"""Token environments whose answers can be checked: sums, sorting, brackets, a countdown, copying.
 
-Gymnax environments, registered on import.
+They are gymnax environments, registered on import.
 """
 
 import itertools
@@ -43,7 +43,7 @@ class Sorting(TokenWorld):
 class Brackets(TokenWorld):
     """The first `length` brackets of a balanced sequence, to be completed in as many places: "([" asks for "])".
 
-    Whatever balances is right, "()])" too where there is room for it.
+    Every completion that balances is right, "()])" too where there is room for it.
     """
 
     PAIRS = {"(": ")", "[": "]"}
@@ -82,8 +82,8 @@ class Brackets(TokenWorld):
 class Countdown(TokenWorld):
     """Three numbers and a target between 1 and 99: "258=21:" asks for "8*2+5".
 
-    An expression is worked from left to right, whatever its signs, and uses each number once; each that comes to the
-    target is right.
+    An expression is evaluated from left to right, whatever its signs, and uses each number once. Every expression that
+    equals the target is right.
     """
 
     SIGNS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
@@ -114,7 +114,7 @@ class Countdown(TokenWorld):
 
 
 class Copying(TokenWorld):
-    """One or two of `letters` letters, to be said again: "ab=" asks for "ab". Every answer can be enumerated."""
+    """One or two of `letters` letters, to be repeated: "ab=" asks for "ab". Every answer can be enumerated."""
 
     def __init__(self, letters: int = 2):
         if not 2 <= letters <= 4:

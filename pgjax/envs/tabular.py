@@ -1,6 +1,6 @@
 """Tabular Markov decision processes: their tables are parameters, so a sweep may replace them.
 
-A gymnax environment, registered on import as `TabularMDP-pgjax`.
+`TabularMDP` is a gymnax environment, registered on import as `TabularMDP-pgjax`.
 """
 
 from typing import Any
@@ -65,7 +65,7 @@ class TabularMDP(environment.Environment):
             raise ValueError(
                 f"TabularMDP: expected transition [S, A, S], reward [S, A], start [S], terminal [S]; got {shapes}"
             )
-        # Copies: `asarray` may look into the memory of the arrays that were given, which their owner may write to.
+        # Copies: `asarray` may share the memory of the given arrays, and their owner may write to them.
         self._params = TabularParams(
             transition=jnp.array(transition, jnp.float32),
             reward=jnp.array(reward, jnp.float32),

@@ -1,6 +1,6 @@
-"""The textbook systems as worlds: Bernoulli bandits, the short corridor, rock-paper-scissors.
+"""Textbook problems as environments: Bernoulli bandits, the short corridor, rock-paper-scissors.
 
-Gymnax environments, registered on import; their numbers are parameters, so a sweep may replace them.
+They are gymnax environments, registered on import. Their numbers are parameters, so a sweep may replace them.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class ClassicState(environment.EnvState):
 
 
 class _Blind(environment.Environment):
-    """A world in which every state looks alike."""
+    """An environment in which every state looks alike."""
 
     actions = 2
 
@@ -50,7 +50,7 @@ class _Blind(environment.Environment):
 @struct.dataclass
 class BanditParams(environment.EnvParams):
     probability: Any = None  # [A] chance that an arm pays
-    reward: Any = None  # [A] what it pays
+    reward: Any = None  # [A] its payment
     max_steps_in_episode: int = 1
 
 
@@ -59,7 +59,7 @@ class BernoulliBandit(_Blind):
 
     Args:
       probability: [A] chance that each arm pays; .6 and .4 by default.
-      reward: [A] what it pays then; 1 for each by default.
+      reward: [A] its payment; 1 for each by default.
     """
 
     def __init__(self, probability: Any = (0.6, 0.4), reward: Any = None):
