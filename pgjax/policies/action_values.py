@@ -1,6 +1,6 @@
-"""Observations, and actions beside them, in; action values and squashed actions out: networks that replay trains.
+"""The networks of learners with replay: action values Q(s, a), and actors with squashed actions.
 
-The towers are those of `networks`. Where observations are discrete, a network is a row of numbers for each of them.
+They use the towers of `networks`. Where observations are discrete, a network is a row of numbers for each of them.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from pgjax.types import Array, Env, Policy, PyTree
 Bound = tuple[float, ...]
 
 
-LOG_STD = (-20.0, 2.0)  # Haarnoja et al. 2018, in their program
+LOG_STD = (-20.0, 2.0)  # the bounds in the program of Haarnoja et al. 2018
 
 
 class Trunk(nnx.Module):
@@ -64,7 +64,7 @@ class Critic(nnx.Module):
 
 
 class Twins(nnx.Module):
-    """Two critics that differ in their first weights, [2, ...]: the lesser is less of an overestimate."""
+    """Two critics with different first weights, [2, ...]: the smaller value overestimates less."""
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
         self.both = nnx.List([Critic(env, config, rngs=rngs) for _ in range(2)])
@@ -74,7 +74,7 @@ class Twins(nnx.Module):
 
 
 class Actor(nnx.Module):
-    """Categorical, or a SquashedGaussian whose standard deviation too depends on the observation."""
+    """A Categorical, or a SquashedGaussian whose standard deviation depends on the observation too."""
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
         self.box = box(env)
@@ -91,7 +91,7 @@ class Actor(nnx.Module):
 
 
 class Greedy(nnx.Module):
-    """Action values, and the distribution that takes the best for certain: `policies.from_nnx` makes it a Policy."""
+    """The greedy distribution of action values, and these values: `policies.from_nnx` makes it a Policy."""
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
         self.q = Critic(env, config, rngs=rngs)
@@ -105,7 +105,7 @@ def box(env: Env) -> tuple[Bound, Bound] | None:
     """(low, high), D numbers each, of a Box of actions; None for finitely many actions.
 
     Raises:
-      ValueError: where it has no bounds, or more axes than one.
+      ValueError: for a Box without bounds or with more than one axis.
     """
     space = env.action_space
     if not hasattr(space, "low"):
@@ -117,13 +117,13 @@ def box(env: Env) -> tuple[Bound, Bound] | None:
 
 
 def like(x: Array, bounds: tuple[Bound, Bound]) -> tuple[Array, Array]:
-    """Bounds of D numbers as [..., D]."""
+    """The bounds, D numbers each, broadcast to the shape [..., D] of x."""
     low, high = (jnp.broadcast_to(jnp.asarray(bound, x.dtype), x.shape) for bound in bounds)
     return low, high
 
 
 class Exploring(NamedTuple):
-    """With probability `share` a uniform action, else one of `dist`; for acting only."""
+    """Draws a uniform action with probability `share`, else one of `dist`; for acting only."""
 
     dist: Any  # a Categorical, or over a box
     low: Array | None  # [..., D] of a Box of actions; None for a Categorical
@@ -147,7 +147,7 @@ class Exploring(NamedTuple):
         return jnp.logaddexp(jnp.log(self.share) + uniform, jnp.log1p(-self.share) + self.dist.log_prob(action))
 
     def mode(self) -> Array:
-        """[...] or [..., D]: that of `dist`."""
+        """[...] or [..., D]: the mode of `dist`."""
         return self.dist.mode()
 
     def _mixed(self) -> Categorical:
@@ -156,7 +156,7 @@ class Exploring(NamedTuple):
 
 
 def exploring_actor(env: Env, policy: Policy, params: PyTree, share: Array | float) -> tuple[Policy, PyTree]:
-    """A policy for acting alone, and its parameters: a share of its actions is drawn uniformly."""
+    """A policy for acting only, which draws a share of its actions uniformly; and its parameters."""
     bounds = box(env)
 
     def act(both, memory, obs):
@@ -169,14 +169,14 @@ def exploring_actor(env: Env, policy: Policy, params: PyTree, share: Array | flo
 
 
 class _Flat(networks.MLP):
-    """What MLP sees, without its towers."""
+    """The features of MLP, without its towers."""
 
     def _build(self, inputs: int, env: Env, config: Config, rngs: nnx.Rngs) -> None:
         self.width = inputs
 
 
 class _Image(networks.CNN):
-    """What CNN sees, without its towers."""
+    """The features of CNN, without its towers."""
 
     def _build(self, inputs: int, env: Env, config: Config, rngs: nnx.Rngs) -> None:
         self.width = inputs

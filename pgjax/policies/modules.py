@@ -1,4 +1,4 @@
-"""Networks and tables in, a `Policy` out: flax modules as pure functions of their parameters.
+"""`from_nnx`, `from_linen` and `recurrent` make a `Policy` of a flax module, as pure functions of its parameters.
 
 A module maps observations [..., *obs] to `(distribution [...], value [...])`. Its parameters are
 one nested dict of arrays.
@@ -25,12 +25,12 @@ def from_nnx(build: Build, constants: bool = True) -> Policy:
       build: `nnx.Rngs -> module`; `module(obs)` returns `(distribution, value)`, or action values
         [..., A] in place of the value. Its variables are `nnx.Param`s; a module with others (batch
         statistics, dropout keys) is refused.
-      constants: whether the module may hold arrays besides its Params, in closures too; without them it
-        is traced in less time.
+      constants: whether the module may hold arrays besides its Params, in closures too; False makes
+        tracing faster.
 
-    A module that also has `actor(obs)` and `critic(obs)` is asked only for what is needed. A Gaussian of its own is in
-    the world's units: `networks.ActorHead`, or `distributions.gaussian` with the `units` of the action space, makes one
-    that covers a finite Box.
+    A module may also have `actor(obs)` and `critic(obs)`, which are called where only one of the two is needed. A
+    Gaussian of the module's own is in the units of the environment: `networks.ActorHead`, or `distributions.gaussian`
+    with the `units` of the action space, makes one that covers a finite Box.
     """
     init, merge = functional(build, constants)
 
@@ -79,7 +79,7 @@ def _memoryless(init: Callable[[Array], PyTree], call: Callable[..., Any]) -> Po
 
     def evaluate(params, trajectory):
         now = call(params, trajectory.obs)
-        # What action values are worth depends on the policy there; a value speaks for itself.
+        # The value of action values depends on the policy at next_obs; a state value needs the critic alone.
         whole = _of_actions(*now)
         following = call(params, trajectory.next_obs) if whole else (None, call(params, trajectory.next_obs, "critic"))
         return _evaluation(now, following, trajectory)
@@ -91,8 +91,8 @@ def recurrent(build: Build, width: int, constants: bool = True) -> Policy:
     """A policy with a memory [B, width] that starts each episode at zero.
 
     Args:
-      build: `nnx.Rngs -> module`; `module.remember(memory, obs) -> memory` takes in one observation,
-        `module.read(memory) -> (distribution, value)` looks at what is remembered.
+      build: `nnx.Rngs -> module`; `module.remember(memory, obs) -> memory` adds one observation to the memory,
+        `module.read(memory) -> (distribution, value)` acts on it.
       constants: as in `from_nnx`.
     """
     init, merge = functional(build, constants)
@@ -126,7 +126,7 @@ def recurrent(build: Build, width: int, constants: bool = True) -> Policy:
 
 
 def _of_actions(dist: Any, value: Any) -> bool:
-    """Whether a critic gave action values [..., A] rather than a value [...]."""
+    """Whether a critic gives action values [..., A] rather than a value [...]."""
     return jnp.ndim(value) > jnp.ndim(dist.entropy())
 
 
@@ -146,7 +146,7 @@ def _evaluation(now: tuple[Any, Any], following: tuple[Any, Any], trajectory: Tr
 
 
 def _expected(dist: Categorical, action_value: Any) -> Any:
-    """sum_a pi(a) q(a); a critic's error moves q, not the policy."""
+    """sum_a pi(a) q(a), without a gradient for pi: the critic's error trains q alone."""
     return jnp.sum(jax.lax.stop_gradient(jnp.exp(dist.log_probs())) * action_value, axis=-1)
 
 
@@ -165,8 +165,8 @@ def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree]
 
     def merge(params):
         if constants:
-            # Built anew where it is used, so that they belong to the trace at hand; the compiler drops the
-            # unused initial parameters.
+            # The module is built anew at each use, so that its constants belong to the current trace; the
+            # compiler drops the unused initial parameters.
             module = build(nnx.Rngs(0))
             state = nnx.state(module, nnx.Param)
             nnx.replace_by_pure_dict(state, params)
@@ -183,7 +183,7 @@ def _checked(output: Any, name: str) -> tuple[Any, Any]:
     if not (isinstance(output, tuple) and len(output) == 2 and hasattr(output[0], "log_prob")):
         raise TypeError(f"{name}: expected (distribution, value), got {type(output).__name__}")
     dist, value = output
-    # Where every field lacks batch axes so does the entropy, and the value says what they are.
+    # If every field lacks batch axes, so does the entropy, and the value's shape gives them.
     batch = jnp.shape(dist.entropy()) or jnp.shape(value)
     check_fields(dist, batch, name)
     actions = (*batch, dist.logits.shape[-1]) if isinstance(dist, Categorical) else batch

@@ -1,4 +1,4 @@
-"""The actor-critic networks of this package: observations in, `(distribution, value)` out.
+"""The actor-critic networks of this package: modules from observations to `(distribution, value)`.
 
 No LAPACK call may be compiled over lanes (on CPU two batched ones can wait for each other for
 ever), and no convolution either (with weights for each lane it becomes a grouped one, slow on
@@ -31,7 +31,10 @@ def _require(condition: bool, kind: str, env: Env, wanted: str) -> None:
 
 def _require_xla(kind: str, config: Config) -> None:
     if config.kernel != "xla":
-        raise ValueError(f"kernel={config.kernel!r} is of network='mlp' or 'cnn', this is {kind!r}; use kernel='xla'")
+        raise ValueError(
+            f"kernel={config.kernel!r} only applies to network='mlp' or 'cnn', but the network is {kind!r}; "
+            "use kernel='xla'"
+        )
 
 
 def _linear(inputs: int, outputs: int, scale: float, rngs: nnx.Rngs) -> nnx.Linear:
@@ -79,7 +82,7 @@ class ActorHead(nnx.Module):
 
 
 def action_values(env: Env, config: Config) -> int:
-    """A where the critic gives a value for each action, [..., A]; 0 where it gives one for each state, [...]."""
+    """The number A of action values [..., A] that the critic gives; 0 for a critic of states, [...]."""
     if config.critic == "value":
         return 0
     if not hasattr(env.action_space, "n"):
@@ -114,7 +117,7 @@ class MLP(nnx.Module):
         return obs.reshape(*obs.shape[: obs.ndim - self.axes], -1)
 
     def through(self, torso: Torso, output: nnx.Linear, x: Array) -> Array:
-        """A torso and the linear layer on it. Fused, a shared torso is computed for each of its two heads."""
+        """A torso and the linear layer on it. A fused kernel computes a shared torso once for each of its two heads."""
         if self.fused is None:
             return output(torso(x))
         layers: list[Any] = [*torso.layers, output]
@@ -166,7 +169,8 @@ class Table(nnx.Module):
         self.continuous = hasattr(env.action_space, "low")
         if self.continuous and config.temperature != 1:
             raise ValueError(
-                f"temperature={config.temperature:g} is of a softmax, and actions are {env.action_space!r}"
+                f"temperature={config.temperature:g} needs a discrete action space, got {env.action_space!r}; "
+                "remove temperature"
             )
         width = outputs(env.action_space)
         self.preference = nnx.Param(jnp.zeros((states, width)))

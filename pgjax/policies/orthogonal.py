@@ -1,4 +1,4 @@
-"""A key and a shape in, the first weights of a layer out; no LAPACK call, see `networks`."""
+"""The orthogonal initialiser of a layer's weights, without a LAPACK call: see `networks`."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ def orthogonal(scale: float) -> Callable[..., Array]:
 
         def step(basis, inputs):
             i, v = inputs
-            for _ in range(2):  # once more for what rounding left behind
+            for _ in range(2):  # the second time removes rounding errors
                 v = v - (basis @ v) @ basis
             return basis.at[i].set(v / jnp.linalg.norm(v)), None
 

@@ -31,10 +31,16 @@ def make(env: Env, config: Config = Config()) -> Policy:
     """
     kind = chosen(env, config)
     if config.temperature != 1 and kind not in ("table", "sigmoid"):
-        raise ValueError(f"temperature={config.temperature:g} is of network='table' or 'sigmoid', this is {kind!r}")
+        raise ValueError(
+            f"temperature={config.temperature:g} only applies to network='table' or 'sigmoid', but the network is "
+            f"{kind!r}; remove temperature"
+        )
     for name in ("heads", "positions"):
         if kind != "transformer" and getattr(config, name) != getattr(Config(), name):
-            raise ValueError(f"{name}={getattr(config, name)} is of network='transformer', this is {kind!r}")
+            raise ValueError(
+                f"{name}={getattr(config, name)} only applies to network='transformer', but the network is {kind!r}; "
+                f"remove {name}"
+            )
     if kind == "gru":
         if not config.hidden:
             raise ValueError("network='gru' needs hidden widths, got hidden=()")

@@ -1,8 +1,8 @@
-"""Layers and rows in, outputs out: a multi-layer perceptron as one kernel forward and one backward.
+"""A multi-layer perceptron as one kernel forward and one backward.
 
-XLA writes every hidden activation to memory and reads it back. Here a program keeps those of a block of
-rows to itself; the backward kernel computes them once more from the input, and adds up the gradients
-of its blocks. The programs' sums are added afterwards.
+XLA writes every hidden activation to memory and reads it back. Here a program keeps the activations of a
+block of rows to itself; the backward kernel computes them once more from the input, and adds up the
+gradients of its blocks. The programs' sums are added afterwards.
 """
 
 import functools
@@ -40,7 +40,7 @@ Layers = Sequence[tuple[jax.Array, jax.Array]]
 
 
 class How(NamedTuple):
-    """What is static about a tower."""
+    """The static options of a tower."""
 
     activation: str
     precision: jax.lax.Precision
@@ -48,7 +48,7 @@ class How(NamedTuple):
 
 
 def plain(layers: Layers, x: jax.Array, activation: str = "tanh", *, precision: str | None = None) -> jax.Array:
-    """What `tower` computes, in plain JAX: its oracle."""
+    """The function that `tower` computes, in plain JAX: its oracle."""
     *hidden, last = layers
     for layer in hidden:
         x = ACTIVATIONS[activation][0](_dense(layer, x, precision))
@@ -154,7 +154,7 @@ def _backward(how: How, kept: Any, g: Any) -> tuple[Layers, jax.Array | None]:
         for ref, total in zip(gradients, sums, strict=True):
             ref[...] = total
 
-    # Observations need no gradient as a rule, and a kernel's unused result is computed nevertheless.
+    # Observations usually need no gradient, but a kernel would compute an unused result too.
     shapes = [w.shape for w in weights] + ([] if wanted is None else [x.shape[1:]])
     results = emitter.launch(body, programs, weights, [x, g], shapes, warps=TILES[how.precision][1])
     sums = _pairs([jnp.sum(partial, axis=0) for partial in results[:count]])
@@ -184,7 +184,7 @@ def _dense(layer: tuple[jax.Array, jax.Array], x: Any, precision: str | None) ->
 
 
 def _pad(x: jax.Array, *shape: int) -> jax.Array:
-    """With zeros, which add nothing: not to an output, and not to a gradient."""
+    """x padded with zeros to `shape`, which change neither an output nor a gradient."""
     return jnp.pad(x, [(0, new - old) for old, new in zip(x.shape, shape, strict=True)])
 
 
