@@ -61,10 +61,8 @@ def step_envs(
 ) -> tuple[PyTree, Step]:
     """The states and the Step [B] after one action in each of B environments; none is reset.
 
-    `env.max_steps` truncates here, so it is the limit in every loop, whether `env.step` keeps to it or not.
-
-    Args:
-      keys, state, action: [B, ...]; time: [B] or [] int, the steps of the episode before this one.
+    `env.max_steps` truncates here, so it is the limit in every loop, whether `env.step` keeps to it or not. `time`, []
+    or [B] int, is the number of steps of the episode before this one; the other arrays are [B, ...].
     """
     state, seen = jax.vmap(env.step, (0, None, 0, 0))(keys, env_params, state, action)
     return state, time_limits.cut(seen, time, env.max_steps)

@@ -92,7 +92,9 @@ def from_brax(world: Any, episode_length: int = 1000) -> Env:
     inner = world
     while inner is not None:
         if type(inner).__name__ in WRAPPERS:
-            raise ValueError(f"brax: take {type(inner).__name__} off the world; resets and time limits are pgjax's own")
+            raise ValueError(
+                f"brax: take {type(inner).__name__} off the environment; resets and time limits are pgjax's own"
+            )
         inner = getattr(inner, "__dict__", {}).get("env")
     if isinstance(episode_length, bool) or not isinstance(episode_length, numbers.Integral) or episode_length < 1:
         raise ValueError(f"episode_length={episode_length!r} must be a whole number of 1 or more")

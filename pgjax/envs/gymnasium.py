@@ -83,7 +83,9 @@ def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the en
     """
     gymnasium = _gymnasium()
     if not callable(build):
-        raise TypeError(f"build={build!r} must be a function that makes a new world at each call; give lambda: ...")
+        raise TypeError(
+            f"build={build!r} must be a function that makes a new environment at each call; give lambda: ..."
+        )
     if isinstance(max_steps, bool) or not isinstance(max_steps, numbers.Integral) or max_steps < 1:
         raise ValueError(f"max_steps={max_steps!r} must be a whole number of 1 or more: the time limit, in steps")
     limit = int(max_steps)
@@ -144,7 +146,7 @@ class Simulators:
         vector = _gymnasium().vector
         made = [build() for _ in range(count)]
         if len({id(world.unwrapped) for world in made}) < count:
-            raise ValueError("build returned the same world twice; make a new one at each call")
+            raise ValueError("build returned the same environment twice; make a new one at each call")
         builds = [functools.partial(World, world, limit) for world in made]
         self.worlds = worlds = vector.SyncVectorEnv(builds, autoreset_mode=vector.AutoresetMode.SAME_STEP)
         self.observed, self.acted = worlds.single_observation_space, worlds.single_action_space

@@ -31,8 +31,8 @@ def check_actions(space: Any, owner: str = "the environment") -> None:
     """ValueError for a space of actions that no policy can sample from."""
     if not (is_discrete(space) or is_box(space)):
         raise ValueError(
-            f"{owner}: actions must be of a Discrete or a Box, got {_told(space)}; let the world take one of these, "
-            "and make its own actions of it"
+            f"{owner}: actions must be of a Discrete or a Box, got {_told(space)}; let the environment take one of "
+            "these, and make its own actions of it"
         )
     if is_discrete(space):
         if space.n < 1:
@@ -40,8 +40,8 @@ def check_actions(space: Any, owner: str = "the environment") -> None:
         return
     if not np.issubdtype(np.dtype(space.dtype), np.floating):
         raise ValueError(
-            f"{owner}: a Box of actions must be of real numbers, got {_told(space)}; let the world take a Discrete, or "
-            "a Box of float32 that it rounds itself"
+            f"{owner}: a Box of actions must be of real numbers, got {_told(space)}; let the environment take "
+            "a Discrete, or a Box of float32 that it rounds itself"
         )
     if isinstance(space.low, jax.core.Tracer) or isinstance(space.high, jax.core.Tracer):
         return

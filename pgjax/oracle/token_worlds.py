@@ -37,7 +37,9 @@ def tabulate(world: Any, held_out: bool = False, discount: float = 1.0, most: in
     while size := len(level.tokens):
         count += size
         if count + 1 > most:
-            raise ValueError(f"tabulate: there are more than most={most} states; take a smaller world or raise most")
+            raise ValueError(
+                f"tabulate: there are more than most={most} states; take a smaller environment or raise most"
+            )
         after, earned, done = jax.tree.map(np.asarray, branch(level, actions))
         obs.append(np.asarray(level.tokens))
         reward.append(earned.astype(np.float64))

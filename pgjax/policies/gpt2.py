@@ -5,8 +5,8 @@ config.json in one folder, and tokenizer.json for text. Needs the extra `lm`.
 
 In pgjax token 0 ends a sequence and pads it; in GPT-2 id 0 is an ordinary token ("!"), and the end of a text has
 another id, config.json's eos_token_id. So these two ids are exchanged, in the rows of the embedding and in the
-tokenizer alike, and all others stay. A sequence can then not hold the end of a text before or between other tokens. GPT-2 may
-start from that token alone; here a sequence starts with a prompt of ordinary tokens.
+tokenizer alike, and all others stay. A sequence can then not hold the end of a text before or between other tokens.
+GPT-2 may start from that token alone; here a sequence starts with a prompt of ordinary tokens.
 """
 
 import json
