@@ -84,7 +84,7 @@ def _memoryless(init: Callable[[Array], PyTree], call: Callable[..., Any]) -> Po
         following = call(params, trajectory.next_obs) if whole else (None, call(params, trajectory.next_obs, "critic"))
         return _evaluation(now, following, trajectory)
 
-    return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate, by_observation=True)
+    return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate, stepwise=evaluate)
 
 
 def recurrent(build: Build, width: int, constants: bool = True) -> Policy:

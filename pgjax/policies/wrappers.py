@@ -36,4 +36,4 @@ def with_observation_moments(policy: Policy, moments: Moments) -> Policy:
         )
         return policy.evaluate(params, seen)
 
-    return policy._replace(act=act, evaluate=evaluate)
+    return policy._replace(act=act, evaluate=evaluate, stepwise=evaluate if policy.by_observation else None)
