@@ -41,7 +41,7 @@ class Env(NamedTuple):
 class Policy(NamedTuple):
     """An actor-critic as pure functions, and the traits that it declares.
 
-    A wrapper is `policy._replace(act=..., evaluate=...)`, which keeps the needs (`whole_episodes`) of the policy inside.
+    A wrapper is `policy._replace(act=..., evaluate=...)`, which keeps the needs of the policy inside: `whole_episodes`.
     `stepwise` is a licence, so it holds for one `evaluate` only; a wrapper with another one declares it anew.
     """
 
