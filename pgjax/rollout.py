@@ -1,4 +1,4 @@
-"""An environment and a policy in, a Trajectory [T, B] out.
+"""Rollouts: a policy acts in an environment, and the steps are a Trajectory [T, B].
 
 `unroll` continues a stream of B environments that start again by themselves; `episodes` runs B whole
 episodes, masked after their end; `evaluate` runs whole episodes and keeps only their returns.
@@ -15,7 +15,7 @@ from pgjax.types import Array, Env, Policy, PyTree, Step, Trajectory
 
 
 class RolloutState(NamedTuple):
-    """Where B environments stand, and what their episodes have come to."""
+    """The states of B environments, and the returns and lengths of their episodes."""
 
     env: PyTree  # [B, ...]
     obs: PyTree  # [B, ...]
@@ -37,7 +37,7 @@ class Episodes(NamedTuple):
 def start(
     key: Array, env: Env, policy: Policy, num_envs: int, env_params: PyTree = None, samples: int = 1
 ) -> RolloutState:
-    """B = `num_envs` environments at the beginning of an episode, each `samples` neighbours at the same one."""
+    """B = `num_envs` environments at the start of an episode; every group of `samples` neighbours shares one start."""
     params = env.params if env_params is None else env_params
     if samples < 1 or num_envs % samples:
         raise ValueError(f"samples must be 1 or more and divide the {num_envs} environments, got {samples}")
@@ -61,10 +61,8 @@ def step_envs(
 ) -> tuple[PyTree, Step]:
     """The states and the Step [B] after one action in each of B environments; none is reset.
 
-    `env.max_steps` truncates here, so it is the limit in every loop, whether `env.step` keeps to it or not.
-
-    Args:
-      keys, state, action: [B, ...]; time: [B] or [] int, the steps of the episode before this one.
+    `env.max_steps` truncates here, so it is the limit in every loop, whether `env.step` keeps to it or not. `time`, []
+    or [B] int, is the number of steps of the episode before this one; the other arrays are [B, ...].
     """
     state, seen = jax.vmap(env.step, (0, None, 0, 0))(keys, env_params, state, action)
     return state, time_limits.cut(seen, time, env.max_steps)
@@ -113,7 +111,7 @@ def _interact(
 
 
 def where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
-    """Per environment: [B] condition against [B, ...] leaves; or per step, [T] against [T, ...]."""
+    """Selects per environment, a condition [B] against leaves [B, ...]; or per step, [T] against [T, ...]."""
 
     def pick(a, b):
         return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - 1)), a, b)
@@ -122,9 +120,8 @@ def where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
 
 
 def _advance(alive: Array, moved: RolloutState, state: RolloutState) -> RolloutState:
-    """An episode that has ended stands still: stepping on could leave the numbers' range."""
-    *each, completed = state  # the number of completed episodes is not one for each environment
-    return RolloutState(*where(alive, list(moved[:-1]), each), completed)
+    """Keeps the state of an episode that has ended: further steps could overflow."""
+    return RolloutState._make((*where(alive, moved[:-1], state[:-1]), state.completed))
 
 
 def unroll(
@@ -161,7 +158,7 @@ def unroll(
         )
         return following, row(state.obs, state.time, action, dist.log_prob(action), seen, jnp.ones(num_envs))
 
-    # Drawn at once: half the time of one draw after another inside the loop, and one loop less for each to compile.
+    # One draw for all steps takes half the time of draws inside the loop, and saves the compiler a loop.
     following, rows = jax.lax.scan(step, state, jax.random.split(key, (num_steps, 1 + 2 * num_envs)))
     return following, rows._replace(memory=state.memory)
 
@@ -176,11 +173,11 @@ def episodes(
     env_params: PyTree = None,
     samples: int = 1,
 ) -> tuple[Trajectory, Episodes]:
-    """B = `num_episodes` whole episodes from fresh starts, each `samples` from the same one; T = `max_steps` rows.
+    """B = `num_episodes` whole episodes, every `samples` neighbours from one start; T = `max_steps` rows.
 
-    `mask` is 1 up to and including the step that ends an episode; what stands behind it repeats the
-    last state, and behind the end of all episodes the first step, with reward 0. An episode still
-    running at `max_steps` is truncated there; by default that is the environment's own limit.
+    `mask` is 1 up to and including the step that ends an episode. Later rows repeat the last state, and after the end
+    of all episodes the first step; their reward is 0. An episode that still runs at `max_steps` is truncated there; by
+    default `max_steps` is the environment's own limit.
     """
     env_params = env.params if env_params is None else env_params
     limit = env.max_steps if max_steps is None else max_steps
@@ -204,7 +201,7 @@ def episodes(
     keys = jax.random.split(key_steps, limit)
     (last, _), rows = scan_while(step, (state, alive), keys, lambda carry, _: carry[1])
     done = Episodes(last.running_return, last.time.astype(jnp.float32))
-    # Steps that the world knows, since gradients pass through them too; the same for whatever lane runs beside.
+    # Real steps of the environment, since gradients pass through them too; and the same beside any other lane.
     filled = where(remaining(rows.mask), rows, jax.tree.map(lambda x: x[:1], rows))
     ends = {name: getattr(rows, name) for name in ("reward", "terminated", "truncated", "mask")}
     return filled._replace(memory=state.memory, **ends), done
@@ -223,8 +220,8 @@ def evaluate(
 ) -> Episodes:
     """Returns and lengths of B = `num_episodes` whole episodes, each counted once and to its end.
 
-    `greedy` takes the mode of each distribution, otherwise actions are sampled. Nothing is stored
-    on the way, so memory doesn't grow with the length of an episode.
+    `greedy` takes the mode of each distribution, otherwise actions are sampled. No step is stored, so the memory in use
+    doesn't grow with the length of an episode.
     """
     env_params = env.params if env_params is None else env_params
     limit = env.max_steps if max_steps is None else max_steps
@@ -242,7 +239,7 @@ def evaluate(
     return Episodes(last.running_return, last.time.astype(jnp.float32))
 
 
-def lately(stream: RolloutState | tuple, trajectory: Trajectory) -> dict[str, Array]:
+def lately(stream: RolloutState | tuple[()], trajectory: Trajectory) -> dict[str, Array]:
     """Metrics: undiscounted return and length of the latest episodes of a stream, or () for whole episodes."""
     if isinstance(stream, RolloutState):
         found = Episodes(stream.last_return, stream.last_length)

@@ -39,17 +39,23 @@ class Env(NamedTuple):
 class Policy(NamedTuple):
     """An actor-critic as pure functions, and the traits that it declares.
 
-    A wrapper is `policy._replace(act=..., evaluate=...)`, which keeps the traits.
+    A wrapper is `policy._replace(act=..., evaluate=...)`, which keeps the needs of the policy inside: `whole_episodes`.
+    `stepwise` is a licence, so it holds for one `evaluate` only; a wrapper with another one declares it anew.
     """
 
     init: Callable[[Array], PyTree]  # key -> params
     memory: Callable[[int], PyTree]  # batch size -> memory [B, ...], () for a memoryless policy
     act: Callable[[PyTree, PyTree, PyTree], tuple[Any, PyTree]]  # params, memory, obs [B, ...] -> dist [B], memory
     evaluate: Callable[[PyTree, "Trajectory"], "Evaluation"]  # params, trajectory -> Evaluation
-    by_observation: bool = False  # evaluate sees each step alone, and its next_value is its value at next_obs
+    stepwise: Callable[[PyTree, "Trajectory"], "Evaluation"] | None = None  # `evaluate` itself, see by_observation
     whole_episodes: bool = False  # evaluate needs whole episodes, each from its first step on
     forward_derivative: bool = True  # evaluate has derivatives in forward mode too, which a fused kernel has not
-    parts: Any = ()  # what else the losses of its own learner ask for, such as twin critics
+    parts: Any = ()  # further functions for the losses of its own learner, such as twin critics
+
+    @property
+    def by_observation(self) -> bool:
+        """Whether `evaluate` is declared to see each step alone, its next_value being its value at next_obs."""
+        return self.stepwise is self.evaluate
 
 
 class Trajectory(NamedTuple):

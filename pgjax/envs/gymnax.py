@@ -1,4 +1,4 @@
-"""gymnax environments as an `Env`: their time limit is taken out of `step`, and their flags are told apart."""
+"""`from_gymnax` makes an `Env` of a gymnax environment, without its resets and with both flags of an end apart."""
 
 import copy
 from typing import Any
@@ -11,7 +11,7 @@ from pgjax.envs import spaces, wrappers
 from pgjax.envs.parameters import LIMIT, settled, time_limit
 from pgjax.types import Array, Env, PyTree, Step
 
-# Worlds of gymnax whose observations leave the bounds that they declare.
+# gymnax environments whose observations leave their declared bounds.
 UNBOUNDED = ("MemoryChain", "UmbrellaChain", "MetaMaze", "GaussianBandit", "MNISTBandit")
 
 
@@ -19,16 +19,16 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
     """Adapt a gymnax >= 1.0 environment instance, or wrappers around one.
 
     An environment's own keyed `step_env` is used, and a wrapper's `step`, without gymnax's automatic reset; an episode
-    of a wrapped world begins by the wrapper's `reset`, so what it carries from one episode to the next begins anew.
+    of a wrapped environment begins with the wrapper's `reset`, so a wrapper's state does not outlive an episode.
     Actions of a Box are clipped to its bounds; rewards are float32; `truncated` is false wherever `terminated` is
-    true; observations have the type that their space declares. Gymnax's own worlds compute in 32 bits, since several
-    fail under jax_enable_x64.
+    true; observations have the type that their space declares. gymnax's own environments compute in 32 bits, since
+    several fail under jax_enable_x64.
 
     Args:
-      params: by default the world's own. Those that gymnax computed from others are computed anew.
+      params: by default the environment's own. Parameters that gymnax computes from others are computed anew.
 
     Raises:
-      TypeError: for what is no gymnax environment, and for one whose reset or step would have no effect.
+      TypeError: for anything but a gymnax environment, and for one whose reset or step would have no effect.
       ValueError: for parameters that contradict each other, a time limit below 1, or observations of another shape
         than the space declares.
     """
@@ -57,7 +57,7 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
 
     def step(key: Array, params: PyTree, state: PyTree, action: Array) -> tuple[PyTree, Step]:
         if continuous:
-            bounds = actions(params)  # these parameters', which a sweep may have replaced
+            bounds = actions(params)  # of these parameters, which a sweep may have replaced
             action = jnp.clip(action, bounds.low, bounds.high)
         obs, state, reward, terminated, truncated = own_step(key, state, action, params)
         terminated = jnp.asarray(terminated, bool)
@@ -78,22 +78,27 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
 
 
 def _ranked(function: Any) -> Any:
-    """The same where arrays of other ranks may be added, as gymnax does in a few worlds and a program may forbid."""
+    """The function with rank promotion allowed: a few gymnax environments need it, and a program may forbid it."""
     return jax.numpy_rank_promotion("allow")(function)
 
 
 def _plain(function: Any) -> Any:
-    """The same in 32 bits, under jax_enable_x64 too: what is handed over is narrowed, and so is what is computed."""
+    """The function in 32 bits, under jax_enable_x64 too: its arguments and its computation are narrowed."""
 
     def narrowed(*args):
-        if not jax.config.jax_enable_x64:
+        if not _double():
             return function(*args)
         args = jax.tree.map(_narrow, args)
         with jax.enable_x64(False):
-            # A Python number is of 64 bits as soon as it leaves.
+            # A Python number would become one of 64 bits outside.
             return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, (int, float)) else x, function(*args))
 
     return _ranked(narrowed)
+
+
+def _double() -> bool:
+    """Whether jax_enable_x64 holds here."""
+    return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
 
 
 def _narrow(x: Any) -> Any:
@@ -107,11 +112,11 @@ def _of_gymnax(world: type) -> bool:
 
 
 def _prepared(base: Any) -> Any:
-    """The environment, made for 64 bits or not, with gradients through its transitions where it has these."""
-    if jax.config.jax_enable_x64 and _of_gymnax(type(base)):
+    """The environment in the precision at hand, with gradients through its transitions where it offers them."""
+    if _double() and _of_gymnax(type(base)):
         base = copy.copy(base)
         vars(base).update({name: _narrow(x) for name, x in vars(base).items()})
-    # For those who differentiate through the world; it costs nothing, and gymnax cuts it off by default.
+    # For pathwise gradients. It costs nothing, and gymnax stops these gradients by default.
     able = getattr(base, "supports_transition_gradients", False)  # from gymnax 1.0.1 on
     return base.with_transition_gradients() if able else base
 
@@ -134,7 +139,7 @@ def _as_given(space: Any, obs: PyTree, world: type) -> Any:
     if not hasattr(space, "low") or not hasattr(obs, "dtype"):
         return space
     given = copy.copy(space)
-    # Whole numbers are exact as the real ones that FourRooms declares; the other way round they would be cut.
+    # FourRooms shows integers and declares floats, which hold them exactly; the reverse would cut floats off.
     whole = not jnp.issubdtype(obs.dtype, jnp.floating) and jnp.issubdtype(space.dtype, jnp.floating)
     given.dtype = jax.dtypes.canonicalize_dtype(space.dtype) if whole else obs.dtype
     if _of_gymnax(world) and world.__name__ in UNBOUNDED:

@@ -1,4 +1,4 @@
-"""Policies: networks, distributions and wrappers that make a `Policy` out of them."""
+"""Policies: networks, distributions, and functions that make a `Policy` of them or wrap one."""
 
 from pgjax.policies.modules import from_linen, from_nnx, functional, recurrent
 from pgjax.policies.registry import make

@@ -1,4 +1,4 @@
-"""A trait that a policy shows by itself: whether it has a memory. It declares the others as fields of `Policy`."""
+"""`has_memory`: the one trait that follows from a policy's functions; the others are declared fields of `Policy`."""
 
 import functools
 
@@ -8,5 +8,5 @@ from pgjax.types import Policy
 
 
 def has_memory(policy: Policy) -> bool:
-    """Whether the order of steps matters to the policy."""
+    """Whether the policy has a memory, so that the order of steps matters."""
     return bool(jax.tree.leaves(jax.eval_shape(functools.partial(policy.memory, 1))))
