@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pgjax.config import Config as Config
-    from pgjax.hyperparameters import Range as Range
-    from pgjax.hyperparameters import Role as Role
+    from pgjax.declarations import Range as Range
+    from pgjax.declarations import Role as Role
     from pgjax.hyperparameters import bind as bind
     from pgjax.hyperparameters import declare as declare
     from pgjax.runs.load import load as load
@@ -35,13 +35,15 @@ _DOOR = {
     "extend": "runs.resume",
     "replay": "runs.resume",
     "load": "runs.load",
-    **dict.fromkeys(("Range", "Role", "bind", "declare"), "hyperparameters"),
+    **dict.fromkeys(("Range", "Role"), "declarations"),
+    **dict.fromkeys(("bind", "declare"), "hyperparameters"),
     "Config": "config",
     **dict.fromkeys(("Algorithm", "Batch", "Env", "Evaluation", "Learner", "Policy", "Step", "Trajectory"), "types"),
 }
 _PACKAGES = (
-    "advantages algorithms analysis cli config dependencies engine envs errors estimators hyperparameters losses "
-    "numerics optimizers oracle policies render report rollout runs statistics sweeps testing training types variance"
+    "advantages algorithms analysis cli config declarations dependencies engine envs errors estimators hyperparameters "
+    "losses numerics optimizers oracle policies render report rollout runs statistics sweeps testing training types "
+    "variance"
 ).split()
 __all__ = [*_DOOR, *_PACKAGES]
 

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.config import Config
+from pgjax.declarations import Role, Trait
 from pgjax.envs.spaces import layout
-from pgjax.hyperparameters import Role, Trait, by_role, name_of, traits_of, value_of
+from pgjax.hyperparameters import by_role, name_of, traits_of, value_of
 from pgjax.policies.distributions import Categorical, check_fields
 from pgjax.policies.traits import has_memory
 from pgjax.types import Algorithm, Array, Env, Policy

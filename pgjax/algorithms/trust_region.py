@@ -13,8 +13,9 @@ from jax.extend.core import Literal
 
 from pgjax.algorithms import on_policy, updates
 from pgjax.config import Config
+from pgjax.declarations import Role
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import Role, by_role, name_of
+from pgjax.hyperparameters import by_role, name_of
 from pgjax.losses.value import action_value_error, value_error
 from pgjax.types import Algorithm, Array, Batch, Env, EstimatorFn, Hypers, Learner, Policy, PyTree, RunningEstimator
 
