@@ -33,7 +33,9 @@ from pgjax.types import (
 
 
 def annealed(estimator: EstimatorFn) -> EstimatorFn:
-    """The same with the hyperparameters of the agent around it, of which it knows nothing.
+    """Add the agent's hyperparameters to the estimator's signature, so that they can be set by name.
+
+    The estimator itself ignores them.
 
     Those are:
       epsilon_start, epsilon_end, epsilon_steps: the share of uniform actions falls linearly from the first to the

@@ -23,7 +23,9 @@ from pgjax.types import (
 
 
 def replayed(estimator: EstimatorFn) -> EstimatorFn:
-    """The same with the hyperparameters of the learner around it, of which it knows nothing.
+    """Add the learner's hyperparameters to the estimator's signature, so that they can be set by name.
+
+    The estimator itself ignores them.
 
     Those are:
       tau: the targets' step, theta' <- tau theta + (1 - tau) theta' (Lillicrap et al. 2016, alg. 1).

@@ -75,7 +75,8 @@ def _apart(critic: EstimatorFn) -> EstimatorFn:
         acting = depends(lambda p: policy.evaluate(p, batch.trajectory).dist, params)
         if all(jax.tree.leaves(acting)):
             raise ValueError(
-                "a trust region needs parameters of the critic alone; all of this policy's move its actions"
+                "a trust region needs parameters that only the critic uses; in this policy every parameter affects the "
+                "actions: use shared=False"
             )
         return jax.tree.map(lambda g, theirs: jnp.zeros_like(g) if theirs else g, gradient, acting), metrics
 

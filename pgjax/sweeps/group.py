@@ -59,10 +59,10 @@ def make_group(
       ValueError: for plugs, options and an environment that don't fit together.
     """
     frozen = {k: v for k, v in chosen.items() if not names.swept(k, known)}
-    world = environment.made(env, names.part("env", chosen))
+    built_env = environment.made(env, names.part("env", chosen))
     if any(full.startswith("env.") for full in points[0]):  # the bounds of its actions are the same for all points
         given = names.part("env", {**chosen, **points[0]})
-        world = world._replace(action_space=environment.made(env, given).action_space)
+        built_env = built_env._replace(action_space=environment.made(env, given).action_space)
     config = dataclasses.replace(row.config, **names.part("config", frozen))
     algorithm = row.algorithm._replace(
         **{
@@ -70,18 +70,18 @@ def make_group(
             for part in ("advantage", "estimator", "optimizer")
         }
     )
-    check_config(world, config)
-    policy = make_policy(world, config)
-    built = row.learner(world, policy, algorithm, config)
-    if world.host and built.learn is None:
-        raise ValueError("the environment is stepped on the host, and this learner steps it itself; choose another")
+    check_config(built_env, config)
+    policy = make_policy(built_env, config)
+    built = row.learner(built_env, policy, algorithm, config)
+    if built_env.host and built.learn is None:
+        raise ValueError("this learner needs a JAX environment, and this one is stepped in Python; choose another")
     where = env if isinstance(env, str) else "the environment"
-    hypers = [_hypers(world, algorithm, {**chosen, **point}, known, where) for point in points]
-    per_update = config.num_envs * (config.num_steps or world.max_steps)
+    hypers = [_hypers(built_env, algorithm, {**chosen, **point}, known, where) for point in points]
+    per_update = config.num_envs * (config.num_steps or built_env.max_steps)
     updates = checked_updates(updates or -(-(steps or row.steps) // per_update))
-    _rehearse(world, policy, algorithm, built, config, hypers, taken)
+    _rehearse(built_env, policy, algorithm, built, config, hypers, taken)
     return Group(
-        env=world,
+        env=built_env,
         policy=policy,
         algorithm=algorithm,
         learner=built,
@@ -117,7 +117,9 @@ def _rehearse(
     stop = hyperparameters.by_role(algorithm.estimator).get(Role.STOP_KL)
     finite = stop is not None and any(float(h.estimator[stop]) < jnp.inf for h in hypers)
     if finite and (config.lag or config.epsilon):
-        raise ValueError(f"{stop} is of the KL to the policy that acted; use lag=0 and epsilon=0, or {stop}=inf")
+        raise ValueError(
+            f"{stop} needs lag=0 and epsilon=0, as it measures the KL to the acting policy; set those, or {stop}=inf"
+        )
     with named("the policy"):
         compatibility.check_acting(env, policy)
     with named("one update"):

@@ -62,7 +62,7 @@ def plan(
       policy: (env, config) -> Policy; by default the network that config names.
       varied: full names that belong to each point of a list of settings even where all points agree in them: of a
         plan that is made again, of some of its points.
-      recorded: whether the settings are those of a run that was made, and so are taken as they are, in whatever range.
+      recorded: whether a finished run had these settings; then no range is checked.
 
     Raises:
       ValueError, TypeError: naming the argument, the value and the fix.
@@ -160,12 +160,12 @@ def _bounds(env: Any, fixed: dict[str, Any], table: list[dict[str, Any]], known:
 def _known(row: roster.Entry, env: Any) -> dict[str, dict[str, Any]]:
     """Part -> name -> default of everything that can be set."""
     with named(f"env {env!r}"):
-        world = settable(env) if isinstance(env, str) else dict(param_names(environment.made(env, {}).params))
-    if "max_steps_in_episode" in world:
-        # The length of a scan, so never swept, though some worlds give it as a float.
-        world["max_steps_in_episode"] = int(world["max_steps_in_episode"])
+        parameters = settable(env) if isinstance(env, str) else dict(param_names(environment.made(env, {}).params))
+    if "max_steps_in_episode" in parameters:
+        # The length of a scan, so never swept, though some environments give it as a float.
+        parameters["max_steps_in_episode"] = int(parameters["max_steps_in_episode"])
     return {
-        "env": world,
+        "env": parameters,
         "advantage": hyperparameters.hyperparameters(row.algorithm.advantage),
         "estimator": hyperparameters.hyperparameters(row.algorithm.estimator),
         "optimizer": hyperparameters.hyperparameters(row.algorithm.optimizer),

@@ -25,7 +25,7 @@ def convert(full: str, value: Any, default: Any, allowed: Range | None = EVERY) 
     """The value in the type of the default; text from the command line is parsed.
 
     Args:
-      allowed: where it must lie; None takes it as it is, of a run that was made.
+      allowed: where it must lie; None checks nothing.
     """
     wanted = type(default)
     if isinstance(value, np.generic):

@@ -1,6 +1,6 @@
 """The conformance kit: one function for each kind of plug; raises AssertionError, naming what is wrong.
 
-For the user's own plugs as for those shipped: `check_loss(my_loss)` in a test is all it takes.
+For the user's own plugs as for the shipped ones: `check_loss(my_loss)` in a test is enough.
 """
 
 from typing import Any
