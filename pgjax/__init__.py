@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pgjax.runs.resume import extend as extend
     from pgjax.runs.resume import replay as replay
     from pgjax.runs.resume import resume as resume
+    from pgjax.runs.run import Run as Run
     from pgjax.runs.start import run as run
     from pgjax.types import Algorithm as Algorithm
     from pgjax.types import Batch as Batch
@@ -35,6 +36,7 @@ _DOOR = {
     "extend": "runs.resume",
     "replay": "runs.resume",
     "load": "runs.load",
+    "Run": "runs.run",
     **dict.fromkeys(("Range", "Role"), "declarations"),
     **dict.fromkeys(("bind", "declare"), "hyperparameters"),
     "Config": "config",

@@ -153,7 +153,7 @@ class TestAdaptiveKL:
         assert coefficients == [0.5, 1.0, 2.0]
 
     def test_an_estimator_without_a_penalty_is_refused(self):
-        with pytest.raises(ValueError, match="needs an estimator with the hyperparameter kl_coef"):
+        with pytest.raises(ValueError, match="needs a loss with a coefficient of its KL"):
             adaptive_kl(surrogate(actor_critic(policy_gradient)))
 
 
