@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import rollout
+from pgjax.advantages.baselines import Fitted
 from pgjax.policies.traits import has_memory
 from pgjax.types import Array, Env, Policy, PyTree, Trajectory
 from pgjax.variance.estimators.score_functions import ScoreFunction
-from pgjax.variance.estimators.weights import Fitted, Tables, critic, weights
+from pgjax.variance.estimators.weights import Tables, critic, weights
 from pgjax.variance.measurement import lookahead, scores
 
 GROUPS = 16  # at most, of one call's states: each keeps a vector [P] for the jackknife
