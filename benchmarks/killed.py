@@ -63,7 +63,7 @@ def differences(a, b):
     found = [n for n in one.metrics.variables if not np.array_equal(one.metrics[n], two.metrics[n], equal_nan=True)]
     for number, chunk in enumerate(one.schedule.chunks):
         shapes = checkpoints.kept_shapes(one.plan.groups[chunk.group], one.schedule.widths[chunk.group])
-        states = [run._archive.load(number, shapes).state for run in (one, two)]
+        states = [run.archive.load(number, shapes).state for run in (one, two)]
         same = jax.tree.map(lambda x, y: np.array_equal(x, y, equal_nan=True), *states)
         found += [f"state of chunk {number}"] * (not all(jax.tree.leaves(same)))
     return found

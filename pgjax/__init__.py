@@ -5,6 +5,27 @@ that flow) to `pgjax.runs` (runs that are started, resumed and read back).
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pgjax.config import Config as Config
+    from pgjax.hyperparameters import Range as Range
+    from pgjax.hyperparameters import Role as Role
+    from pgjax.hyperparameters import bind as bind
+    from pgjax.hyperparameters import declare as declare
+    from pgjax.runs.load import load as load
+    from pgjax.runs.resume import extend as extend
+    from pgjax.runs.resume import replay as replay
+    from pgjax.runs.resume import resume as resume
+    from pgjax.runs.start import run as run
+    from pgjax.types import Algorithm as Algorithm
+    from pgjax.types import Batch as Batch
+    from pgjax.types import Env as Env
+    from pgjax.types import Evaluation as Evaluation
+    from pgjax.types import Learner as Learner
+    from pgjax.types import Policy as Policy
+    from pgjax.types import Step as Step
+    from pgjax.types import Trajectory as Trajectory
 
 __version__ = "0.2.0"
 
@@ -14,7 +35,7 @@ _DOOR = {
     "extend": "runs.resume",
     "replay": "runs.resume",
     "load": "runs.load",
-    "bind": "hyperparameters",
+    **dict.fromkeys(("Range", "Role", "bind", "declare"), "hyperparameters"),
     "Config": "config",
     **dict.fromkeys(("Algorithm", "Batch", "Env", "Evaluation", "Learner", "Policy", "Step", "Trajectory"), "types"),
 }
@@ -25,7 +46,7 @@ _PACKAGES = (
 __all__ = [*_DOOR, *_PACKAGES]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Lazy: whoever imports one module shouldn't wait for plots, checkpoints and environments.
     if name in _DOOR:
         return getattr(importlib.import_module(f"pgjax.{_DOOR[name]}"), name)

@@ -1,7 +1,7 @@
-"""An import of another project's package in; the package, or one line that names it and the command that mends it.
+"""Imports of other projects' packages: an error names the package and the command that mends it, in one line.
 
-What `pgjax` itself leans on and what its extras bring may be missing, lack something that it needs in turn, or be
-broken (a library of another version, a compiled part that can't be loaded).
+A package that pgjax or one of its extras needs may be missing, lack a package that it needs in turn, or be broken (a
+library of another version, a compiled part that can't be loaded).
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-# Modules whose distribution has another name.
+# Module -> distribution, where the names differ.
 DISTRIBUTIONS = {
     "Box2D": "box2d",
     "PIL": "pillow",
@@ -24,35 +24,35 @@ DISTRIBUTIONS = {
 
 
 class PackageError(ImportError, ValueError):
-    """A package that is missing or broken. A ValueError too: it was asked for by an argument as a rule."""
+    """A package is missing or broken. It is a ValueError too, since an argument usually named the package."""
 
 
 @contextlib.contextmanager
 def importing(package: str, extra: str = "", asked: str = "") -> Iterator[None]:
-    """Around the import of `package`.
+    """A context for the import of `package`, which turns a failure into one line.
 
     Args:
       extra: the extra of pgjax that brings it; "" where pgjax always needs it.
-      asked: what needs it, the beginning of the line, such as "log: wandb".
+      asked: the option that needs it, for the beginning of the line, such as "log: wandb".
 
     Raises:
-      PackageError: where the import fails, for whatever reason.
+      PackageError: where the import fails, for any reason.
     """
     try:
         yield
     except PackageError:
         raise
-    except Exception as error:  # what a broken library raises as it starts may be anything
+    except Exception as error:  # a broken library may raise anything as it starts
         begin = f"{asked}: " if asked else ""
         raise PackageError(begin + explained(error, package, extra), name=package) from error
 
 
 @contextlib.contextmanager
 def lazily(*modules: str) -> Iterator[None]:
-    """Around an import of a package that imports `modules` and seldom uses them: each loads when it is first used.
+    """A context for the import of a package that imports `modules` and seldom uses them: each loads at its first use.
 
-    gymnax imports pyplot and seaborn, for drawings that pgjax doesn't ask for, and they take longer than all its own
-    code. Whoever imports them after that gets the modules themselves.
+    gymnax imports pyplot and seaborn, for drawings that pgjax never makes, and they take longer than all of gymnax's
+    own code. Later imports give the modules themselves.
     """
     made = {name: _Later(name) for name in modules if name not in sys.modules}
     sys.modules.update(made)
@@ -65,10 +65,10 @@ def lazily(*modules: str) -> Iterator[None]:
 
 
 class _Later(types.ModuleType):
-    """A module that is imported when something of it is first asked for."""
+    """A module that is imported at the first use of one of its names."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # what the import system asks of every module
+        if name.startswith("__"):  # the import system reads these of every module
             raise AttributeError(name)
         if sys.modules.get(self.__name__) is self:
             del sys.modules[self.__name__]
@@ -95,7 +95,7 @@ def explained(error: Exception, package: str, extra: str = "") -> str:
 
 
 def of(error: ImportError) -> str:
-    """The package whose import raised this: the one that it names, else the one whose code raised it."""
+    """The package whose import raised the error: the one that it names, else the one whose code raised it."""
     found, trace = error.name or "", error.__traceback__
     while trace is not None and not error.name:
         module = trace.tb_frame.f_globals.get("__name__", "")
@@ -117,5 +117,5 @@ def _install(module: str, extra: str = "") -> str:
 
 
 def distribution(module: str) -> str:
-    """What pip calls it."""
+    """The name of the module's distribution, for pip."""
     return DISTRIBUTIONS.get(module, module)

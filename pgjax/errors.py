@@ -2,7 +2,7 @@
 
 import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
@@ -22,7 +22,7 @@ def digits(name: str, text: Any) -> Any:
 
 
 @contextlib.contextmanager
-def named(what: str):
+def named(what: str) -> Iterator[None]:
     """What a function of the user's raises, as one line that says where."""
     try:
         yield

@@ -1,21 +1,109 @@
-"""Plugs as data: the hyperparameters that a function's signature declares, and names made near.
+"""A plug's signature as data: its hyperparameters, where each makes sense, and what the machinery does with it.
 
-A hyperparameter is a keyword-only argument with a default. Where the default is a float, it is a
-number that `vmap` may sweep; any other type (bool, int, str) is a static choice, fixed when the
-program is compiled.
+A hyperparameter is a keyword-only argument with a default. Where the default is a float, `vmap` may sweep the number;
+any other type (bool, int, str) is a static choice, fixed when the program is compiled. Its annotation may say more:
+
+    def loss(now, batch, *, clip_eps: Annotated[float, Range(0, math.inf)] = 0.2): ...
+
+Nothing is read off a hyperparameter's name: a loss of one's own may call a number `tau`, `samples` or `stop_kl`, and
+no range and no machinery of the package's plugs comes with it.
 """
 
+import dataclasses
+import enum
 import functools
 import inspect
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, TypeVar, get_args
 
 import jax.numpy as jnp
 import numpy as np
 
 from pgjax.errors import unknown
 from pgjax.types import Algorithm, Hypers, RunningAdvantage, RunningEstimator
+
+LEAST, MOST = 2.0**-126, float(np.finfo(np.float32).max)  # of float32: a smaller number becomes 0, a larger one inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Where a hyperparameter makes sense, both ends included; inf is an end where it turns something off."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+
+Probability = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(LEAST, MOST)]
+NonNegative = Annotated[float, Range(0, MOST)]
+Finite = Annotated[float, Range(-MOST, MOST)]
+Bound = Annotated[float, Range(0, math.inf)]  # inf: no bound
+
+
+class Role(enum.Enum):
+    """What the machinery around a plug does with one of its hyperparameters, whatever the hyperparameter is called.
+
+    Declared in the annotation, as in `samples: Annotated[int, Role.SAMPLES] = 8`.
+    """
+
+    DISCOUNT = "scale_rewards divides by the spread of the return with this discount"
+    GAIN_RATE = "the value after an end is that of the next start, since the reward's average is estimated"
+    SAMPLES = "so many neighbouring episodes begin alike"
+    REFERENCE = "the learner keeps its first parameters, from which this weighs the distance"
+    IMPORTANCE = "corrects for another policy having acted: half of it in the advantage, half in the loss"
+    RATIOS = "the ratios to the policy that acted are in the advantage already"
+    REEVALUATE = "the loss takes target - value in place of the advantage"
+    GAMMA_T = "multiplies the advantage by gamma^t"
+    BASELINE = "the name of the baseline; 'value' is the critic's"
+    REWARD_TO_GO = "weighs a step by what followed; False: by the return of its episode"
+    NORMALIZE = "divides the advantage by its spread"
+    KL_COEF = "weight of the loss's own KL penalty, which `adaptive_kl` adapts"
+    STOP_KL = "ends an update where the KL to the policy that acted is above this; inf never does"
+    TARGET_KL = "the KL to the policy that acted which a penalty steers to"
+    MAX_KL = "the bound of a trust region"
+    WARMUP = "environment steps before anything is learned"
+
+
+class Trait(enum.Enum):
+    """A fact about a whole plug, declared by `having`."""
+
+    IN_ORDER = "needs the steps of an environment in order of time: [T, b], not rows"
+    WHOLE_EPISODES = "needs whole episodes, from their first step to their last"
+    BY_STEP = "a step's loss depends on that step alone; see `losses.by_step`"
+
+
+Plug = TypeVar("Plug")
+
+
+def having(plug: Plug, *traits: Trait) -> Plug:
+    """The function itself, with these traits declared.
+
+    `functools.partial` and `bind` keep all traits, `declare` and `functools.wraps` keep what a plug needs; a promise,
+    as BY_STEP is, must be given again, since a wrapper may break it.
+    """
+    plug.__traits__ = (plug, frozenset(traits) | traits_of(plug))  # type: ignore[attr-defined]  # of a function
+    return plug
+
+
+def in_order(plug: Plug) -> Plug:
+    """Declare that a plug needs the steps of each environment in order of time, [T, b]: it is given no loose rows."""
+    return having(plug, Trait.IN_ORDER)
+
+
+def whole_episodes(plug: Plug) -> Plug:
+    """Declare that a plug needs whole episodes, [T, b]: a stream is refused."""
+    return having(plug, Trait.WHOLE_EPISODES)
+
+
+def traits_of(plug: Any) -> frozenset[Trait]:
+    """The declared traits of a plug, whatever was bound to it since."""
+    if isinstance(plug, _RUNNING):
+        plug = plug.apply
+    while isinstance(plug, functools.partial) and getattr(plug, "__traits__", (None,))[0] is not plug:
+        plug = plug.func
+    owner, found = getattr(plug, "__traits__", (plug, frozenset()))
+    return found if owner is plug else found - {Trait.BY_STEP}  # functools.wraps copied it from another function
+
 
 _RUNNING = (RunningAdvantage, RunningEstimator)
 
@@ -31,9 +119,43 @@ def name_of(plug: Any) -> str:
 
 def hyperparameters(plug: Any) -> dict[str, Any]:
     """Name -> default of every hyperparameter of a plug, in the order of its signature."""
+    return {parameter.name: parameter.default for parameter in _parameters(plug)}
+
+
+def ranges(plug: Any) -> dict[str, Range]:
+    """Name -> the range that a hyperparameter's annotation declares; those without one are left out."""
+    declared = {parameter.name: declared_range(parameter.annotation) for parameter in _parameters(plug)}
+    return {name: found for name, found in declared.items() if found}
+
+
+def declared_range(annotation: Any) -> Range | None:
+    """The Range in an `Annotated`, the last of several."""
+    found = [x for x in _metadata(annotation) if isinstance(x, Range)]
+    return found[-1] if found else None
+
+
+def by_role(plug: Any) -> dict[Role, str]:
+    """Role -> name of the hyperparameter that has it."""
+    found: dict[Role, str] = {}
+    for parameter in _parameters(plug):
+        for role in (x for x in _metadata(parameter.annotation) if isinstance(x, Role)):
+            if role in found:
+                raise ValueError(f"{name_of(plug)}: {found[role]} and {parameter.name} both have {role}; leave one out")
+            found[role] = parameter.name
+    return found
+
+
+def value_of(plug: Any, role: Role, otherwise: Any = None) -> Any:
+    """The default of the hyperparameter that has the role, or `otherwise` where the plug has none."""
+    name = by_role(plug).get(role)
+    return otherwise if name is None else hyperparameters(plug)[name]
+
+
+def _parameters(plug: Any) -> list[inspect.Parameter]:
+    """The hyperparameters of a plug, annotations evaluated."""
     if isinstance(plug, _RUNNING):
         plug = plug.apply
-    found = {}
+    found = []
     for parameter in inspect.signature(plug).parameters.values():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
@@ -42,8 +164,29 @@ def hyperparameters(plug: Any) -> dict[str, Any]:
                 f"{name_of(plug)}: keyword-only argument {parameter.name!r} has no default; "
                 "give it one, since the keyword-only arguments of a plug are its hyperparameters"
             )
-        found[parameter.name] = parameter.default
+        found.append(parameter.replace(annotation=_evaluated(plug, parameter)))
     return found
+
+
+def _evaluated(plug: Any, parameter: inspect.Parameter) -> Any:
+    """The annotation; of a module with `from __future__ import annotations` it is a text."""
+    if not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    while isinstance(plug, functools.partial):
+        plug = plug.func
+    try:
+        return eval(parameter.annotation, getattr(inspect.unwrap(plug), "__globals__", {}))
+    except Exception as error:
+        if "Annotated" not in parameter.annotation:
+            return parameter.annotation
+        raise TypeError(
+            f"{name_of(plug)}: the annotation of {parameter.name!r} can't be read: {error}; import what it names "
+            "where the plug is defined, not under TYPE_CHECKING"
+        ) from error
+
+
+def _metadata(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation)[1:] if hasattr(annotation, "__metadata__") else ()
 
 
 def bind(plug: Any, **defaults: Any) -> Any:
@@ -62,22 +205,31 @@ def bind(plug: Any, **defaults: Any) -> Any:
     return functools.partial(plug, **defaults)
 
 
-def declare(function: Callable, *plugs: Any) -> Callable:
-    """Give `function(..., **hypers)` the signature of its own arguments plus those of `plugs`."""
+def declare(function: Plug, *plugs: Any, by_step: bool = False) -> Plug:
+    """Give `function(..., **hypers)` its own hyperparameters plus those of `plugs`, and what the plugs need.
+
+    Args:
+      by_step: whether the function mixes no steps, so that it is `losses.by_step` where all of `plugs` are.
+    """
     own = [
         parameter
-        for parameter in inspect.signature(function).parameters.values()
+        for parameter in inspect.signature(function).parameters.values()  # type: ignore[arg-type]  # of a function
         if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
     names = {parameter.name for parameter in own}
     for plug in plugs:
-        for name, default in hyperparameters(plug).items():
-            if name in names:
-                raise ValueError(f"{name_of(plug)}: hyperparameter {name!r} is taken by {function.__name__}; rename it")
-            names.add(name)
-            own.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default))
-    function.__signature__ = inspect.Signature(own)
-    return function
+        for parameter in _parameters(plug):
+            if parameter.name in names:
+                raise ValueError(
+                    f"{name_of(plug)}: hyperparameter {parameter.name!r} is taken by {name_of(function)}; rename it"
+                )
+            names.add(parameter.name)
+            own.append(parameter)
+    function.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]  # of a function
+    declared = [traits_of(plug) for plug in plugs]
+    needed = frozenset().union(*declared) - {Trait.BY_STEP}
+    kept = {Trait.BY_STEP} if by_step and all(Trait.BY_STEP in x for x in declared) else set()
+    return having(function, *needed, *kept)
 
 
 def default_hypers(algorithm: Algorithm, **parts: dict[str, Any]) -> Hypers:
@@ -99,61 +251,22 @@ def default_hypers(algorithm: Algorithm, **parts: dict[str, Any]) -> Hypers:
     return Hypers(**{k: {n: jnp.asarray(x, jnp.float32) for n, x in v.items()} for k, v in values.items()})
 
 
-LEAST, MOST = 2.0**-126, float(np.finfo(np.float32).max)  # of float32: what is smaller becomes 0, what is larger inf
+def within(full: str, number: float, value: Any, allowed: Range) -> None:
+    """ValueError where a hyperparameter isn't in its range, or isn't the same number in float32.
 
-
-# Where a hyperparameter of the package's own plugs makes sense, both ends included; beyond, training only looks like
-# it. inf is an end where it turns something off.
-RANGES = {
-    "advantage.discount": (0, 1),
-    "advantage.gae_lambda": (0, 1),
-    "advantage.gain_rate": (0, MOST),
-    "advantage.clip_rho": (0, math.inf),
-    "advantage.clip_c": (0, math.inf),
-    "advantage.constant": (-MOST, MOST),
-    "advantage.v_trace_lambda": (0, 1),
-    "config.epsilon": (0, 1),
-    "config.temperature": (LEAST, MOST),
-    "estimator.clip_eps": (0, math.inf),
-    "estimator.value_clip": (0, math.inf),
-    "estimator.kl_coef": (0, MOST),
-    "estimator.value_coef": (0, MOST),
-    "estimator.entropy_coef": (-MOST, MOST),
-    "estimator.huber_delta": (LEAST, math.inf),
-    "estimator.stop_kl": (0, math.inf),
-    "estimator.target_kl": (0, MOST),
-    "estimator.max_kl": (LEAST, MOST),
-    "estimator.damping": (0, MOST),
-    "estimator.backtrack": (0, 1),
-    "estimator.cg_steps": (1, math.inf),
-    "estimator.line_search": (0, math.inf),
-    "estimator.tau": (0, 1),
-    "estimator.initial_alpha": (1e-9, MOST),
-    "estimator.target_entropy_box": (-MOST, MOST),
-    "estimator.target_entropy_finite": (-MOST, MOST),
-    "estimator.epsilon_steps": (1, MOST),
-    "estimator.epsilon_start": (0, 1),
-    "estimator.epsilon_end": (0, 1),
-    "advantage.reference_penalty": (0, MOST),
-    "estimator.reference_coef": (0, MOST),
-    "optimizer.warmup_steps": (0, MOST),
-    "optimizer.anneal_steps": (1, math.inf),
-    "optimizer.learning_rate": (LEAST, MOST),
-    "optimizer.max_grad_norm": (LEAST, math.inf),
-    "optimizer.eps": (0, MOST),
-}
-
-
-def within(full: str, number: float, value: Any) -> None:
-    """ValueError where a hyperparameter isn't in its range, or isn't the same thing in float32."""
-    low, high = RANGES.get(full, (-math.inf, math.inf))
+    Args:
+      full: its part and name, for the message.
+      value: as it was written, for the message.
+    """
+    low, high = allowed.low, allowed.high
     single = full.partition(".")[0] in ("advantage", "estimator", "optimizer") and isinstance(number, float)
     if not low <= number <= high:
         if high == MOST:
             least = {LEAST: "above 0 and ", -MOST: ""}.get(low, f"{low:g} or more and ")
             raise ValueError(f"{full} must be {least}finite in float32, got {value}")
-        least = "above 0" if low == LEAST else f"in [{low:g}, {high:g}]"
-        raise ValueError(f"{full} must {'be' if low == LEAST else 'lie'} {least}, got {value}")
+        if low == LEAST or isinstance(number, int):
+            raise ValueError(f"{full} must be {'above 0' if low == LEAST else f'{low:g} or more'}, got {value}")
+        raise ValueError(f"{full} must lie in [{low:g}, {high:g}], got {value}")
     if single and number and (abs(number) < LEAST or MOST < abs(number) < math.inf):
         became = "0" if abs(number) < 1 else "inf" if number > 0 else "-inf"
         raise ValueError(f"{full}={value} becomes {became} in float32; give one between 1.2e-38 and 3.4e38")

@@ -1,16 +1,21 @@
 """Optimiser plugs: hyperparameters in, an optax transformation out; built inside the traced program."""
 
+import math
+from typing import Annotated
+
 import jax.numpy as jnp
 import optax
+
+from pgjax.hyperparameters import LEAST, NonNegative, Positive, Range
 
 
 def adam(
     *,
-    learning_rate: float = 3e-4,
-    max_grad_norm: float = 0.5,
-    eps: float = 1e-5,
-    warmup_steps: float = 0.0,
-    anneal_steps: float = float("inf"),
+    learning_rate: Positive = 3e-4,
+    max_grad_norm: Annotated[float, Range(LEAST, math.inf)] = 0.5,
+    eps: NonNegative = 1e-5,
+    warmup_steps: NonNegative = 0.0,
+    anneal_steps: Annotated[float, Range(1, math.inf)] = math.inf,
 ) -> optax.GradientTransformation:
     """Adam (Kingma & Ba 2015) on gradients clipped to a global norm; inf turns clipping off.
 
@@ -27,7 +32,9 @@ def adam(
     return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(rate, eps=eps))
 
 
-def sgd(*, learning_rate: float = 1e-2, max_grad_norm: float = float("inf")) -> optax.GradientTransformation:
+def sgd(
+    *, learning_rate: Positive = 1e-2, max_grad_norm: Annotated[float, Range(LEAST, math.inf)] = math.inf
+) -> optax.GradientTransformation:
     """Plain stochastic gradient descent on gradients clipped to a global norm; inf turns clipping off."""
     return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.sgd(learning_rate))
 

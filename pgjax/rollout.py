@@ -1,4 +1,4 @@
-"""An environment and a policy in, a Trajectory [T, B] out.
+"""Rollouts: a policy acts in an environment, and the steps are a Trajectory [T, B].
 
 `unroll` continues a stream of B environments that start again by themselves; `episodes` runs B whole
 episodes, masked after their end; `evaluate` runs whole episodes and keeps only their returns.
@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pgjax.numerics import time_limits
 from pgjax.numerics.scans import remaining, scan_while
-from pgjax.types import Array, Env, Policy, PyTree, Trajectory
+from pgjax.types import Array, Env, Policy, PyTree, Step, Trajectory
 
 
 class RolloutState(NamedTuple):
-    """Where B environments stand, and what their episodes have come to."""
+    """The states of B environments, and the returns and lengths of their episodes."""
 
     env: PyTree  # [B, ...]
     obs: PyTree  # [B, ...]
@@ -36,7 +37,7 @@ class Episodes(NamedTuple):
 def start(
     key: Array, env: Env, policy: Policy, num_envs: int, env_params: PyTree = None, samples: int = 1
 ) -> RolloutState:
-    """B = `num_envs` environments at the beginning of an episode, each `samples` neighbours at the same one."""
+    """B = `num_envs` environments at the start of an episode; every group of `samples` neighbours shares one start."""
     params = env.params if env_params is None else env_params
     if samples < 1 or num_envs % samples:
         raise ValueError(f"samples must be 1 or more and divide the {num_envs} environments, got {samples}")
@@ -55,23 +56,62 @@ def start(
     )
 
 
-def _interact(key_action, keys_env, env, env_params, policy, params, state: RolloutState, greedy: Array | None = None):
-    """One step of every environment, no reset; returns the step and what the policy chose."""
+def step_envs(
+    keys: Array, env: Env, env_params: PyTree, state: PyTree, time: Array, action: Array
+) -> tuple[PyTree, Step]:
+    """The states and the Step [B] after one action in each of B environments; none is reset.
+
+    `env.max_steps` truncates here, so it is the limit in every loop, whether `env.step` keeps to it or not. `time`, []
+    or [B] int, is the number of steps of the episode before this one; the other arrays are [B, ...].
+    """
+    state, seen = jax.vmap(env.step, (0, None, 0, 0))(keys, env_params, state, action)
+    return state, time_limits.cut(seen, time, env.max_steps)
+
+
+def row(obs: PyTree, time: Any, action: Any, log_prob: Any, seen: Step, mask: Any) -> Trajectory:
+    """One step, or many alike, as a Trajectory without a memory; all [B, ...] or [T, B, ...], of JAX or numpy.
+
+    Args:
+      obs, time: before the action; action, log_prob: chosen there.
+      seen: the Step that followed; mask: float, 1 where the step counts.
+    """
+    return Trajectory(
+        obs=obs,
+        action=action,
+        log_prob=log_prob,
+        reward=seen.reward,
+        terminated=seen.terminated,
+        truncated=seen.truncated,
+        next_obs=seen.obs,
+        mask=mask,
+        time=time,
+        memory=(),
+    )
+
+
+def _interact(
+    key_action: Array,
+    keys_env: Array,
+    env: Env,
+    env_params: PyTree,
+    policy: Policy,
+    params: PyTree,
+    state: RolloutState,
+    greedy: bool | Array = False,
+) -> tuple[RolloutState, Step, Array, Any]:
+    """One step of every environment, no reset: the state after it, the step, the action and its distribution."""
     dist, memory = policy.act(params, state.memory, state.obs)
     action = dist.sample(key_action)
-    if greedy is not None:
+    if greedy is not False:
         action = jnp.where(greedy, dist.mode(), action)
-    env_state, step = jax.vmap(env.step, (0, None, 0, 0))(keys_env, env_params, state.env, action)
-    # `max_steps` is the limit in every loop, whether the world's own step keeps to it or not.
-    out_of_time = step.truncated | (state.time + 1 >= env.max_steps)
-    step = step._replace(truncated=out_of_time & ~step.terminated)
-    running = state.running_return + step.reward
-    moved = state._replace(env=env_state, obs=step.obs, memory=memory, time=state.time + 1, running_return=running)
-    return moved, step, dist, action
+    env_state, seen = step_envs(keys_env, env, env_params, state.env, state.time, action)
+    running = state.running_return + seen.reward
+    moved = state._replace(env=env_state, obs=seen.obs, memory=memory, time=state.time + 1, running_return=running)
+    return moved, seen, action, dist
 
 
 def where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
-    """Per environment: [B] condition against [B, ...] leaves; or per step, [T] against [T, ...]."""
+    """Selects per environment, a condition [B] against leaves [B, ...]; or per step, [T] against [T, ...]."""
 
     def pick(a, b):
         return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - 1)), a, b)
@@ -80,10 +120,8 @@ def where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
 
 
 def _advance(alive: Array, moved: RolloutState, state: RolloutState) -> RolloutState:
-    """An episode that has ended stands still: stepping on could leave the numbers' range."""
-    pairs = zip(moved._replace(completed=()), state._replace(completed=()), strict=True)
-    kept = RolloutState(*(where(alive, a, b) for a, b in pairs))
-    return kept._replace(completed=state.completed)
+    """Keeps the state of an episode that has ended: further steps could overflow."""
+    return RolloutState._make((*where(alive, moved[:-1], state[:-1]), state.completed))
 
 
 def unroll(
@@ -105,7 +143,7 @@ def unroll(
 
     def step(state, keys):
         key_action, keys_env, keys_reset = keys[0], keys[1 : 1 + num_envs], keys[1 + num_envs :]
-        moved, seen, dist, action = _interact(key_action, keys_env, env, env_params, policy, params, state)
+        moved, seen, action, dist = _interact(key_action, keys_env, env, env_params, policy, params, state)
         done = seen.terminated | seen.truncated
         first_state, first_obs = jax.vmap(env.reset, (0, None))(keys_reset, env_params)
         following = RolloutState(
@@ -118,10 +156,9 @@ def unroll(
             last_length=jnp.where(done, moved.time.astype(jnp.float32), state.last_length),
             completed=state.completed + jnp.sum(done),
         )
-        row = _row(state, action, dist, seen, jnp.ones(num_envs))
-        return following, row
+        return following, row(state.obs, state.time, action, dist.log_prob(action), seen, jnp.ones(num_envs))
 
-    # Drawn at once: half the time of one draw after another inside the loop, and one loop less for each to compile.
+    # One draw for all steps takes half the time of draws inside the loop, and saves the compiler a loop.
     following, rows = jax.lax.scan(step, state, jax.random.split(key, (num_steps, 1 + 2 * num_envs)))
     return following, rows._replace(memory=state.memory)
 
@@ -136,36 +173,35 @@ def episodes(
     env_params: PyTree = None,
     samples: int = 1,
 ) -> tuple[Trajectory, Episodes]:
-    """B = `num_episodes` whole episodes from fresh starts, each `samples` from the same one; T = `max_steps` rows.
+    """B = `num_episodes` whole episodes, every `samples` neighbours from one start; T = `max_steps` rows.
 
-    `mask` is 1 up to and including the step that ends an episode; what stands behind it repeats the
-    last state, and behind the end of all episodes the first step, with reward 0. An episode still
-    running at `max_steps` is truncated there; by default that is the environment's own limit.
+    `mask` is 1 up to and including the step that ends an episode. Later rows repeat the last state, and after the end
+    of all episodes the first step; their reward is 0. An episode that still runs at `max_steps` is truncated there; by
+    default `max_steps` is the environment's own limit.
     """
     env_params = env.params if env_params is None else env_params
     limit = env.max_steps if max_steps is None else max_steps
+    env = env._replace(max_steps=min(limit, env.max_steps))
     key_start, key_steps = jax.random.split(key)
     state = start(key_start, env, policy, num_episodes, env_params, samples)
 
-    def step(carry, inputs):
+    def step(carry, key):
         state, alive = carry
-        key, t = inputs
         keys = jax.random.split(key, 1 + num_episodes)
-        moved, seen, dist, action = _interact(keys[0], keys[1:], env, env_params, policy, params, state)
-        truncated = seen.truncated | ((t == limit - 1) & ~seen.terminated)
+        moved, seen, action, dist = _interact(keys[0], keys[1:], env, env_params, policy, params, state)
         seen = seen._replace(
             reward=jnp.where(alive, seen.reward, 0.0),
             terminated=seen.terminated & alive,
-            truncated=truncated & alive,
+            truncated=seen.truncated & alive,
         )
-        row = _row(state, action, dist, seen, alive.astype(jnp.float32))
-        return (_advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), row
+        one = row(state.obs, state.time, action, dist.log_prob(action), seen, alive.astype(jnp.float32))
+        return (_advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), one
 
     alive = jnp.ones(num_episodes, bool)
-    inputs = (jax.random.split(key_steps, limit), jnp.arange(limit))
-    (last, _), rows = scan_while(step, (state, alive), inputs, lambda carry, _: carry[1])
+    keys = jax.random.split(key_steps, limit)
+    (last, _), rows = scan_while(step, (state, alive), keys, lambda carry, _: carry[1])
     done = Episodes(last.running_return, last.time.astype(jnp.float32))
-    # Steps that the world knows, since gradients pass through them too; the same for whatever lane runs beside.
+    # Real steps of the environment, since gradients pass through them too; and the same beside any other lane.
     filled = where(remaining(rows.mask), rows, jax.tree.map(lambda x: x[:1], rows))
     ends = {name: getattr(rows, name) for name in ("reward", "terminated", "truncated", "mask")}
     return filled._replace(memory=state.memory, **ends), done
@@ -184,8 +220,8 @@ def evaluate(
 ) -> Episodes:
     """Returns and lengths of B = `num_episodes` whole episodes, each counted once and to its end.
 
-    `greedy` takes the mode of each distribution, otherwise actions are sampled. Nothing is stored
-    on the way, so memory doesn't grow with the length of an episode.
+    `greedy` takes the mode of each distribution, otherwise actions are sampled. No step is stored, so the memory in use
+    doesn't grow with the length of an episode.
     """
     env_params = env.params if env_params is None else env_params
     limit = env.max_steps if max_steps is None else max_steps
@@ -203,25 +239,10 @@ def evaluate(
     return Episodes(last.running_return, last.time.astype(jnp.float32))
 
 
-def lately(stream: RolloutState | tuple, trajectory: Trajectory) -> dict[str, Array]:
+def lately(stream: RolloutState | tuple[()], trajectory: Trajectory) -> dict[str, Array]:
     """Metrics: undiscounted return and length of the latest episodes of a stream, or () for whole episodes."""
     if isinstance(stream, RolloutState):
         found = Episodes(stream.last_return, stream.last_length)
     else:
         found = Episodes(jnp.sum(trajectory.reward * trajectory.mask, axis=0), jnp.sum(trajectory.mask, axis=0))
     return {name: jnp.nanmean(x) for name, x in found._asdict().items()}
-
-
-def _row(state: RolloutState, action: Array, dist: Any, seen, mask: Array) -> Trajectory:
-    return Trajectory(
-        obs=state.obs,
-        action=action,
-        log_prob=dist.log_prob(action),
-        reward=seen.reward,
-        terminated=seen.terminated,
-        truncated=seen.truncated,
-        next_obs=seen.obs,
-        mask=mask,
-        time=state.time,
-        memory=(),
-    )

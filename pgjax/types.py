@@ -1,17 +1,15 @@
-"""The values that flow through the pipeline, and one Protocol for each plug.
+"""The values that flow through the pipeline, and one type for each plug.
 
 Axes, the same in the whole package: `T` time, `B` environments, `N` minibatch rows, `A` actions,
 `S` seeds, `H` settings, `L` lanes (= H x S). Arrays are time-major, `[T, B, ...]`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Concatenate, NamedTuple
 
 import jax
 
 Array = jax.Array
-
-
 PyTree = Any
 
 
@@ -20,31 +18,44 @@ class Step(NamedTuple):
 
     obs: PyTree  # after the action, before any reset
     reward: Array  # []
-    terminated: Array  # [] bool: the world ended; nothing follows
-    truncated: Array  # [] bool: the clock ran out; the world would have gone on
+    terminated: Array  # [] bool: the episode ended; nothing follows
+    truncated: Array  # [] bool: time ran out; the episode would have gone on
 
 
 class Env(NamedTuple):
-    """A world as pure functions of one environment; the caller vmaps. It never resets itself."""
+    """One environment as pure functions; the caller vmaps. It never resets itself."""
 
     params: PyTree  # numbers that a sweep may replace by name (gravity, an MDP's tables)
-    reset: Callable  # (key, params) -> (state, obs)
-    step: Callable  # (key, params, state, action) -> (state, Step)
+    reset: Callable[[Array, PyTree], tuple[PyTree, PyTree]]  # (key, params) -> (state, obs)
+    step: Callable[[Array, PyTree, PyTree, Array], tuple[PyTree, Step]]  # (key, params, state, action)
     observation_space: Any  # a gymnax space
     action_space: Any  # a gymnax space
     max_steps: int  # the time limit of one episode, a truncation, whether `step` keeps to it or not
-    host: Callable | None = None  # (N) -> `host_loop.Simulators`, stepped on the host; reset and step only show shapes
-    expert: Callable | None = None  # (params, state) -> action that a learner by supervision is shown
-    held_out: Callable | None = None  # (params) -> those of the problems kept from training, for final returns
+    host: Callable[[int], Any] | None = None  # N -> `host_loop.Simulators`; reset and step then only show shapes
+    expert: Callable[[PyTree, PyTree], Array] | None = None  # (params, state) -> action, for learning by supervision
+    held_out: Callable[[PyTree], PyTree] | None = None  # params -> those of problems kept from training
 
 
 class Policy(NamedTuple):
-    """An actor-critic as pure functions. `memory` is () for a memoryless policy."""
+    """An actor-critic as pure functions, and the traits that it declares.
 
-    init: Callable  # (key) -> params
-    memory: Callable  # (batch size) -> memory [B, ...]
-    act: Callable  # (params, memory, obs [B, ...]) -> (dist [B], memory)
-    evaluate: Callable  # (params, trajectory) -> Evaluation
+    A wrapper is `policy._replace(act=..., evaluate=...)`, which keeps the needs of the policy inside: `whole_episodes`.
+    `stepwise` is a licence, so it holds for one `evaluate` only; a wrapper with another one declares it anew.
+    """
+
+    init: Callable[[Array], PyTree]  # key -> params
+    memory: Callable[[int], PyTree]  # batch size -> memory [B, ...], () for a memoryless policy
+    act: Callable[[PyTree, PyTree, PyTree], tuple[Any, PyTree]]  # params, memory, obs [B, ...] -> dist [B], memory
+    evaluate: Callable[[PyTree, "Trajectory"], "Evaluation"]  # params, trajectory -> Evaluation
+    stepwise: Callable[[PyTree, "Trajectory"], "Evaluation"] | None = None  # `evaluate` itself, see by_observation
+    whole_episodes: bool = False  # evaluate needs whole episodes, each from its first step on
+    forward_derivative: bool = True  # evaluate has derivatives in forward mode too, which a fused kernel has not
+    parts: Any = ()  # further functions for the losses of its own learner, such as twin critics
+
+    @property
+    def by_observation(self) -> bool:
+        """Whether `evaluate` is declared to see each step alone, its next_value being its value at next_obs."""
+        return self.stepwise is self.evaluate
 
 
 class Trajectory(NamedTuple):
@@ -92,38 +103,35 @@ class Hypers(NamedTuple):
     optimizer: dict[str, Array]
 
 
-class AdvantageFn(Protocol):
-    """The keyword-only arguments, here as in every plug, are its hyperparameters."""
+# The keyword-only arguments of every plug are its hyperparameters: see `pgjax.hyperparameters`.
 
-    def __call__(self, trajectory: Trajectory, now: Evaluation, **hypers) -> tuple[Array, Array]:
-        """The advantage of each step and the target of the critic, each [T, B]."""
+# (trajectory, now, **hypers) -> the advantage of each step and the target of the critic, each [T, B].
+AdvantageFn = Callable[Concatenate[Trajectory, Evaluation, ...], tuple[Array, Array]]
 
 
 class RunningAdvantage(NamedTuple):
     """An AdvantageFn that remembers: for baselines that average over all updates so far."""
 
-    init: Callable  # () -> state
-    apply: Callable  # (state, trajectory, now, **hypers) -> (state, (advantage, target))
+    init: Callable[[], PyTree]  # () -> state
+    # (state, trajectory, now, **hypers) -> (state, (advantage, target))
+    apply: Callable[Concatenate[PyTree, Trajectory, Evaluation, ...], tuple[PyTree, tuple[Array, Array]]]
 
 
-class LossFn(Protocol):
-    def __call__(self, now: Evaluation, batch: Batch, **hypers) -> tuple[Array, dict[str, Array]]:
-        """One loss per step, [T, B] or [N], never a mean; and metrics, per step or scalar."""
+# (now, batch, **hypers) -> one loss per step, [T, B] or [N], never a mean; and metrics, per step or scalar.
+LossFn = Callable[Concatenate[Evaluation, Batch, ...], tuple[Array, dict[str, Array]]]
+
+# (key, policy, params, batch, **hypers) -> a gradient of the loss with the tree of `params`, and scalar metrics.
+EstimatorFn = Callable[Concatenate[Array, Policy, PyTree, Batch, ...], tuple[PyTree, dict[str, Array]]]
 
 
 class RunningEstimator(NamedTuple):
     """An EstimatorFn that remembers from one update to the next: for coefficients that adapt."""
 
-    init: Callable  # () -> state
-    apply: Callable  # (state, key, policy, params, batch, **hypers) -> (gradient, metrics)
-    after: Callable  # (state, metrics of the last epoch, **hypers) -> state
-
-
-class EstimatorFn(Protocol):
-    def __call__(
-        self, key: Array, policy: Policy, params: PyTree, batch: Batch, **hypers
-    ) -> tuple[PyTree, dict[str, Array]]:
-        """A gradient of the loss with the tree of `params`, and scalar metrics."""
+    init: Callable[[], PyTree]  # () -> state
+    # (state, key, policy, params, batch, **hypers) -> (gradient, metrics)
+    apply: Callable[Concatenate[PyTree, Array, Policy, PyTree, Batch, ...], tuple[PyTree, dict[str, Array]]]
+    # (state, metrics of the last epoch, **hypers) -> state
+    after: Callable[Concatenate[PyTree, dict[str, Array], ...], PyTree]
 
 
 class Algorithm(NamedTuple):
@@ -131,19 +139,21 @@ class Algorithm(NamedTuple):
 
     advantage: AdvantageFn | RunningAdvantage
     estimator: EstimatorFn | RunningEstimator
-    optimizer: Callable  # (**hypers) -> optax.GradientTransformation
+    optimizer: Callable[..., Any]  # (**hypers) -> optax.GradientTransformation
 
 
 class Learner(NamedTuple):
     """Anything that trains: what `training` and `runs` run.
 
-    The last two are `step` in halves, for experience that is gathered elsewhere, such as on the host; a learner
-    without them trains in worlds of pure functions alone. One with them keeps its stream in `state.rollout`, () where
-    every update begins whole episodes.
+    `behaviour` and `learn` split `step` in two, for environments that are stepped in Python: `behaviour` gives the
+    policy that acts, `learn` updates from the experience that it gathered. A learner without them works with JAX
+    environments only. One with them keeps its stream in `state.rollout`, () where every update begins whole episodes.
     """
 
-    init: Callable  # (key, hypers) -> state
-    step: Callable  # (key, state, hypers) -> (state, metrics); best with episode_return and env_steps
-    policy: Callable  # (state) -> (Policy, params): what to evaluate, act with and save
-    behaviour: Callable | None = None  # (state) -> (Policy, params) that gather the next experience
-    learn: Callable | None = None  # (key, state, RolloutState or (), trajectory, hypers) -> (state, metrics)
+    init: Callable[[Array, Hypers], PyTree]  # (key, hypers) -> state
+    # (key, state, hypers) -> (state, metrics); best with episode_return and env_steps
+    step: Callable[[Array, PyTree, Hypers], tuple[PyTree, dict[str, Array]]]
+    policy: Callable[[PyTree], tuple[Policy, PyTree]]  # state -> (policy, params) to evaluate, act with and save
+    behaviour: Callable[[PyTree], tuple[Policy, PyTree]] | None = None  # state -> the ones that act next
+    # (key, state, RolloutState or (), trajectory, hypers) -> (state, metrics)
+    learn: Callable[[Array, PyTree, PyTree, Trajectory, Hypers], tuple[PyTree, dict[str, Array]]] | None = None

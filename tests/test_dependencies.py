@@ -20,11 +20,11 @@ FILES = sorted(pathlib.Path(pgjax.__file__).parent.rglob("*.py"))
 BROKEN = "libodd.so.3: cannot open shared object file"
 # The extra, the module that it brings, and what asks for it.
 EXTRAS = {
-    "tensorboard": ("tensorboardX", lambda folder: loggers.make("tensorboard", folder)),
-    "wandb": ("wandb", lambda folder: loggers.make("wandb", folder)),
+    "tensorboard": ("tensorboardX", lambda folder: loggers.make_logger("tensorboard", folder)),
+    "wandb": ("wandb", lambda folder: loggers.make_logger("wandb", folder)),
     "gymnasium": ("gymnasium", lambda folder: envs.make("gymnasium:CartPole-v1")),
     "brax": ("brax", lambda folder: envs.make("brax:ant")),
-    "video": ("imageio_ffmpeg", lambda folder: video.check(folder / "a.mp4")),
+    "video": ("imageio_ffmpeg", lambda folder: video.checked_path(folder / "a.mp4")),
     "lm, tokens": ("tokenizers", lambda folder: gpt2.tokenizer(folder)),
     "lm": ("safetensors", lambda folder: gpt2._tensors(folder / "model.safetensors")),
 }

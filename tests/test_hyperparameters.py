@@ -2,10 +2,12 @@
 
 import functools
 import inspect
+from typing import Annotated
 
 import pytest
 
-from pgjax import errors, hyperparameters
+from pgjax import errors, hyperparameters, losses
+from pgjax.hyperparameters import Range, Role, Trait
 from pgjax.types import RunningAdvantage
 
 
@@ -127,6 +129,92 @@ def test_declare_refuses_the_name_of_a_positional_argument():
 
     with pytest.raises(ValueError, match="'value_clip' is taken by both"):
         hyperparameters.declare(both, critic)
+
+
+def ranged(now, batch, *, beta: Annotated[float, Range(0, 1)] = 0.5, size: Annotated[int, Range(1), Role.SAMPLES] = 2):
+    return now * beta * size
+
+
+@functools.wraps(ranged)
+def wrapped(*args, **hypers):
+    return ranged(*args, **hypers)
+
+
+def rewritten(now, batch, *, own: hyperparameters.NonNegative = 1.0, **hypers):
+    return own * ranged(now, batch, **hypers)
+
+
+AROUND = {
+    "itself": lambda plug: plug,
+    "bind": lambda plug: hyperparameters.bind(plug, beta=0.25),
+    "partial": lambda plug: functools.partial(plug, size=3),
+    "wraps": lambda plug: wrapped,
+    "declare": lambda plug: hyperparameters.declare(rewritten, plug),
+    "running": lambda plug: RunningAdvantage(lambda: (), plug),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_ranges_and_roles_survive_whatever_is_put_around_a_plug(around):
+    plug = AROUND[around](ranged)
+    assert hyperparameters.ranges(plug)["beta"] == Range(0, 1) and hyperparameters.by_role(plug) == {
+        Role.SAMPLES: "size"
+    }
+    assert hyperparameters.value_of(plug, Role.SAMPLES) == (3 if around == "partial" else 2)
+    assert hyperparameters.value_of(plug, Role.WARMUP) is None and hyperparameters.value_of(plug, Role.WARMUP, 7) == 7
+
+
+@pytest.mark.parametrize("around", ["itself", "bind", "partial", "running"])
+def test_a_promise_survives_what_changes_no_sum(around):
+    plug = AROUND[around](losses.by_step(lambda now, batch, *, beta=0.5, size=2: now))
+    assert hyperparameters.traits_of(plug) == {Trait.BY_STEP}
+
+
+def test_a_need_survives_a_wrapper_and_a_promise_does_not():
+    def both(now, batch, *, beta: float = 0.5):
+        return now * beta
+
+    hyperparameters.having(both, Trait.BY_STEP, Trait.IN_ORDER, Trait.WHOLE_EPISODES)
+    needs = {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
+
+    @functools.wraps(both)
+    def summed(*args, **hypers):
+        return both(*args, **hypers).sum()
+
+    def mine(now, batch, **hypers):
+        return both(now, batch, **hypers)
+
+    assert hyperparameters.traits_of(summed) == needs
+    assert hyperparameters.traits_of(losses.by_step(summed)) == {*needs, Trait.BY_STEP}
+    assert hyperparameters.traits_of(hyperparameters.declare(mine, both)) == needs
+
+    def again(now, batch, **hypers):
+        return both(now, batch, **hypers)
+
+    assert hyperparameters.traits_of(hyperparameters.declare(again, both, by_step=True)) == {*needs, Trait.BY_STEP}
+    assert hyperparameters.traits_of(both) == {*needs, Trait.BY_STEP}
+
+
+def test_annotations_that_are_texts_are_read():
+    scope = {"Annotated": Annotated, "Range": Range, "Role": Role}
+    exec(
+        "from __future__ import annotations\n"
+        "def loss(now, batch, *, beta: Annotated[float, Range(0, 2), Role.KL_COEF] = 0.5, gamma: Unknown = 1.0): ...\n"
+        "def lost(now, batch, *, beta: Annotated[float, Missing(0)] = 0.5): ...\n",
+        scope,
+    )
+    assert hyperparameters.ranges(scope["loss"]) == {"beta": Range(0, 2)}
+    assert hyperparameters.by_role(scope["loss"]) == {Role.KL_COEF: "beta"}
+    with pytest.raises(TypeError, match="^lost: the annotation of 'beta' can't be read: name 'Missing' is not defined"):
+        hyperparameters.ranges(scope["lost"])
+
+
+def test_one_hyperparameter_for_each_role():
+    def loss(now, batch, *, a: Annotated[float, Role.KL_COEF] = 0.0, b: Annotated[float, Role.KL_COEF] = 0.0):
+        return now, a, b
+
+    with pytest.raises(ValueError, match="^loss: a and b both have Role.KL_COEF; leave one out$"):
+        hyperparameters.by_role(loss)
 
 
 def test_unknown_lists_everything_where_nothing_is_near():

@@ -20,7 +20,7 @@ MEASURES = re.findall(r"pgjax variance (?!--params).*", README)
 @pytest.mark.parametrize("source", re.findall(r"```python\n(.*?)```", README, re.DOTALL))
 def test_python_examples_run(source, monkeypatch):
     execute = start.execute
-    monkeypatch.setattr(start, "execute", lambda prepared, progress=True, watch=None: execute(prepared, progress=False))
+    monkeypatch.setattr(start, "execute", lambda job, progress=True, watch=None: execute(job, progress=False))
     exec(compile(source, "README.md", "exec"), {})
 
 
@@ -39,7 +39,7 @@ def test_commands_are_valid(command, monkeypatch):
         planned.append(plan.plan(*arguments, **options))
         raise ValueError("planned")
 
-    monkeypatch.setattr(start, "prepare", plan_only)
+    monkeypatch.setattr(start, "new_job", plan_only)
     monkeypatch.chdir(pathlib.Path(__file__).parent.parent)
     assert main.main(shlex.split(command)[1:]) == 2
     assert planned and planned[0].groups
@@ -48,14 +48,14 @@ def test_commands_are_valid(command, monkeypatch):
 @pytest.mark.parametrize("command", MEASURES)
 def test_measurements_are_valid(command, monkeypatch, tmp_path):
     monkeypatch.chdir(pathlib.Path(__file__).parent.parent)
-    prepare, planned = variance.prepare, []
+    measurement, planned = variance.measurement, []
 
     def plan_only(options, words):
         options.out = str(tmp_path / "out")
-        planned.append(prepare(options, words))
+        planned.append(measurement(options, words))
         raise ValueError("planned")
 
-    monkeypatch.setattr(variance, "prepare", plan_only)
+    monkeypatch.setattr(variance, "measurement", plan_only)
     assert main.main(shlex.split(command)[1:]) == 2
     assert planned
 

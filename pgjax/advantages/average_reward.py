@@ -6,21 +6,24 @@ A time limit is no end: temporal differences bootstrap there as everywhere, and 
 advantage is a plug: keyword-only arguments are hyperparameters.
 """
 
+from typing import Annotated
+
 import jax.numpy as jnp
 
+from pgjax.hyperparameters import NonNegative, Range, Role, in_order
 from pgjax.numerics import returns
 from pgjax.numerics.masked import mean
 from pgjax.types import Array, Evaluation, RunningAdvantage, Trajectory
 
 
 def _differential(
-    gain: Array, trajectory: Trajectory, now: Evaluation, *, gain_rate: float = 0.01
+    gain: Array, trajectory: Trajectory, now: Evaluation, *, gain_rate: Annotated[NonNegative, Role.GAIN_RATE] = 0.01
 ) -> tuple[Array, tuple[Array, Array]]:
     """Differential temporal difference, its own estimate of the gain as memory (Sutton & Barto 2018, sec. 13.6).
 
     A_t = delta_t = r_t - eta + V'_t - V_t, then eta moves by gain_rate times the mean of delta; target
     r_t - eta + V'_t. Where the world ended, V'_t must be that of the start that follows: learners give it where an
-    advantage has the hyperparameter `gain_rate`, by `pieces.continued`.
+    advantage has a hyperparameter of `Role.GAIN_RATE`, by `pieces.continued`.
     """
     target = _target(gain, trajectory, now)
     delta = target - now.value
@@ -28,7 +31,7 @@ def _differential(
 
 
 def _relative(
-    gain: Array, trajectory: Trajectory, now: Evaluation, *, gain_rate: float = 0.01
+    gain: Array, trajectory: Trajectory, now: Evaluation, *, gain_rate: Annotated[NonNegative, Role.GAIN_RATE] = 0.01
 ) -> tuple[Array, tuple[Array, Array]]:
     """What a critic of relative action values says: A_t = q(s_t, a_t) - sum_b pi(b | s_t) q(s_t, b).
 
@@ -50,8 +53,13 @@ differential = RunningAdvantage(init=lambda: jnp.zeros(()), apply=_differential)
 relative = RunningAdvantage(init=lambda: jnp.zeros(()), apply=_relative)
 
 
+@in_order
 def relative_return(
-    trajectory: Trajectory, now: Evaluation, *, length: int = 32, baseline: str = "none"
+    trajectory: Trajectory,
+    now: Evaluation,
+    *,
+    length: Annotated[int, Range(1)] = 32,
+    baseline: Annotated[str, Role.BASELINE] = "none",
 ) -> tuple[Array, Array]:
     """Simulated rollouts: G_t = sum_{k < length} (r_{t+k} - gain), the gain that of the rollout itself.
 

@@ -1,20 +1,27 @@
 """Whole episodes that began alike in; each weighed against the others of its group.
 
 B environments are B / K groups of K neighbours that began from the same key: K samples for each prompt. The learner
-begins them so where the advantage has the hyperparameter `samples`, which is K. Critics have nothing to learn here.
+begins them so where the advantage has a hyperparameter of `Role.SAMPLES`, which is K. Critics learn nothing here.
 Returns of a group that differ by rounding alone are equal: their advantages are 0.
 """
+
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 
 from pgjax.advantages.baselines import mean_of_others
+from pgjax.hyperparameters import Probability, Range, Role, whole_episodes
 from pgjax.numerics import masked
 from pgjax.types import Array, Evaluation, Trajectory
 
+Samples = Annotated[int, Range(1), Role.SAMPLES]
+Discount = Annotated[Probability, Role.DISCOUNT]
 
+
+@whole_episodes
 def leave_one_out(
-    trajectory: Trajectory, now: Evaluation, *, samples: int = 8, discount: float = 1.0
+    trajectory: Trajectory, now: Evaluation, *, samples: Samples = 8, discount: Discount = 1.0
 ) -> tuple[Array, Array]:
     """RLOO: the return minus the mean of the K - 1 others (Kool et al. 2019; Ahmadian et al. 2024, eq. 8).
 
@@ -24,8 +31,9 @@ def leave_one_out(
     return _spread(jnp.where(deviation == 0, 0.0, total - mean_of_others(total)), trajectory), now.value
 
 
+@whole_episodes
 def group_relative(
-    trajectory: Trajectory, now: Evaluation, *, samples: int = 8, discount: float = 1.0, divide: bool = True
+    trajectory: Trajectory, now: Evaluation, *, samples: Samples = 8, discount: Discount = 1.0, divide: bool = True
 ) -> tuple[Array, Array]:
     """GRPO: the return minus the mean of its group, over its standard deviation (Shao et al. 2024, sec. 4.1.2).
 

@@ -1,10 +1,13 @@
 """`monte_carlo`: the advantage that is the return of the rewards minus a baseline, and the critic's target."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 
 from pgjax.advantages.baselines import BASELINES, Fitted, Sample
 from pgjax.advantages.returns import from_the_start
+from pgjax.hyperparameters import Finite, Probability, Role
 from pgjax.numerics import returns, running_moments
 from pgjax.numerics.masked import normalized
 from pgjax.types import Array, Evaluation, RunningAdvantage, Trajectory
@@ -15,14 +18,14 @@ def _monte_carlo(
     trajectory: Trajectory,
     now: Evaluation,
     *,
-    discount: float = 0.99,
-    reward_to_go: bool = True,
-    gamma_t: bool = False,
-    baseline: str = "none",
-    constant: float = 0.0,
-    normalize: bool = False,
+    discount: Annotated[Probability, Role.DISCOUNT] = 0.99,
+    reward_to_go: Annotated[bool, Role.REWARD_TO_GO] = True,
+    gamma_t: Annotated[bool, Role.GAMMA_T] = False,
+    baseline: Annotated[str, Role.BASELINE] = "none",
+    constant: Finite = 0.0,
+    normalize: Annotated[bool, Role.NORMALIZE] = False,
     bootstrap: bool = False,
-    importance: bool = False,
+    importance: Annotated[bool, Role.IMPORTANCE] = False,
 ) -> tuple[running_moments.Moments, tuple[Array, Array]]:
     """Monte-Carlo return minus a baseline: the weights of REINFORCE (Williams 1992, eq. 11).
 

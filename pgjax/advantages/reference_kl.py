@@ -1,8 +1,10 @@
 """Rewards less a penalty for the distance from a reference policy, given to any advantage."""
 
+from typing import Annotated, Any
+
 import jax.numpy as jnp
 
-from pgjax.hyperparameters import declare, name_of
+from pgjax.hyperparameters import NonNegative, Role, declare, name_of
 from pgjax.losses.reference_kl import reference_log_prob
 from pgjax.numerics.kl import kl_estimate
 from pgjax.types import AdvantageFn, RunningAdvantage
@@ -16,7 +18,12 @@ def penalised(advantage: AdvantageFn | RunningAdvantage) -> AdvantageFn | Runnin
     """
     inner = advantage.apply if isinstance(advantage, RunningAdvantage) else advantage
 
-    def apply(*arguments, reference_penalty: float = 0.0, reference_kl: str = "k1", **hypers):
+    def apply(
+        *arguments: Any,
+        reference_penalty: Annotated[NonNegative, Role.REFERENCE] = 0.0,
+        reference_kl: str = "k1",
+        **hypers: Any,
+    ) -> Any:
         *state, trajectory, now = arguments
         kl = kl_estimate(trajectory.log_prob, reference_log_prob(trajectory, apply), reference_kl)
         reward = trajectory.reward - reference_penalty * jnp.where(trajectory.mask > 0, kl, 0.0)

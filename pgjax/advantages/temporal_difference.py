@@ -1,20 +1,24 @@
 """Advantages that bootstrap from the critic: GAE, V-trace, TD(0) and n-step returns."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 
+from pgjax.hyperparameters import Bound, Probability, Range, Role, in_order
 from pgjax.numerics import returns, time_limits
 from pgjax.numerics.masked import normalized
 from pgjax.types import Array, Evaluation, Trajectory
 
 
+@in_order
 def gae(
     trajectory: Trajectory,
     now: Evaluation,
     *,
-    discount: float = 0.99,
-    gae_lambda: float = 0.95,
-    normalize: bool = False,
+    discount: Annotated[Probability, Role.DISCOUNT] = 0.99,
+    gae_lambda: Probability = 0.95,
+    normalize: Annotated[bool, Role.NORMALIZE] = False,
 ) -> tuple[Array, Array]:
     """Generalised advantage estimation (Schulman et al. 2016, eq. 16); target A_t + V_t.
 
@@ -37,14 +41,15 @@ def gae(
     return advantage, target
 
 
+@in_order
 def v_trace(
     trajectory: Trajectory,
     now: Evaluation,
     *,
-    discount: float = 0.99,
-    v_trace_lambda: float = 1.0,
-    clip_rho: float = 1.0,
-    clip_c: float = 1.0,
+    discount: Annotated[Probability, Role.DISCOUNT] = 0.99,
+    v_trace_lambda: Probability = 1.0,
+    clip_rho: Annotated[Bound, Role.RATIOS] = 1.0,
+    clip_c: Bound = 1.0,
 ) -> tuple[Array, Array]:
     """V-trace (Espeholt et al. 2018, sec. 4): A_t = rho_t (r_t + gamma v_{t+1} - V_t), target v_t.
 
@@ -68,14 +73,23 @@ def v_trace(
     return advantage, target
 
 
-def td(trajectory: Trajectory, now: Evaluation, *, discount: float = 0.99) -> tuple[Array, Array]:
+def td(
+    trajectory: Trajectory, now: Evaluation, *, discount: Annotated[Probability, Role.DISCOUNT] = 0.99
+) -> tuple[Array, Array]:
     """One-step temporal difference: A_t = r_t + gamma V'_t - V_t (Sutton & Barto 2018, sec. 13.5)."""
     bootstrap, _ = time_limits.discounts(trajectory.terminated, trajectory.truncated, discount)
     target = trajectory.reward + bootstrap * now.next_value
     return target - now.value, target
 
 
-def n_step(trajectory: Trajectory, now: Evaluation, *, discount: float = 0.99, n: int = 5) -> tuple[Array, Array]:
+@in_order
+def n_step(
+    trajectory: Trajectory,
+    now: Evaluation,
+    *,
+    discount: Annotated[Probability, Role.DISCOUNT] = 0.99,
+    n: Annotated[int, Range(1)] = 5,
+) -> tuple[Array, Array]:
     """n-step return minus value (Mnih et al. 2016, sec. 4)."""
     target = returns.n_step_return(
         trajectory.reward, now.next_value, trajectory.terminated, trajectory.truncated, discount, n

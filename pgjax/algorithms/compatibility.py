@@ -6,57 +6,115 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.config import Config
-from pgjax.hyperparameters import name_of
+from pgjax.envs.spaces import layout
+from pgjax.hyperparameters import Role, Trait, by_role, name_of, traits_of, value_of
 from pgjax.policies.distributions import Categorical, check_fields
-from pgjax.types import Array, Env, Policy
+from pgjax.policies.traits import has_memory
+from pgjax.types import Algorithm, Array, Env, Policy
 
 
-def check_options(advantage: dict[str, Any], estimator: dict[str, Any], config: Config, steps: int) -> None:
-    """Options that say nothing false each by itself, and together learn nothing or something else.
+def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config, steps: int) -> bool:
+    """Whether minibatches are whole columns; ValueError where the plugs can't learn from such rollouts.
 
     Args:
       steps: of one rollout.
     """
-    if estimator.get("reevaluate"):
-        lost = [name for name in ("gamma_t", "normalize", "importance") if advantage.get(name)]
-        lost += ["normalize_advantage"] if estimator.get("normalize_advantage") else []
-        if lost:
-            raise ValueError(f"reevaluate=True takes target - value as the advantage, and would lose {lost[0]}=True")
-        if advantage.get("baseline", "value") != "value":
-            raise ValueError(
-                f"reevaluate=True needs baseline='value': with {advantage['baseline']!r} nothing is learned"
-            )
-    if "clip_rho" in advantage and (estimator.get("importance") or estimator.get("reevaluate")):
-        wrong = "importance" if estimator.get("importance") else "reevaluate"
-        raise ValueError(f"{wrong}=True: v_trace has the ratios in its advantage already; leave it out")
-    if "target_kl" in estimator:
+    whole, memory = config.rollout == "episodes", has_memory(policy)
+    by_column = whole or memory or Trait.IN_ORDER in traits_of(algorithm.estimator)
+    rows = config.num_envs if by_column else config.num_envs * steps
+    if rows % config.num_minibatches:
+        unit = "environments" if by_column else "steps"
+        raise ValueError(
+            f"num_minibatches={config.num_minibatches} doesn't divide the batch of {rows} {unit}; "
+            f"choose a divisor of {rows}"
+        )
+    check_options(algorithm.advantage, algorithm.estimator, config, steps)
+    if config.update == "step" and memory:
+        raise ValueError("update='step' needs a policy without a memory; use update='batch'")
+    if config.update == "step" and traits_of(algorithm.estimator) & {Trait.IN_ORDER, Trait.WHOLE_EPISODES}:
+        raise ValueError(f"update='step' gives {name_of(algorithm.estimator)} one step at once; use update='batch'")
+    if config.normalize_obs and layout(env.observation_space) in ("", "L"):
+        raise ValueError(f"normalize_obs needs a Box of observations, got {env.observation_space!r}")
+    if config.scale_rewards and Role.DISCOUNT not in by_role(algorithm.advantage):
+        raise ValueError(f"scale_rewards needs an advantage with a discount; {name_of(algorithm.advantage)} has none")
+    samples = value_of(algorithm.advantage, Role.SAMPLES, 1)
+    if not isinstance(samples, int) or samples < 1 or config.num_envs % samples:
+        raise ValueError(f"samples must be a whole number that divides num_envs={config.num_envs}, got {samples!r}")
+    if samples > 1 and not whole:
+        raise ValueError(f"samples={samples} begin alike, in whole episodes; use rollout='episodes'")
+    if samples > 1 and env.host:
+        raise ValueError(f"samples={samples}: host environments can't begin alike; choose another algorithm")
+    if policy.whole_episodes and not whole:
+        raise ValueError("the transformer learns from whole episodes; use rollout='episodes' with num_steps=0")
+    for plug in (algorithm.advantage, algorithm.estimator):
+        if Trait.WHOLE_EPISODES in traits_of(plug) and not whole:
+            raise ValueError(f"{name_of(plug)} learns from whole episodes; use rollout='episodes' with num_steps=0")
+    return by_column
+
+
+def check_options(advantage: Any, estimator: Any, config: Config, steps: int) -> None:
+    """Reject options that are each valid but together learn nothing, or something else than they say.
+
+    Args:
+      advantage, estimator: the plugs, whose hyperparameters are known by their roles.
+      steps: of one rollout.
+    """
+    _check_corrections(advantage, estimator, config)
+    _check_spreads(advantage, estimator, config, steps)
+    if name := by_role(estimator).get(Role.TARGET_KL):
         if config.lag or config.epsilon:
-            raise ValueError("target_kl is of the KL to the policy that acted; use lag=0 and epsilon=0 with it")
+            raise ValueError(f"{name} is of the KL to the policy that acted; use lag=0 and epsilon=0 with it")
         if config.num_epochs * config.num_minibatches == 1:
-            raise ValueError("target_kl adapts to what earlier steps of an update did: num_epochs=2 or more")
-    if config.update == "step" and estimator.get("normalize_advantage"):
-        raise ValueError("update='step' sees one step at once, and normalize_advantage would leave nothing of it")
-    if (config.epsilon or config.lag) and "importance" in estimator:
-        parts = {"estimator": bool(estimator["importance"]), "advantage": bool(advantage.get("importance"))}
-        if sum(parts.values()) == 1:
-            given, lacking = sorted(parts, key=parts.get, reverse=True)
+            raise ValueError(f"{name} adapts to what earlier steps of an update did: num_epochs=2 or more")
+
+
+def _check_corrections(advantage: Any, estimator: Any, config: Config) -> None:
+    """For another policy having acted, and for a critic that has moved since."""
+    ours, theirs = by_role(advantage), by_role(estimator)
+    if value_of(estimator, Role.REEVALUATE):
+        name = theirs[Role.REEVALUATE]
+        lost = [ours[x] for x in (Role.GAMMA_T, Role.NORMALIZE, Role.IMPORTANCE) if value_of(advantage, x)]
+        lost += [theirs[Role.NORMALIZE]] if value_of(estimator, Role.NORMALIZE) else []
+        if lost:
+            raise ValueError(f"{name}=True takes target - value as the advantage, and would lose {lost[0]}=True")
+        if (baseline := value_of(advantage, Role.BASELINE, "value")) != "value":
+            raise ValueError(f"{name}=True needs baseline='value': with {baseline!r} nothing is learned")
+    if Role.RATIOS in ours:
+        for role in (Role.IMPORTANCE, Role.REEVALUATE):
+            if value_of(estimator, role):
+                raise ValueError(
+                    f"{theirs[role]}=True: {name_of(advantage)} has the ratios in its advantage already; leave it out"
+                )
+    if (config.epsilon or config.lag) and Role.IMPORTANCE in theirs:
+        parts = {"estimator": value_of(estimator, Role.IMPORTANCE), "advantage": value_of(advantage, Role.IMPORTANCE)}
+        if sum(map(bool, parts.values())) == 1:
+            given, lacking = sorted(parts, key=lambda part: bool(parts[part]), reverse=True)
+            name = theirs[Role.IMPORTANCE]
             raise ValueError(
-                f"{given}.importance=True is half of the correction for another policy having acted; set "
+                f"{given}.{name}=True is half of the correction for another policy having acted; set "
                 f"{lacking}.importance=True too (the advantage monte_carlo has it), or neither, and learn of the "
                 "policy that acts"
             )
-    # A trust region's step is of the whole batch.
-    at_once = {"normalize": 1, "normalize_advantage": 1 if "max_kl" in estimator else config.num_minibatches}
-    for name, pieces in at_once.items():
-        if not (advantage if name == "normalize" else estimator).get(name):
+
+
+def _check_spreads(advantage: Any, estimator: Any, config: Config, steps: int) -> None:
+    """That whatever is divided by a spread has one: more than one step, and more than one weight among them."""
+    if config.update == "step" and value_of(estimator, Role.NORMALIZE):
+        name = by_role(estimator)[Role.NORMALIZE]
+        raise ValueError(f"update='step' sees one step at once, and {name} would leave nothing of it")
+    in_one = Role.MAX_KL in by_role(estimator)  # a trust region's step is of the whole batch
+    for plug, pieces in ((advantage, 1), (estimator, 1 if in_one else config.num_minibatches)):
+        if not value_of(plug, Role.NORMALIZE):
             continue
+        name = by_role(plug)[Role.NORMALIZE]
         size = f"num_envs={config.num_envs}, num_steps={steps}, num_minibatches={config.num_minibatches}"
         if config.num_envs * steps == pieces:
             raise ValueError(
                 f"{name}=True: one step at once ({size}) has no spread to be divided by; use {name}=False or more steps"
             )
-        whole_return = not advantage.get("reward_to_go", True) and advantage.get("baseline") != "value"
-        alike = "samples" in advantage or whole_return
+        baseline = value_of(advantage, Role.BASELINE)
+        whole_return = not value_of(advantage, Role.REWARD_TO_GO, True) and baseline != "value"
+        alike = Role.SAMPLES in by_role(advantage) or whole_return
         if alike and config.rollout == "episodes" and config.num_envs == pieces:
             raise ValueError(
                 f"{name}=True: all steps of an episode weigh the same here, and one at once ({size}) leaves nothing "
@@ -64,11 +122,12 @@ def check_options(advantage: dict[str, Any], estimator: dict[str, Any], config: 
             )
 
 
-def check_advantage(plug: Any, weight: Array, target: Array, mask: Array) -> None:
+def check_advantage(name: str, weight: Array, target: Array, mask: Array) -> None:
+    """That an advantage of this name returned one weight and one target per step, at trace time."""
     for what, x in (("advantage", weight), ("target", target)):
         if jnp.shape(x) != mask.shape:
             raise ValueError(
-                f"advantage {name_of(plug)!r} returned {what} of shape {jnp.shape(x)}, expected [T, B] = {mask.shape}"
+                f"advantage {name!r} returned {what} of shape {jnp.shape(x)}, expected [T, B] = {mask.shape}"
             )
 
 

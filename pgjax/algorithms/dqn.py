@@ -4,16 +4,31 @@ Mnih et al. 2015, Human-level control through deep reinforcement learning; van H
 learning with double Q-learning.
 """
 
+from typing import Annotated, Any
+
 import jax.numpy as jnp
 
 from pgjax.algorithms import replay
+from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import declare, hyperparameters
+from pgjax.hyperparameters import MOST, Probability, Range, declare, hyperparameters
 from pgjax.losses.value import q_error
 from pgjax.numerics.returns import taken
 from pgjax.policies import action_values, modules
-from pgjax.types import Algorithm, Array, Env, EstimatorFn, Evaluation, Hypers, Learner, Policy, PyTree, Trajectory
+from pgjax.types import (
+    Algorithm,
+    Array,
+    Batch,
+    Env,
+    EstimatorFn,
+    Evaluation,
+    Hypers,
+    Learner,
+    Policy,
+    PyTree,
+    Trajectory,
+)
 
 
 def annealed(estimator: EstimatorFn) -> EstimatorFn:
@@ -26,24 +41,24 @@ def annealed(estimator: EstimatorFn) -> EstimatorFn:
     """
 
     def annealing(
-        key,
-        policy,
-        params,
-        batch,
+        key: Array,
+        policy: Policy,
+        params: PyTree,
+        batch: Batch,
         *,
-        epsilon_start: float = 1.0,
-        epsilon_end: float = 0.05,
-        epsilon_steps: float = 10_000.0,
+        epsilon_start: Probability = 1.0,
+        epsilon_end: Probability = 0.05,
+        epsilon_steps: Annotated[float, Range(1, MOST)] = 10_000.0,
         double: bool = True,
-        **hypers,
-    ):
+        **hypers: Any,
+    ) -> tuple[PyTree, dict[str, Array]]:
         del epsilon_start, epsilon_end, epsilon_steps, double
         return estimator(key, policy, params, batch, **hypers)
 
     return declare(annealing, estimator)
 
 
-dqn = annealed(replay.replayed(surrogate(q_error)))
+dqn = annealed(replayed(surrogate(q_error)))
 
 
 dqn.__name__ = "dqn"

@@ -1,18 +1,22 @@
 """A world that knows an expert in; episodes of it, and a policy that was taught by them, out."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from pgjax import rollout
-from pgjax.types import Array, Env, Policy, PyTree, Trajectory
+from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
+
+
+def _unasked(params: PyTree, trajectory: Trajectory) -> Evaluation:
+    raise NotImplementedError("the expert is asked for actions alone")
 
 
 class _Certain(NamedTuple):
-    """No chance about it: `action`, [B, ...], as a distribution."""
+    """A deterministic distribution: always `action`, [B, ...]."""
 
     action: Array
 
@@ -29,13 +33,14 @@ def demonstrations(key: Array, env: Env, count: int, env_params: PyTree = None) 
     Raises:
       ValueError: for a world without one.
     """
-    if env.expert is None:
+    expert = env.expert
+    if expert is None:
         raise ValueError(
             "the world has no expert to be shown, which pretrain needs; use pretrain=0, or give the Env an `expert`"
         )
 
     def beside(params, state, obs):
-        return obs, env.expert(params, state)
+        return obs, expert(params, state)
 
     def reset(key, params):
         state, obs = env.reset(key, params)
@@ -49,7 +54,7 @@ def demonstrations(key: Array, env: Env, count: int, env_params: PyTree = None) 
         init=lambda key: (),
         memory=lambda batch: (),
         act=lambda params, memory, obs: (_Certain(obs[1]), memory),
-        evaluate=None,
+        evaluate=_unasked,
     )
     shown = env._replace(reset=reset, step=step)
     rows, _ = rollout.episodes(key, shown, told, (), count, env_params=env_params)
@@ -59,7 +64,7 @@ def demonstrations(key: Array, env: Env, count: int, env_params: PyTree = None) 
 def fit(
     key: Array,
     params: PyTree,
-    loss: Callable,
+    loss: Callable[[PyTree, PyTree], Array],
     rows: PyTree,
     steps: int,
     *,
@@ -90,7 +95,7 @@ def swapped(episodes: Trajectory) -> Trajectory:
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), episodes)
 
 
-def imitate(key: Array, policy: Policy, params: PyTree, episodes: Trajectory, steps: int, **options) -> PyTree:
+def imitate(key: Array, policy: Policy, params: PyTree, episodes: Trajectory, steps: int, **options: Any) -> PyTree:
     """The policy after `steps` gradient steps of cross-entropy on the actions of `episodes` [T, B]; see `fit`."""
     columns = swapped(episodes._replace(memory=()))
 
@@ -103,7 +108,7 @@ def imitate(key: Array, policy: Policy, params: PyTree, episodes: Trajectory, st
     return fit(key, params, loss, columns, steps, **options)[0]
 
 
-def pretrained(env: Env, policy: Policy, steps: int, examples: int) -> Callable:
+def pretrained(env: Env, policy: Policy, steps: int, examples: int) -> Callable[[Array, PyTree], PyTree]:
     """(key, env_params) -> the policy's parameters after `steps` of supervision on `examples` episodes.
 
     -1 steps are 225 where the world has an expert, and none where it has not.

@@ -15,6 +15,8 @@ from pgjax import rollout
 from pgjax.algorithms import imitation
 from pgjax.types import Array, Env, Policy, PyTree, Step, Trajectory
 
+Score = Callable[[PyTree, Array], Array]  # (params, obs [N, L]) -> [N]
+
 
 class Pairs(NamedTuple):
     """N pairs of answers to the same prompts: whole episodes [N, T, ...], rows first, as `fit` has them."""
@@ -37,7 +39,7 @@ def collect(key: Array, env: Env, policy: Policy, params: PyTree, count: int) ->
     return Pairs(chosen=rollout.where(first, a, b), rejected=rollout.where(first, b, a))
 
 
-def bradley_terry(score: Callable) -> Callable:
+def bradley_terry(score: Score) -> Callable[[PyTree, tuple[Array, Array]], Array]:
     """loss(params, (chosen [B, L], rejected [B, L])) -> -E log sigmoid(score(chosen) - score(rejected)).
 
     The likelihood of the coins (Christiano et al. 2017, eq. 1). It leaves a constant in the score open.
@@ -51,7 +53,7 @@ def bradley_terry(score: Callable) -> Callable:
     return loss
 
 
-def dpo(policy: Policy, reference: PyTree, beta: float | Array) -> Callable:
+def dpo(policy: Policy, reference: PyTree, beta: float | Array) -> Callable[[PyTree, Pairs], Array]:
     """loss(params, Pairs [N, T, ...]) -> direct preference optimisation (Rafailov et al. 2023, eq. 7).
 
     -E log sigmoid(beta (log pi / ref of the chosen answer - log pi / ref of the rejected one)).
@@ -70,7 +72,7 @@ def _log_ratio(policy: Policy, params: PyTree, reference: PyTree, episodes: Traj
     return jnp.sum(jnp.where(episodes.mask > 0, away, 0.0), axis=0)
 
 
-def rescored(env: Env, score: Callable, params: PyTree) -> Env:
+def rescored(env: Env, score: Score, params: PyTree) -> Env:
     """The same world, its reward that of a model at the end of each episode: score(params, obs [1, L]) -> [1].
 
     The model's parameters are the world's, so each lane may have its own. An episode that a rollout cuts short of the
@@ -86,8 +88,9 @@ def rescored(env: Env, score: Callable, params: PyTree) -> Env:
         reward = jnp.where(ended, score(both["model"], seen.obs[None])[0], 0.0)
         return state, Step(seen.obs, reward, seen.terminated, seen.truncated)
 
-    held_out = env.held_out and (lambda both: {**both, "world": env.held_out(both["world"])})
-    expert = env.expert and (lambda both, state: env.expert(both["world"], state))
+    kept, shown = env.held_out, env.expert
+    held_out = kept and (lambda both: {**both, "world": kept(both["world"])})
+    expert = shown and (lambda both, state: shown(both["world"], state))
     both = {"world": env.params, "model": params}
     return env._replace(params=both, reset=reset, step=step, expert=expert, held_out=held_out)
 

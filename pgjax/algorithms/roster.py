@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from pgjax.advantages.average_reward import differential, relative
 from pgjax.advantages.groups import group_relative, leave_one_out
@@ -11,6 +11,7 @@ from pgjax.advantages.reference_kl import penalised
 from pgjax.advantages.temporal_difference import gae, n_step, td, v_trace
 from pgjax.algorithms import dqn, sac, trust_region
 from pgjax.algorithms.on_policy import make as make_learner
+from pgjax.algorithms.replay_options import INAPPLICABLE
 from pgjax.config import Config
 from pgjax.errors import unknown
 from pgjax.estimators.kl_control import adaptive_kl, early_stopping
@@ -22,7 +23,7 @@ from pgjax.losses.policy import policy_gradient, ppo_clip
 from pgjax.losses.reference_kl import anchored
 from pgjax.losses.value import action_value_error
 from pgjax.optimizers import adam
-from pgjax.types import Algorithm, LossFn
+from pgjax.types import Algorithm, Env, EstimatorFn, Learner, LossFn, Policy, RunningEstimator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +34,12 @@ class Entry:
     config: Config = Config()
     paper: str = ""
     summary: str = ""
-    learner: Callable = make_learner  # (env, policy, algorithm, config) -> Learner
+    learner: Callable[[Env, Policy, Algorithm, Config], Learner] = make_learner
     steps: int = 131_072  # environment steps of a run that doesn't say
     # What becomes of a loss given in place of the row's own: an estimator; None where no other can be given.
-    lift: Callable | None = lambda loss: surrogate(actor_critic(loss))
+    lift: Callable[[LossFn], EstimatorFn | RunningEstimator] | None = lambda loss: surrogate(actor_critic(loss))
     own_policy: bool = False  # whether the learner makes its own networks
+    unused: Collection[str] = ()  # fields of Config that mean nothing to the learner, which refuses them
 
 
 # Of those that take several episodes from each start; a language model is taught by examples before.
@@ -156,6 +158,7 @@ ROSTER: dict[str, Entry] = {
         summary="natural gradient, its step's length normalised (Rajeswaran et al. 2017); the critic fitted apart",
         learner=trust_region.make,
         lift=trust_region_step,
+        unused=("shared", "update"),
     ),
     "trpo": Entry(
         algorithm=Algorithm(
@@ -168,6 +171,7 @@ ROSTER: dict[str, Entry] = {
         summary="natural gradient with a bound on the KL and a line search; the critic fitted apart",
         learner=trust_region.make,
         lift=trust_region_step,
+        unused=("shared", "update"),
     ),
     "sac": Entry(
         algorithm=Algorithm(
@@ -182,6 +186,7 @@ ROSTER: dict[str, Entry] = {
         learner=sac.make,
         lift=None,
         own_policy=True,
+        unused=INAPPLICABLE,
     ),
     "dqn": Entry(
         algorithm=Algorithm(
@@ -196,6 +201,7 @@ ROSTER: dict[str, Entry] = {
         learner=dqn.make,
         lift=None,
         own_policy=True,
+        unused=INAPPLICABLE,
     ),
     "a3c": Entry(
         algorithm=Algorithm(

@@ -8,14 +8,16 @@ entropy H.
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from pgjax.algorithms import replay
+from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
+from pgjax.hyperparameters import MOST, Finite, Range
 from pgjax.numerics.masked import mean
 from pgjax.numerics.returns import taken
 from pgjax.policies import action_values, modules
@@ -23,15 +25,12 @@ from pgjax.policies.distributions import Categorical
 from pgjax.types import Algorithm, Array, Batch, Env, Evaluation, Hypers, Learner, Policy, PyTree, Trajectory
 
 
-class SoftPolicy(NamedTuple):
-    """A Policy, and what its losses need besides."""
+class Parts(NamedTuple):
+    """`Policy.parts` of a policy that `make_policy` made: the losses ask for them."""
 
-    init: Callable
-    memory: Callable
-    act: Callable
-    evaluate: Callable
-    twins: Callable  # (params, obs, action) -> Q of both critics, [2, N]; of finitely many actions, all: [2, N, A]
-    target_entropy: Callable  # (target_entropy_box, target_entropy_finite) -> H
+    # (params, obs, action) -> Q of both critics, [2, N]; of finitely many actions, all: [2, N, A]
+    twins: Callable[[PyTree, PyTree, Array | None], Array]
+    target_entropy: Callable[[float, float], float]  # (target_entropy_box, target_entropy_finite) -> H
     volume: float  # what entropy a Box of actions adds to that of the same actions scaled to [-1, 1]; else 0
 
 
@@ -55,11 +54,10 @@ class Network(nnx.Module):
         return self.actor(obs), self.critic(obs)
 
 
-def make_policy(env: Env, config: Config = Config()) -> SoftPolicy:
+def make_policy(env: Env, config: Config = Config()) -> Policy:
     """The networks that config names, sized for the environment's spaces."""
     build = lambda rngs: Network(env, config, rngs=rngs)  # noqa: E731
-    init, merge = modules.functional(build, constants=False)
-    policy = modules.from_nnx(build, constants=False)
+    merge = modules.functional(build, constants=False)[1]
     bounds = action_values.box(env)
     # An entropy is a bonus for every step that an episode lasts: in the Box's own units it would depend on these.
     volume = 0.0
@@ -69,25 +67,21 @@ def make_policy(env: Env, config: Config = Config()) -> SoftPolicy:
         low, high = bounds
         volume = sum(math.log((b - a) / 2) for a, b in zip(low, high, strict=True))
         target_entropy = lambda box, finite: box * len(low)  # noqa: E731
-    return SoftPolicy(
-        *(init, policy.memory, policy.act, policy.evaluate),
-        twins=lambda params, obs, action: merge(params).twins(obs, action),
-        target_entropy=target_entropy,
-        volume=volume,
-    )
+    parts = Parts(lambda params, obs, action: merge(params).twins(obs, action), target_entropy, volume)
+    return modules.from_nnx(build, constants=False)._replace(parts=parts)
 
 
 def losses(
     key: Array,
-    policy: SoftPolicy,
+    policy: Policy,
     params: PyTree,
     batch: Batch,
     *,
-    initial_alpha: float = 1.0,
-    target_entropy_box: float = -1.0,
-    target_entropy_finite: float = 0.3,
+    initial_alpha: Annotated[float, Range(1e-9, MOST)] = 1.0,
+    target_entropy_box: Finite = -1.0,
+    target_entropy_finite: Finite = 0.3,
 ) -> tuple[PyTree, dict[str, Array]]:
-    """The gradient of three losses, each of its own parameters; an EstimatorFn for a SoftPolicy.
+    """The gradient of three losses, each of its own parameters; an EstimatorFn for a policy of `make_policy`.
 
     Critics:     sum_i E (Q_i(s, a) - y)^2 / 2                      (2018b, eq. 5), y the batch's target
     Actor:       E [alpha log pi(a' | s) - min_i Q_i(s, a')]        (eq. 9), a' ~ pi by its noise
@@ -101,21 +95,21 @@ def losses(
         Box. Christodoulou has 0.98, a policy nearly uniform.
     """
     del initial_alpha
-    if not isinstance(policy, SoftPolicy):
+    if not isinstance(policy.parts, Parts):
         raise TypeError(f"sac needs a policy with twin critics, as sac.make_policy gives it; got {policy!r}")
     rows, mask = batch.trajectory, batch.trajectory.mask
     target = jnp.where(mask > 0, batch.target, 0.0)  # what stands behind an episode's end may be NaN
 
     def objective(params):
         frozen = jax.lax.stop_gradient(params)
-        q = policy.twins(params, rows.obs, rows.action)
+        q = policy.parts.twins(params, rows.obs, rows.action)
         dist = policy.act(params, (), rows.obs)[0]
         if isinstance(dist, Categorical):
             q = jax.vmap(taken, (0, None))(q, rows.action)
         critic_loss = 0.5 * mean(jnp.sum((q - target[None]) ** 2, axis=0), mask)
         entropy, worth = _expected(key, policy, frozen, frozen["twins"], dist, rows.obs)
         actor_loss = mean(-jnp.exp(frozen["log_alpha"]) * entropy - worth, mask)
-        gap = jax.lax.stop_gradient(entropy) - policy.target_entropy(target_entropy_box, target_entropy_finite)
+        gap = jax.lax.stop_gradient(entropy) - policy.parts.target_entropy(target_entropy_box, target_entropy_finite)
         alpha_loss = mean(jnp.exp(params["log_alpha"]) * gap, mask)
         return critic_loss + actor_loss + alpha_loss, {
             "critic_loss": critic_loss,
@@ -128,22 +122,20 @@ def losses(
     return jax.grad(objective, has_aux=True)(params)
 
 
-def _expected(
-    key: Array, policy: SoftPolicy, params: PyTree, twins: PyTree, dist: Any, obs: PyTree
-) -> tuple[Array, Array]:
+def _expected(key: Array, policy: Policy, params: PyTree, twins: PyTree, dist: Any, obs: PyTree) -> tuple[Array, Array]:
     """(-log pi(a), min_i Q_i(s, a)) [N], of one action a drawn from `dist`; their means where it is a Categorical.
 
     pi is the density of actions scaled to [-1, 1].
     """
     params = {**params, "twins": twins}
     if isinstance(dist, Categorical):
-        q = jnp.min(policy.twins(params, obs, None), axis=0)
+        q = jnp.min(policy.parts.twins(params, obs, None), axis=0)
         return dist.entropy(), jnp.sum(jnp.exp(dist.log_probs()) * q, axis=-1)
     action, log_prob = dist.sample_and_log_prob(key)
-    return -log_prob - policy.volume, jnp.min(policy.twins(params, obs, action), axis=0)
+    return -log_prob - policy.parts.volume, jnp.min(policy.parts.twins(params, obs, action), axis=0)
 
 
-def evaluate(key: Array, policy: SoftPolicy, params: PyTree, targets: PyTree, rows: Trajectory) -> Evaluation:
+def evaluate(key: Array, policy: Policy, params: PyTree, targets: PyTree, rows: Trajectory) -> Evaluation:
     """What the target is made of: next_value = E_a' [min_i Q'_i(s', a') - alpha log pi(a' | s')] (2018b, eq. 3).
 
     The expectation is over one draw for a Box of actions, exact for finitely many (Christodoulou 2019, eq. 10). Q' are
@@ -152,7 +144,7 @@ def evaluate(key: Array, policy: SoftPolicy, params: PyTree, targets: PyTree, ro
     following = policy.act(params, (), rows.next_obs)[0]
     entropy, worth = _expected(key, policy, params, targets, following, rows.next_obs)
     dist = policy.act(params, (), rows.obs)[0]
-    q = jnp.min(policy.twins(params, rows.obs, rows.action), axis=0)
+    q = jnp.min(policy.parts.twins(params, rows.obs, rows.action), axis=0)
     return Evaluation(
         dist=dist,
         log_prob=dist.log_prob(rows.action),
@@ -162,7 +154,7 @@ def evaluate(key: Array, policy: SoftPolicy, params: PyTree, targets: PyTree, ro
     )
 
 
-sac = replay.replayed(losses)
+sac = replayed(losses)
 
 
 sac.__name__ = "sac"

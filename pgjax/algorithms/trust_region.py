@@ -14,7 +14,7 @@ from jax.extend.core import Literal
 from pgjax.algorithms import on_policy, updates
 from pgjax.config import Config
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.hyperparameters import Role, by_role, name_of
 from pgjax.losses.value import action_value_error, value_error
 from pgjax.types import Algorithm, Array, Batch, Env, EstimatorFn, Hypers, Learner, Policy, PyTree, RunningEstimator
 
@@ -22,7 +22,7 @@ try:
     # Not promised to stay. Without it, what a loop or a function in a function gives depends on all that enters it.
     from jax.interpreters.partial_eval import dce_jaxpr
 except ImportError:
-    dce_jaxpr = None
+    dce_jaxpr = None  # type: ignore[assignment]  # of a function
 
 
 def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
@@ -42,13 +42,14 @@ def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updat
         raise ValueError("a trust region needs shared=False: fitting a critic in the policy's torso moves the policy")
     if config.update != "batch":
         raise ValueError(f"a trust region takes one step for the whole batch; got update={config.update!r}")
-    named = hyperparameters(algorithm.estimator)
-    if isinstance(algorithm.estimator, RunningEstimator) or "stop_kl" in named:
+    roles = by_role(algorithm.estimator)
+    estimator = algorithm.estimator
+    if isinstance(estimator, RunningEstimator) or Role.STOP_KL in roles:
         raise ValueError("a trust region takes one step, bounded by max_kl: leave adaptive_kl and early_stopping out")
-    if "max_kl" not in named:
+    if Role.MAX_KL not in roles:
         raise ValueError(
             f"a trust region needs trust_region_step(loss) as its estimator; {name_of(algorithm.estimator)} "
-            "has no hyperparameter max_kl"
+            "has no bound of the KL, max_kl"
         )
     critic = action_value_error if config.critic == "action_value" else value_error
     fit = updates.descent(algorithm._replace(estimator=_apart(surrogate(critic))), config, by_column)
@@ -57,7 +58,7 @@ def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updat
         key: Array, policy: Policy, params: PyTree, state: PyTree, batch: Batch, hypers: Hypers
     ) -> tuple[PyTree, PyTree, dict[str, Array]]:
         key_policy, key_critic = jax.random.split(key)
-        gradient, metrics = algorithm.estimator(key_policy, policy, params, batch, **hypers.estimator)
+        gradient, metrics = estimator(key_policy, policy, params, batch, **hypers.estimator)
         params = jax.tree.map(jnp.subtract, params, gradient)
         params, state, fitted = fit.apply(key_critic, policy, params, state, batch, hypers._replace(estimator={}))
         return params, state, {**fitted, **metrics, "grad_norm": optax.tree.norm(gradient)}
@@ -65,7 +66,7 @@ def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updat
     return updates.Updater(fit.init, apply)
 
 
-def _apart(critic: EstimatorFn) -> Callable:
+def _apart(critic: EstimatorFn) -> EstimatorFn:
     """The critic's gradient, zero in whatever the distributions depend on."""
 
     def estimator(key, policy, params, batch):
@@ -81,7 +82,7 @@ def _apart(critic: EstimatorFn) -> Callable:
     return estimator
 
 
-def depends(function: Callable, params: PyTree) -> PyTree:
+def depends(function: Callable[[PyTree], PyTree], params: PyTree) -> PyTree:
     """A bool for each leaf of `params`: whether function(params) may depend on it, read off its trace."""
     jaxpr = jax.make_jaxpr(function)(params).jaxpr
     if dce_jaxpr is not None:

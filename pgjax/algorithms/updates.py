@@ -12,12 +12,18 @@ from pgjax.config import Config
 from pgjax.estimators import pieces
 from pgjax.types import Algorithm, Array, Batch, Hypers, Policy, PyTree, RunningEstimator
 
+Descend = Callable[[Any, Any], tuple[Any, dict[str, Array]]]  # the body of a scan: (carry, inputs)
+
 
 class Updater(NamedTuple):
     """How a learner goes from one policy to the next; `on_policy.make` does the rest."""
 
-    init: Callable  # (params, hypers) -> state
-    apply: Callable  # (key, policy, params, state, batch [T, B], hypers) -> (params, state, metrics)
+    init: Callable[[PyTree, Hypers], PyTree]  # (params, hypers) -> state
+    # (key, policy, params, state, batch [T, B], hypers) -> (params, state, metrics)
+    apply: Callable[[Array, Policy, PyTree, PyTree, Batch, Hypers], tuple[PyTree, PyTree, dict[str, Array]]]
+
+
+MakeUpdater = Callable[[Algorithm, Config, bool], Updater]  # (algorithm, config, by_column)
 
 
 def descent(algorithm: Algorithm, config: Config, by_column: bool) -> Updater:
@@ -67,7 +73,7 @@ def descent(algorithm: Algorithm, config: Config, by_column: bool) -> Updater:
     return Updater(init, apply)
 
 
-def epochs(descend: Callable, batch: Batch, num_minibatches: int, by_column: bool) -> Callable:
+def epochs(descend: Descend, batch: Batch, num_minibatches: int, by_column: bool) -> Descend:
     """The body of a scan over keys, one pass over the batch each: `descend(carry, (key, minibatch))`."""
     if num_minibatches == 1:
         return lambda carry, key: descend(carry, (key, batch))
@@ -91,7 +97,7 @@ def _same(memory: PyTree, metrics: dict[str, Array], **hypers: Any) -> PyTree:
     return memory
 
 
-def _step_by_step(descend: Callable, key: Array, carry: Any, batch: Batch) -> tuple[Any, dict[str, Array]]:
+def _step_by_step(descend: Descend, key: Array, carry: Any, batch: Batch) -> tuple[Any, dict[str, Array]]:
     """One gradient step for each step of the batch in order of time, [1, B] at once; none behind all ends.
 
     Metrics are [1].

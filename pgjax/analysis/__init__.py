@@ -1,11 +1,11 @@
-"""The dataset of a run in; summaries, tables and figures out.
+"""Summaries, tables and figures of the dataset of a run.
 
 A dataset is a grid, with dimensions (axis..., seed, update), or a sampled search, with dimensions (setting, seed,
 update) and each hyperparameter as a coordinate on `setting`. Every figure takes one dataset, label -> dataset, or
 the `rows` of either.
 
 A lane has no final return where it failed (not `finite`), a halving rule stopped it (`stopped`, which a dataset may
-lack), or its evaluation overflowed. Statistics are over the other lanes, and what is left out is counted and named.
+lack), or its evaluation overflowed. Statistics are over the other lanes; the lanes left out are counted and named.
 """
 
 from pgjax.analysis.curves import curve, on_common_steps

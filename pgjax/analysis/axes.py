@@ -1,4 +1,4 @@
-"""The hyperparameters of a sweep in; axes with positions, ticks and groups of settings out."""
+"""Makes an axis of each swept hyperparameter: positions, ticks and groups of settings."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ class Axis:
     """One hyperparameter over the settings.
 
     Attributes:
-      position: [H] where each setting stands: its number, or of what is no number the place among `distinct`.
+      position: [H] where each setting stands: its value, or for values that are no numbers the place in `distinct`.
       distinct: the values, in order.
       numeric, log: whether the values are numbers; whether they are positive and span a decade.
       group: [H] which group the setting is in: one for each value, or where there are many, quantiles of them.
@@ -36,9 +36,11 @@ class Axis:
 
     @property
     def few(self) -> bool:
+        """Whether each distinct value is a group."""
         return len(self.centre) == len(self.distinct)
 
     def ticks(self) -> list[str]:
+        """The distinct values as text."""
         return [text(name) for name in spelled(self.distinct).values()]
 
 
@@ -51,7 +53,7 @@ def swept(found: Sequence[Row]) -> list[Axis]:
 
 def _axis(name: str, values: list[Any]) -> Axis:
     numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values)
-    # What is no number keeps the order in which it was given.
+    # Values that are no numbers keep the order in which they were given.
     distinct = sorted(set(values)) if numeric else list(dict.fromkeys(values))
     place = np.array([distinct.index(v) for v in values])
     log = numeric and distinct[0] > 0 and distinct[-1] >= 10 * distinct[0]

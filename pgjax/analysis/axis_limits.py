@@ -1,4 +1,4 @@
-"""Numbers to be drawn in; the ends of an axis on which they can be drawn, whatever they are, out. NumPy, float64."""
+"""Finds the ends of an axis on which given numbers can be drawn, whatever they are. NumPy, float64."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ LARGEST, SMALLEST = 1e150, 1e-150  # beyond these an axis overflows or underflow
 def limits(*data: np.ndarray, log: bool = False, margin: float = 0.05) -> tuple[float, float]:
     """The ends of an axis on which all the data can be drawn: finite and low < high, whatever the data.
 
-    What has no place on the axis is left out: NaN, infinite numbers and, on a logarithmic axis, what is not
-    positive. Equal numbers stand in the middle of an axis as wide as they are large (from 0.5 x to 1.5 x; from -1 to
-    1 of zeros; of a logarithmic axis from x / 2 to 2 x). Without data the axis goes from 0 to 1, or from 0.1 to 1.
+    Numbers that have no place on the axis are left out: NaN, infinite ones and, on a logarithmic axis, those that are
+    not positive. Equal numbers stand in the middle of an axis as wide as they are large (from 0.5 x to 1.5 x; zeros
+    from -1 to 1; on a logarithmic axis from x / 2 to 2 x). Without data the axis goes from 0 to 1, or from 0.1 to 1.
 
     Args:
       data: arrays of any shapes, the ends of error bars included.
       log: whether the axis is logarithmic.
-      margin: what is added at either end, as a share of the axis that the data span.
+      margin: the share of the data's span that is added at either end.
     """
     values = np.concatenate([np.ravel(np.asarray(x, float)) for x in data] or [np.empty(0)])
     values = values[np.isfinite(values) & ((values > 0) | (not log))]

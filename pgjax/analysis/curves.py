@@ -1,4 +1,4 @@
-"""A metric along training in; curves over seeds, by setting, out."""
+"""Draws learning curves: a metric over seeds along training, by setting."""
 
 import pathlib
 from typing import Any
@@ -14,7 +14,7 @@ def curve(metrics: Any, path: str | pathlib.Path, title: str = "", name: str = "
     """Draw a metric against environment steps: IQM over seeds and its 95 % interval as a band, by setting.
 
     Of more than ten settings the best and the worst are drawn so, and the others as thin grey lines.
-    Settings that a halving rule stopped are drawn up to there.
+    Settings that a halving rule stopped are drawn up to their stop.
 
     Args:
       metrics: a dataset, label -> dataset, or rows; path: a file, by name or open for bytes.
@@ -34,7 +34,7 @@ def curve(metrics: Any, path: str | pathlib.Path, title: str = "", name: str = "
             counts.append(len(y))
         # A line through one point is invisible.
         axes.plot(x, middle, **style, **({"marker": "o", "ms": 4} if np.isfinite(middle).sum() == 1 else {}))
-        # What a rule stopped was meant to end early.
+        # Settings that a halving rule stopped were meant to end early.
         ends |= set() if found[h].stopped.any() else set(x[-1:])
         if len(y) > 1 and len(x) and "label" in style:
             low, high = bootstrap(y, draws=500)
@@ -60,7 +60,7 @@ def _unseen(row: Row, name: str) -> str:
 
 
 def _shown(row: Row, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """x [U] and y [S, U] of the lanes that trained to the end; of those stopped where there are no others."""
+    """x [U] and y [S, U] of the lanes that trained to the end, or of the stopped lanes where no lane did."""
     # An interrupted run has lanes whose turn never came.
     trained = np.isfinite(row.chosen[name].values).any(axis=-1)
     alive = ~row.failed & ~row.stopped & trained
@@ -77,7 +77,7 @@ def on_common_steps(chosen: Any, name: str, finite: np.ndarray) -> tuple[np.ndar
     """x [U] and the metric [S, U] of the lanes that are finite.
 
     Where lanes take different numbers of steps (whole episodes), each is interpolated onto the same
-    axis, and one that ended earlier keeps its last value: what happened late in any lane shows.
+    axis, and one that ended earlier keeps its last value, so that late changes of any lane show.
     """
     y = chosen[name].values[finite]
     steps = chosen["env_steps"]

@@ -1,4 +1,4 @@
-"""What every figure of a report shares: canvas, labels, which settings are drawn in colour."""
+"""The parts that all figures share: canvas, labels, and which settings are drawn in colour."""
 
 import textwrap
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ BEST = 5  # settings in colour where more than 10 would make none of them readab
 
 
 class NothingToDrawError(ValueError):
-    """The dataset lacks what the figure shows."""
+    """The dataset lacks the data that the figure shows."""
 
 
 def text(name: str) -> str:
@@ -26,9 +26,9 @@ def canvas(title: str, width: float = 7, height: float = 4.2, panels: tuple[int,
     """A figure and its axes [rows, columns]."""
     with importing("matplotlib"):
         from matplotlib.figure import Figure  # not pyplot: no global state, no display
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.05, hspace=0.05)
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.05, hspace=0.05))
     if title:
         figure.suptitle(text(title), fontsize=11)
     axes = figure.subplots(*panels, squeeze=False)
@@ -41,9 +41,9 @@ def canvas(title: str, width: float = 7, height: float = 4.2, panels: tuple[int,
 
 
 def styles(found: Sequence[Row]) -> tuple[dict[int, dict[str, Any]], str]:
-    """How to draw each row, in the order of the legend, and what the legend says of those drawn without a name.
+    """The style of each row, in the order of the legend, and a line for the legend about rows drawn without a name.
 
-    Ten rows or fewer have a colour each. Of more, the best and the worst have, and the others are thin grey lines.
+    Ten rows or fewer have a colour each. Of more rows, the best and the worst have one; the others are thin grey lines.
     """
     if len(found) <= 10:
         return {h: {"color": f"C{h}", "lw": 1.8, "label": text(row.name)} for h, row in enumerate(found)}, ""
@@ -76,18 +76,18 @@ def around(data: Sequence[Any], intervals: Sequence[tuple[Any, Any, int]], margi
 
 
 def band_note(counts: Sequence[int]) -> str:
-    """What the bands of a figure are, and how few seeds they rest on."""
+    """A note: the bands of a figure are intervals, and where they are of few seeds."""
     band = "band: 95 % interval over seeds" if max(counts, default=0) > 1 else ""
     return "\n".join(filter(None, (band, textwrap.fill(few(counts), 90))))
 
 
 def faintness(lines: int) -> float:
-    """Opacity at which so many lines still show where they crowd."""
+    """The opacity at which a number of lines still show where they crowd."""
     return min(0.7, max(0.1, 60 / lines))
 
 
 def legend(figure: Any, axes: Any, title: str) -> None:
-    """Within the axes where it is small, below them where it would hide the lines."""
+    """Draw the legend within the axes where it is small, below them where it would hide the lines."""
     handles, names = axes.get_legend_handles_labels()
     if not handles:
         return

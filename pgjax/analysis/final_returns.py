@@ -1,4 +1,4 @@
-"""Final returns of settings in; the forest plot and the performance profiles out."""
+"""Draws the final returns of settings: the forest plot and the performance profiles."""
 
 import pathlib
 import textwrap
@@ -14,7 +14,7 @@ from pgjax.statistics import bootstrap, iqm, performance_profile, ranking
 
 
 def forest(metrics: Any, path: str | pathlib.Path, title: str = "", best: int = 20, worst: int = 5) -> None:
-    """IQM of the final returns and its 95 % interval, a line for each setting, the best on top; at the right its rank.
+    """Draw the IQM of the final returns with its 95 % interval, a line for each setting, the best on top; and its rank.
 
     Of more settings than best + worst, those between are left out, and the gap says how many. See
     `statistics.ranking` for the interval of a rank.
@@ -71,7 +71,7 @@ def forest(metrics: Any, path: str | pathlib.Path, title: str = "", best: int = 
 
 
 def profiles(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:
-    """Share of runs whose final return is above tau, by setting, with its pointwise 95 % band (exact binomial).
+    """Draw the share of runs whose final return is above tau, by setting, with its exact pointwise 95 % band.
 
     The higher curve is the better; where it crosses one half is the median (Agarwal et al. 2021, sec. 4.2).
 

@@ -1,4 +1,4 @@
-"""Settings of a sweep in; parallel coordinates, one line per setting, out."""
+"""Draws the settings of a sweep in parallel coordinates, one line per setting."""
 
 import pathlib
 from typing import Any
@@ -15,7 +15,7 @@ from pgjax.statistics import naniqm
 
 
 def parallel(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:
-    """One line per setting through its hyperparameters to its final return (IQM), which is also its colour.
+    """Draw one line per setting through its hyperparameters to its final return (IQM), which is also its colour.
 
     The best lie on top. On an axis of few values lines are spread a little, by rank, so that none hides another.
 
@@ -34,11 +34,12 @@ def parallel(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:
     if not axes_of:
         raise NothingToDrawError("parallel coordinates need a hyperparameter that was swept, and final returns")
     y = naniqm(scores(found)[1], axis=0)
-    norm = Normalize(*limits(y, margin=0))
+    low, high = limits(y, margin=0)
+    norm = Normalize(low, high)
     spread = np.empty(len(y))
     spread[np.argsort(y)] = np.linspace(-0.02, 0.02, len(y))
-    heights = [_height(axis) + (spread if axis.few else 0) for axis in axes_of]
-    heights = np.stack([*heights, np.asarray(norm(y))], axis=1)
+    columns = [_height(axis) + (spread if axis.few else 0) for axis in axes_of]
+    heights = np.stack([*columns, np.asarray(norm(y))], axis=1)
     figure, ((axes,),) = drawing.canvas(title, max(5.5, 1.7 * (len(axes_of) + 1)), 4.4)
     colors = matplotlib.colormaps["viridis"]
     for h in np.argsort(y):
@@ -47,7 +48,7 @@ def parallel(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:
     for place, axis in enumerate(axes_of):
         for at, name in _ticks(axis):
             _tick(axes, place, at, name)
-    for value in np.linspace(norm.vmin, norm.vmax, 5):
+    for value in np.linspace(low, high, 5):
         _tick(axes, last, float(norm(value)), f"{value:.4g}", side=1)
     for place in range(last + 1):
         axes.axvline(place, color="0.2", lw=1, zorder=4)

@@ -1,4 +1,4 @@
-"""Final returns of a sweep in; how they depend on each hyperparameter, and on each pair of them, out."""
+"""Draws how the final returns of a sweep depend on each hyperparameter, and on each pair."""
 
 import itertools
 import pathlib
@@ -39,7 +39,7 @@ def influence(metrics: Any) -> dict[str, float]:
 
 
 def sensitivity(metrics: Any, path: str | pathlib.Path, title: str = "") -> None:
-    """Final return against each hyperparameter, the others marginalised: IQM over settings and seeds, 95 % interval.
+    """Draw the final return against each hyperparameter, the others marginalised: IQM and its 95 % interval.
 
     Grey lines join settings that differ in this hyperparameter alone; grey dots are settings that have no such
     partner, as in a sampled search. The interval resamples seeds, for all settings together.
@@ -63,7 +63,7 @@ def sensitivity(metrics: Any, path: str | pathlib.Path, title: str = "") -> None
         axis = axes_of[name]
         for part in _partners(found, axis):
             part = part[np.argsort(axis.position[part], kind="stable")]
-            style = {"lw": 0.6} if len(part) > 1 else {"marker": "o", "ms": 3, "ls": "", "mew": 0}
+            style: dict[str, Any] = {"lw": 0.6} if len(part) > 1 else {"marker": "o", "ms": 3, "ls": "", "mew": 0}
             panel.plot(
                 axis.position[part],
                 y[part],
@@ -90,7 +90,7 @@ def sensitivity(metrics: Any, path: str | pathlib.Path, title: str = "") -> None
 
 
 def heat_maps(metrics: Any, path: str | pathlib.Path, title: str = "", most: int = 4) -> None:
-    """Final return against each pair of hyperparameters: the IQM over seeds and the settings in each cell.
+    """Draw the final return against each pair of hyperparameters: the IQM over seeds and the settings in each cell.
 
     Of more than `most` hyperparameters, the most influential are drawn, and the title names those left out. Where a
     hyperparameter has many values the cells are its quantiles, and dots are the settings themselves.
@@ -173,15 +173,15 @@ def _cells(finals: np.ndarray, across: Axis, up: Axis) -> np.ndarray:
 
 
 def _partners(found: Sequence[Row], axis: Axis) -> list[np.ndarray]:
-    """Places of settings that are alike in every other hyperparameter."""
-    parts: dict[tuple, list[int]] = {}
+    """Groups of places of settings that are equal in every other hyperparameter."""
+    parts: dict[tuple[Any, ...], list[int]] = {}
     for h, row in enumerate(found):
         parts.setdefault(tuple((k, v) for k, v in row.values.items() if k != axis.name), []).append(h)
     return [np.array(part) for part in parts.values()]
 
 
 def _label(panel: Any, axis: Axis, which: str, numeric: bool) -> None:
-    """Name and ticks: numbers on a scale, or every value in its place."""
+    """Write the name and the ticks of an axis: numbers on a scale, or every value in its place."""
     with importing("matplotlib"):
         from matplotlib.ticker import NullFormatter
 

@@ -1,6 +1,7 @@
-"""The dataset of a run in; its settings, their final returns and the lanes without one out."""
+"""Reads the settings of a dataset, their final returns, and the lanes without one."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -8,37 +9,37 @@ import numpy as np
 
 from pgjax.statistics import bootstrap, iqm, naniqm
 
-FEW_SEEDS = 5  # with fewer, what an interval can't know is said beside it
+FEW_SEEDS = 5  # with fewer, a sentence warns about the intervals
 
 
 class Row(NamedTuple):
     """One setting of a dataset."""
 
     name: str  # for legends; the label of its dataset first, where there are several
-    values: dict[str, Any]  # hyperparameter -> value, of what was swept
+    values: dict[str, Any]  # swept hyperparameter -> value
     chosen: Any  # the dataset of this setting alone
     seeds: np.ndarray  # [S]
-    finals: np.ndarray  # [S] final return of each seed with sampled actions, NaN where there is none
+    finals: np.ndarray  # [S] final return of each seed with sampled actions, NaN where it has none
     failed: np.ndarray  # [S] bool
     stopped: np.ndarray  # [S] bool, by a halving rule: no failure
-    unscored: np.ndarray  # [S] bool: neither, but the evaluation's returns are not all finite
+    unscored: np.ndarray  # [S] bool: neither failed nor stopped, but the evaluation's returns are not all finite
 
     @property
     def lost(self) -> str:
         """' (2 failed, 1 stopped)', or nothing."""
-        counts = {"failed": self.failed, "stopped": self.stopped, "without a finite score": self.unscored}
-        counts = {what: int(lanes.sum()) for what, lanes in counts.items()}
-        parts = [f"{n if n < len(self.seeds) else 'all'} {what}" for what, n in counts.items() if n]
+        lanes = {"failed": self.failed, "stopped": self.stopped, "without a finite score": self.unscored}
+        counts = {kind: int(which.sum()) for kind, which in lanes.items()}
+        parts = [f"{n if n < len(self.seeds) else 'all'} {kind}" for kind, n in counts.items() if n]
         return f" ({', '.join(parts)})" if parts else ""
 
     @property
     def good(self) -> np.ndarray:
-        """The final returns that there are."""
+        """The final returns that are finite."""
         return self.finals[np.isfinite(self.finals)]
 
     @property
     def counted(self) -> str:
-        """Over how many of the seeds statistics are: '8', or '7 of 8'."""
+        """The number of seeds in the statistics: '8', or '7 of 8'."""
         return counted(len(self.good), len(self.seeds))
 
 
@@ -49,7 +50,7 @@ def settings_of(metrics: Any) -> list[dict[str, Any]]:
 
 
 def labels(metrics: Any, selector: dict[str, Any]) -> dict[str, Any]:
-    """Hyperparameter -> value of one of `settings_of`: of a grid the selector itself; of a search what was drawn."""
+    """Hyperparameter -> value of one of `settings_of`: the selector itself in a grid, the drawn values in a search."""
     # A dataset read back has its coordinates in any order.
     drawn = sorted(name for name, c in metrics.coords.items() if c.dims == ("setting",) and name != "setting")
     if "setting" not in selector or not drawn:
@@ -91,26 +92,29 @@ def scores(found: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ranked(found: Sequence[Row], name: str = "episode_return") -> list[int]:
-    """Places of the rows that have a score, best first: by the IQM of their final returns, and after them those
-    without, stopped or interrupted, by the IQM of where `name` ended."""
-    keys = {}
+    """Places of the rows, best first, by the IQM of their final returns.
+
+    Rows without final returns, stopped or interrupted, follow by the IQM of the last values of the metric `name`;
+    rows without these either are left out.
+    """
+    keys: dict[int, tuple[bool, float]] = {}
     for h, row in enumerate(found):
-        final, last = naniqm(row.finals), np.nan
+        final, last = float(naniqm(row.finals)), np.nan
         if np.isnan(final) and name in row.chosen:
             curves = row.chosen[name].values[~row.failed]
             ends = [y[np.isfinite(y)][-1] for y in curves if np.isfinite(y).any()]
-            last = naniqm(ends) if ends else np.nan
+            last = float(naniqm(np.array(ends))) if ends else np.nan
         if np.isfinite(final) or np.isfinite(last):
-            keys[h] = (np.isfinite(final), final if np.isfinite(final) else last)
-    return sorted(keys, key=keys.get, reverse=True)
+            keys[h] = (math.isfinite(final), final if np.isfinite(final) else last)
+    return sorted(keys, key=lambda h: keys[h], reverse=True)
 
 
 def summarise(metrics: Any) -> list[dict[str, Any]]:
-    """For each setting: final returns over seeds (each the mean of its evaluation episodes), lanes without one.
+    """For each setting the statistics of its final returns over seeds, and its lanes without one.
 
-    A failed lane has no final return, nor has a stopped one, nor one whose evaluation's returns are not all finite;
-    statistics are over the others, `scored` of `seeds`, and each kind of these lanes is named (`failed_seeds`,
-    `unscored_seeds`) or counted (`stopped`). `iqm_95` is None from one seed.
+    A seed's final return is the mean of its evaluation episodes. A failed or stopped lane has none, nor has a lane
+    whose evaluation's returns are not all finite: `failed_seeds` and `unscored_seeds` list them, `stopped` counts
+    them. Statistics are over the `scored` others of `seeds`. `iqm_95` is None from one seed.
     """
     out = []
     for row in rows(metrics):
@@ -140,20 +144,20 @@ def summarise(metrics: Any) -> list[dict[str, Any]]:
 def describe(setting: dict[str, Any], among: Sequence[dict[str, Any]] = ()) -> str:
     """'learning_rate=0.001 n=5', or '' for the only setting.
 
-    A number drawn at random to 4 digits, or as many as tell it from those `among` others.
+    A number drawn at random has 4 digits, or as many as distinguish it from those of the settings `among`.
     """
     return descriptions([*among, setting])[-1]
 
 
 def descriptions(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Each setting as `describe` has it among the others."""
+    """`describe` of each setting among the others."""
     names = list(dict.fromkeys(name for setting in settings for name in setting))
     texts = {name: spelled([setting[name] for setting in settings if name in setting]) for name in names}
     return [" ".join(f"{name}={texts[name][value]}" for name, value in setting.items()) for setting in settings]
 
 
 def spelled(values: Sequence[Any]) -> dict[Any, str]:
-    """Value -> text: a long number in 4 digits, or all of them in as many as tell the values apart."""
+    """Value -> text: long numbers have 4 digits, or as many as distinguish the values."""
     distinct = list(dict.fromkeys(values))
     for digits in range(4, 18):  # 17 are all there are
         texts = [_short(value, digits) for value in distinct]
@@ -169,11 +173,12 @@ def _short(value: Any, digits: int) -> str:
 
 
 def counted(scored: int, seeds: int) -> str:
+    """'8', or '7 of 8' seeds."""
     return f"{seeds}" if scored == seeds else f"{scored} of {seeds}"
 
 
 def few(counts: Sequence[int]) -> str:
-    """A sentence where the settings have so few seeds that their intervals need one, or ''; of how many each has."""
+    """A warning about the intervals where settings have few seeds, else ''; `counts` are the seeds of each setting."""
     counts = [n for n in counts if n]
     if not counts or min(counts) >= FEW_SEEDS:
         return ""
@@ -186,7 +191,7 @@ def few(counts: Sequence[int]) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """The interval of a rank, in whole and half places; '-' where there is none."""
+    """The interval of a rank, in whole and half places; '-' for NaN."""
     return "-" if np.isnan(low) else " to ".join(f"{round(2 * rank) / 2:g}" for rank in (low, high))
 
 
@@ -197,7 +202,7 @@ def _lost(chosen: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def final_returns(chosen: Any, kind: str = "stochastic") -> np.ndarray:
-    """[S] mean over evaluation episodes, NaN where a lane has none that is finite."""
+    """[S] mean over evaluation episodes, NaN where a lane has no finite one."""
     stopped, failed = _lost(chosen)
     if f"final_return_{kind}" not in chosen:
         return np.full(failed.shape, np.nan)
@@ -222,7 +227,7 @@ def _played(chosen: Any, kind: str) -> np.ndarray:
     return ~np.isnan(chosen[f"final_{'length' if f'final_length_{kind}' in chosen else 'return'}_{kind}"].values)
 
 
-def _safe(f: Callable, values: np.ndarray) -> np.ndarray:
+def _safe(f: Callable[[np.ndarray], Any], values: np.ndarray) -> np.ndarray:
     """f(values) in their own precision, or in double where that overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
         found, wide = f(values), f(values.astype(float))

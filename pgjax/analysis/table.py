@@ -1,4 +1,4 @@
-"""The summary of a run in; a table for the terminal, and the lanes that it lacks, out."""
+"""Prints the summary of a run: a table for the terminal, and the lanes that it leaves out."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from pgjax.dependencies import importing
 def table(summary: dict[str, Any], most: int = 20) -> Any:
     """A rich table of the final returns, one row for each setting; of more than `most`, the best by IQM.
 
-    Its title says over how many seeds the statistics are, and a line below where these are few.
+    Its title has the number of seeds in the statistics; a line below the table warns where they are few.
     """
     with importing("rich"):
         from rich.table import Table
@@ -41,8 +41,7 @@ def table(summary: dict[str, Any], most: int = 20) -> Any:
         numbers = ["-"] * 5
         if "stochastic" in settings[h]:
             s = settings[h]["stochastic"]
-            low, high = s["iqm_95"] or (None, None)
-            numbers = [_number(s["iqm"]), "-" if low is None else f"{_number(low)} to {_number(high)}"]
+            numbers = [_number(s["iqm"]), " to ".join(map(_number, s["iqm_95"] or ())) or "-"]
             numbers += [_number(s["mean"]), _number(s["median"])]
             numbers.append(_number(settings[h]["greedy"]["iqm"]) if "greedy" in settings[h] else "-")
         out.add_row(names[h], *numbers, counted(*finals[h]), *(str(found[h]) for found in counts.values()))
@@ -50,7 +49,7 @@ def table(summary: dict[str, Any], most: int = 20) -> Any:
 
 
 def lost(summary: dict[str, Any], most: int = 20) -> list[str]:
-    """Lines that name the lanes without a final return: those that failed, and those whose evaluation overflowed."""
+    """Lines that name the lanes without a final return: lanes that failed, and lanes whose evaluation overflowed."""
     settings = summary["settings"]
     names = descriptions([row["setting"] for row in settings])
     kinds = {"failed_seeds": "failed lanes", "unscored_seeds": "lanes without a finite score"}
@@ -65,7 +64,7 @@ def lost(summary: dict[str, Any], most: int = 20) -> list[str]:
 
 
 def _finals(row: dict[str, Any]) -> tuple[int, int]:
-    """How many seeds of a setting have a final return, and how many there are."""
+    """The number of a setting's seeds that have a final return, and the number of all its seeds."""
     seeds = row.get("stochastic", {}).get("seeds", ())
     return sum(x is not None for x in seeds), row.get("seeds", len(seeds))
 

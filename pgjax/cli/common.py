@@ -1,4 +1,4 @@
-"""What several commands share: the console, the summary at the end, and lanes by name."""
+"""Parts that several commands share: the console, the summary at the end, and lanes by name."""
 
 import datetime
 import signal
@@ -12,36 +12,38 @@ from pgjax.dependencies import importing
 from pgjax.engine import processes
 from pgjax.errors import unknown
 from pgjax.runs import start
+from pgjax.runs.run import Run
 from pgjax.sweeps import values as sweeps_values
 
 Action = Callable[[], int]
 
 
 def stamp() -> str:
+    """The time, for the name of a folder."""
     return datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
 def join_processes(options: Sweep | Resume) -> None:
-    """Before anything of JAX is used: it can't be told of other processes later."""
-    given = (options.coordinator, options.processes, options.process)
+    """Join the processes of a distributed run, before any other use of JAX, which can't join them later."""
+    coordinator, count, index = given = (options.coordinator, options.processes, options.process)
     if not options.distributed:
         if any(x is not None for x in given):
-            raise ValueError("--coordinator, --processes and --process are of --distributed; give that too")
+            raise ValueError("--coordinator, --processes and --process need --distributed")
         return
     if any(x is None for x in given) and any(x is not None for x in given):
         raise ValueError("give all of --coordinator, --processes and --process, or none where JAX finds them")
-    if options.coordinator is not None and not 0 <= options.process < options.processes:
-        raise ValueError(f"--process must lie in [0, --processes), got {options.process} of {options.processes}")
-    processes.join(*given)
+    if count is not None and index is not None and not 0 <= index < count:
+        raise ValueError(f"--process must lie in [0, --processes), got {index} of {count}")
+    processes.join(coordinator, count, index)
 
 
 def items(given: tuple[str, ...]) -> tuple[str, ...]:
-    """What was typed as a=1,b=2 or as a=1 b=2."""
+    """The items of words like a=1,b=2 or a=1 b=2."""
     return tuple(item for text in given for item in text.split(","))
 
 
 def pairs(option: str, given: Iterable[str], form: str = "name=value") -> dict[str, str]:
-    """Name -> text of what was typed as name=value after `option`; a ValueError for another form, or a name twice."""
+    """Name -> text of the words name=value after `option`; a ValueError for another form, or a name twice."""
     found: dict[str, str] = {}
     for item in given:
         name, equals, text = item.partition("=")
@@ -53,8 +55,9 @@ def pairs(option: str, given: Iterable[str], form: str = "name=value") -> dict[s
     return found
 
 
-def execute(prepared: Any) -> int:
-    result = start.execute(prepared)
+def execute(job: start.Job) -> int:
+    """Carry out a job, and print its final returns; the exit code."""
+    result = start.execute(job)
     code = 128 + (result.signal or signal.SIGINT) if result.interrupted else 0
     if not processes.first():
         return code
@@ -76,18 +79,15 @@ def execute(prepared: Any) -> int:
 
 
 def make_console() -> Any:
+    """The console of rich on stdout."""
     with importing("rich"):
         from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 110)
 
 
-def labels(given: tuple[str, ...], run: Any) -> dict[str, Any]:
-    """Label -> value of one lane, from what was typed as name=value; what isn't given is the first of its axis.
-
-    Args:
-      run: a Run or a Plan: what has `axes` and `seeds`.
-    """
+def labels(given: tuple[str, ...], run: Run) -> dict[str, Any]:
+    """Label -> value of one lane, from words name=value; of an axis that isn't given, the first value."""
     axes = {**run.axes, "seed": run.seeds}
     found = {name: values[0] for name, values in axes.items()}
     for name, text in pairs("--lane", given).items():

@@ -1,12 +1,13 @@
 """The command `pgjax list`: what there is by name, one line each, and the details of one."""
 
+import dataclasses
 from typing import Any
 
 from pgjax import advantages, envs, losses, optimizers
-from pgjax.algorithms import replay
 from pgjax.algorithms.roster import ROSTER, Entry
 from pgjax.cli.common import Action, make_console
 from pgjax.cli.options import List
+from pgjax.config import PARTS
 from pgjax.envs import registry
 from pgjax.envs.catalogue import ENVIRONMENTS
 from pgjax.envs.parameters import NOTES, UNUSED, derived
@@ -14,7 +15,7 @@ from pgjax.hyperparameters import hyperparameters
 from pgjax.losses import sequences
 from pgjax.variance.estimators.score_functions import ESTIMATORS, ScoreFunction, statement
 
-PLUGS = {
+PLUGS: dict[str, dict[str, Any]] = {
     "advantage": advantages.ADVANTAGES,
     "loss": losses.LOSSES | sequences.LOSSES,
     "optimizer": optimizers.OPTIMIZERS,
@@ -25,10 +26,17 @@ AXES: dict[str, dict[str, Any]] = {"baseline": advantages.BASELINES, "returns": 
 
 def show_list(options: List, words: list[str]) -> Action:
     name, console = options.name, make_console()
-    if not name:
-        return lambda: show(console) or 0
-    known = name in ROSTER or name in ESTIMATORS or any(name in rows for rows in (*PLUGS.values(), *AXES.values()))
-    return lambda: (show_plug(console, name) if known else show_environment(console, name)) or 0
+
+    def act() -> int:
+        if not name:
+            show(console)
+        elif name in ROSTER or name in ESTIMATORS or any(name in rows for rows in (*PLUGS.values(), *AXES.values())):
+            show_plug(console, name)
+        else:
+            show_environment(console, name)
+        return 0
+
+    return act
 
 
 def show(console: Any) -> None:
@@ -77,11 +85,11 @@ def show_plug(console: Any, name: str) -> None:
         if name in rows:
             line(f"{axis}={name}: {rows[name].summary}")
     if name in ESTIMATORS:
-        row = ESTIMATORS[name]
-        plain = ScoreFunction(batch=row.batch)
-        others = {k: v for k, v in vars(row).items() if k != "returns" and v != getattr(plain, k)}
-        unbiased, why = statement(row)
-        line(f"estimator {name}: returns={row.returns} {_spelled(others)}".rstrip())
+        one = ESTIMATORS[name]
+        plain = ScoreFunction(batch=one.batch)
+        others = {k: v for k, v in vars(one).items() if k != "returns" and v != getattr(plain, k)}
+        unbiased, why = statement(one)
+        line(f"estimator {name}: returns={one.returns} {_spelled(others)}".rstrip())
         line(f"  {'unbiased' if unbiased else 'biased'}: {why}")
 
 
@@ -105,9 +113,13 @@ def show_environment(console: Any, name: str) -> None:
 
 def _options(row: Entry) -> dict[str, dict[str, Any]]:
     """Part -> name -> default of all that has a meaning there."""
-    parts = {part: hyperparameters(getattr(row.algorithm, part)) for part in ("advantage", "estimator", "optimizer")}
-    config = {k: v for k, v in vars(row.config).items() if not (row.own_policy and k in replay.INAPPLICABLE)}
-    return {**({} if row.own_policy else {"advantage": {}}), **parts, "config": config}
+    plugs = {part: hyperparameters(getattr(row.algorithm, part)) for part in ("advantage", "estimator", "optimizer")}
+    own = {k: v for k, v in vars(row.config).items() if k not in row.unused}
+    configs = {
+        f"config, {part.__name__.lower()}": {f.name: own[f.name] for f in dataclasses.fields(part) if f.name in own}
+        for part in PARTS
+    }
+    return {**plugs, **{part: options for part, options in configs.items() if options}}
 
 
 def _spelled(values: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The command line: words in, an exit code out."""
+"""The command line: reads the words, runs one command, and returns its exit code."""
 
 import contextlib
 import importlib
@@ -7,6 +7,8 @@ import os
 import pathlib
 import signal
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from pgjax import dependencies
 from pgjax.errors import digits
@@ -15,9 +17,9 @@ from pgjax.errors import digits
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code.
 
-    Bad input is one line and code 2, and so is a package that is missing or broken; a disk that is full one line and 1.
-    A signal that stops a run which writes what it has is 128 + its number, as the shell says it of one that ended at
-    once: 130 for Ctrl-C, 143 for SIGTERM.
+    Bad input, or a package that is missing or broken, prints one line and returns 2; a full disk prints one line and
+    returns 1. A run that a signal stopped writes its results so far and returns 128 + the signal's number, as a shell
+    does: 130 for Ctrl-C, 143 for SIGTERM.
     """
     try:
         return _main(arguments)
@@ -26,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _main(arguments: list[str] | None) -> int:
-    # Here and not above, so that one that is missing is a line and no traceback.
+    # Imported here, so that a missing package prints a line and no traceback.
     with dependencies.importing("tyro"):
         import tyro
 
@@ -70,9 +72,11 @@ def _main(arguments: list[str] | None) -> int:
             MemoryError("the memory isn't enough; give fewer environments, steps or lanes, or less --memory"), 1
         )
     except OSError as error:
-        # Whatever stands in the folder was whole before, and is.
+        # Files are replaced whole, so the folder is still sound.
         where = f" ({error.filename})" if error.filename else ""
-        return _say(OSError(f"{error.strerror or error}{where}; what was written is whole, pgjax resume goes on"), 1)
+        return _say(
+            OSError(f"{error.strerror or error}{where}; the files written so far are sound, pgjax resume goes on"), 1
+        )
 
 
 def _say(error: Exception, code: int) -> int:
@@ -84,7 +88,7 @@ def _say(error: Exception, code: int) -> int:
 
 
 def _one_set(words: list[str]) -> list[str]:
-    """Several --set as one: an option that takes a list would keep the last alone. `--set=a=1` is `--set a=1`."""
+    """Join several --set into one, since tyro would keep only the last. `--set=a=1` is `--set a=1`."""
     rest, settings = [], []
     inside = False
     for word in words:
@@ -101,7 +105,7 @@ def _one_set(words: list[str]) -> list[str]:
 
 
 def _once(words: list[str]) -> None:
-    """ValueError for an option that was given twice, of which the last alone would count; and for other digits."""
+    """ValueError for an option given twice, of which only the last would count, and for digits other than 0 to 9."""
     seen, numbers, option = set(), [], "arguments"
     for word in words:
         if word.startswith("--"):
@@ -118,8 +122,9 @@ def _once(words: list[str]) -> None:
 
 
 def _one_line(box: str) -> str:
-    """What tyro's box of an error says: the text between its first two rules."""
-    said, rules = [], 0
+    """The message in tyro's box of an error: the text between its first two rules."""
+    said: list[str] = []
+    rules = 0
     for line in box.splitlines():
         text = line.strip("│╭╮╰╯|+ ")
         if "───" in text or "---" in text:
@@ -132,7 +137,9 @@ def _one_line(box: str) -> str:
     return " ".join(said) or "the command line can't be read"
 
 
-def _identity(kind, plain):
+def _identity(kind: type, plain: Any) -> Callable[[Any], Any]:
+    """A command for tyro: a function that returns its options, of the class `kind`."""
+
     def command(options):
         return options
 
@@ -142,7 +149,7 @@ def _identity(kind, plain):
 
 
 def _keep_compiled() -> None:
-    """Programs are written once, and reused by every later run of the same program."""
+    """Keep compiled programs on the disk, so that later runs of the same program reuse them."""
     import jax
 
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "pgjax"
@@ -150,9 +157,9 @@ def _keep_compiled() -> None:
 
 
 def _use_every_core() -> None:
-    """One device for each core of a CPU: chunks of lanes side by side take two thirds of the time of one program.
+    """Use one device for each core of a CPU: chunks side by side take two thirds of the time of one program.
 
-    XLA shares a small product between its threads badly, or not at all.
+    XLA splits a small product between its threads badly, or not at all.
     """
     import jax
 
@@ -161,5 +168,5 @@ def _use_every_core() -> None:
     ):
         with contextlib.suppress(RuntimeError):  # a caller in Python may have used jax already
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            # Each has programs of its own, which are traced one after the other.
+            # Each device has programs of its own, which are traced one after the other.
             jax.config.update("jax_num_cpu_devices", min(cores, 8))

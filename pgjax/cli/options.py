@@ -1,4 +1,4 @@
-"""What may be typed behind `pgjax`: the commands and their options, as dataclasses that tyro reads."""
+"""The commands and their options, as dataclasses that tyro reads."""
 
 import dataclasses
 from typing import Annotated
@@ -40,14 +40,14 @@ class Train:
     env: str | None = None
     """An environment of your own: module:factory or file.py:factory."""
     snapshots: int = 0
-    """Save the parameters this often during training, first before it, besides at its end."""
+    """How often to save the parameters before the end of training; the first time is before training."""
     out: str | None = None
     """The run folder; runs/<algorithm>-<env>-<time> by default."""
 
 
 @dataclasses.dataclass
 class Sweep(Train):
-    """Train many settings with many seeds, in chunks that fit the memory; killed, it goes on with `pgjax resume`.
+    """Train many settings with many seeds, in chunks that fit the memory; `pgjax resume` goes on with a killed run.
 
     Takes all that `pgjax train` takes. A setting may also be a range, as in --set learning_rate=log:1e-4:1e-2
     (or uniform:0:1, int:4:64) with --samples: each point drawn is tried with every combination of the lists.
@@ -56,23 +56,23 @@ class Sweep(Train):
     samples: str | None = None
     """How many settings to draw from the ranges."""
     search: str | None = None
-    """How: sobol (the default; evenly spread, best with a power of two) or random."""
+    """How to draw them: sobol (the default; evenly spread, best with a power of two) or random."""
     memory: str | None = None
-    """What the run may take at most, as 4GB; by default half of the host's memory, or .8 of an accelerator's."""
+    """The most memory that the run may use, as 4GB; by default half of the host's, or .8 of an accelerator's."""
     width: str | None = None
-    """Lanes of a chunk on each device, instead. Other widths round differently."""
+    """Lanes of a chunk on each device, instead of --memory. Other widths round differently."""
     devices: str | None = None
     """How many devices; all by default."""
     shard: str = "lanes"
-    """What devices share: lanes, or the envs of one large agent."""
+    """lanes: devices train different lanes; envs: they share the environments of one large agent."""
     checkpoint: float = 60.0
     """Seconds between two checkpoints of every lane's whole state; 0 makes one after each segment."""
     halving: str | None = None
-    """Give settings up: the best 1/N of them go on, after updates/N^k updates for each k."""
+    """Stop the worse settings: after updates/N^k updates, for each k, the best 1/N of them go on."""
     log: str | None = None
     """Also write to tensorboard or wandb while it runs (extras of the same names)."""
     log_lanes: bool = False
-    """Log every lane by itself, not the seeds of a setting together."""
+    """Log every lane separately instead of the mean over a setting's seeds."""
     distributed: bool = False
     """Share the lanes with other processes that run the same command, with the same --out on a shared disk."""
     coordinator: str | None = None
@@ -80,19 +80,19 @@ class Sweep(Train):
     processes: int | None = None
     """How many processes there are, with --coordinator."""
     process: int | None = None
-    """Which of them this is, with --coordinator."""
+    """The number of this process, from 0, with --coordinator."""
 
 
 @dataclasses.dataclass
 class Resume:
-    """Go on with a run that was stopped or killed; it ends as if it had never been, bit for bit."""
+    """Go on with a run that was stopped or killed; it ends as if it had never been stopped, bit for bit."""
 
     folder: Annotated[Positional[str], arg(metavar="DIR")]
     """The run folder."""
     devices: str | None = None
     """How many devices; by default as many as the run was given, as far as there are."""
     log: str | None = None
-    """tensorboard or wandb: log there from here on; none: log no more. By default as the run did."""
+    """tensorboard or wandb: log there from now on; none: stop logging. By default as the run did."""
     edited: bool = False
     """Go on though the source of the run's own loss or environment has changed since it was begun."""
     distributed: bool = False
@@ -107,7 +107,7 @@ class Resume:
 
 @dataclasses.dataclass
 class Extend:
-    """Make a finished run longer, or give it more seeds, without training again what was trained."""
+    """Make a finished run longer, or give it more seeds; trained updates are not trained again."""
 
     folder: Annotated[Positional[str], arg(metavar="DIR")]
     """The run folder."""
@@ -118,7 +118,7 @@ class Extend:
     seeds: str | None = None
     """Seeds of each setting, in all; they count on from the last."""
     log: str | None = None
-    """tensorboard or wandb: log there from here on; none: log no more. By default as the run did."""
+    """tensorboard or wandb: log there from now on; none: stop logging. By default as the run did."""
     edited: bool = False
     """Go on though the source of the run's own loss or environment has changed since it was begun."""
 
@@ -146,22 +146,22 @@ class Render:
     lane: tuple[str, ...] = ()
     """Which lane, as learning_rate=1e-3,seed=7; its first seed and setting by default."""
     update: str | None = None
-    """The parameters after so many updates (pgjax train --snapshots); the last there are by default."""
+    """The parameters after this many updates (pgjax train --snapshots); the last by default."""
     out: str = "episode.gif"
     """The video: an .mp4 (extra video) or a .gif."""
     episodes: str = "1"
-    """How many, one after the other."""
+    """How many episodes, one after the other."""
     greedy: bool = False
     """Take the likeliest action of each step; otherwise actions are sampled, as in training."""
     seed: int = 0
-    """Of the episodes."""
+    """The seed of the episodes."""
     fps: float | None = None
-    """Pictures a second; by default what suits the world."""
+    """Pictures a second; by default the environment's own speed."""
 
 
 @dataclasses.dataclass
 class Show:
-    """Show what a run folder holds: how far it is, its final returns, its lanes."""
+    """Show the content of a run folder: its progress, its final returns, its lanes."""
 
     folder: Annotated[Positional[str], arg(metavar="DIR")]
     """The run folder."""
@@ -224,14 +224,14 @@ class Variance:
     states: str = "0"
     """States from which the variance is split into trajectory, action and state terms; 0 leaves it out."""
     timing: bool = True
-    """Time each estimator by itself."""
+    """Time each estimator separately."""
     seed: int = 0
-    """Of everything that is drawn."""
+    """The seed of all random numbers."""
     out: str | None = None
     """The folder; runs/variance-<env>-<time> by default."""
 
 
-# Name -> its options, and the function of `pgjax.cli` that checks them and returns what is to be done.
+# Name -> its options, and the function of `pgjax.cli` that checks them and returns the function to call.
 COMMANDS = {
     "train": (Train, "train.train"),
     "sweep": (Sweep, "train.sweep"),
@@ -241,6 +241,6 @@ COMMANDS = {
     "render": (Render, "show.render"),
     "show": (Show, "show.show"),
     "report": (Report, "show.report"),
-    "variance": (Variance, "variance.prepare"),
+    "variance": (Variance, "variance.measurement"),
     "list": (List, "listing.show_list"),
 }

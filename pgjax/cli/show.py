@@ -8,22 +8,30 @@ from pgjax import analysis
 from pgjax import report as report_module
 from pgjax.cli.common import Action, items, labels, make_console
 from pgjax.cli.options import Render, Report, Show
-from pgjax.engine import chunks
-from pgjax.engine.checkpoints import Folder
 from pgjax.render import video
 from pgjax.runs import load
 from pgjax.sweeps import values
 
 
 def render(options: Render, words: list[str]) -> Action:
-    path, seed = video.check(options.out, options.fps), values.seed_number(options.seed)
+    """Checks the options of `pgjax render`; the function returned carries it out."""
+    path, seed = video.checked_path(options.out, options.fps), values.seed_number(options.seed)
     episodes = values.whole("episodes", options.episodes, most=video.EPISODES)
     run, update = load.load(options.folder), values.whole("update", options.update, least=0)
     env, policy, params = run.lane(update=update, **labels(items(options.lane), run))
 
     def act():
-        chosen = {"episodes": episodes, "greedy": options.greedy, "seed": seed, "fps": options.fps}
-        made = video.write(path, env, policy, params, title=run.config["env"], **chosen)
+        made = video.write(
+            path,
+            env,
+            policy,
+            params,
+            episodes=episodes,
+            greedy=options.greedy,
+            seed=seed,
+            fps=options.fps,
+            title=run.config["env"],
+        )
         said = f"{made.path}: {made.frames} frames, return {', '.join(f'{x:.5g}' for x in made.returns)}"
         print(*filter(None, [made.note]), said, sep="\n")
         return 0
@@ -32,6 +40,7 @@ def render(options: Render, words: list[str]) -> Action:
 
 
 def show(options: Show, words: list[str]) -> Action:
+    """Checks the options of `pgjax show`; the function returned carries it out."""
     lines = lines_of(values.place("path", options.folder))
 
     def act():
@@ -44,34 +53,34 @@ def show(options: Show, words: list[str]) -> Action:
 
 
 def report(options: Report, words: list[str]) -> Action:
+    """Checks the options of `pgjax report`; the function returned carries it out."""
     return lambda: print(f"written to {report_module.write(options.folders, options.out)}") or 0
 
 
 def lines_of(path: pathlib.Path) -> list[Any]:
-    """What rich prints: command, progress, settings and seeds, final returns, lanes that failed."""
-    config, plan = load.read(path)
-    schedule, summary = chunks.read(path / "chunks.json"), load.summary(path)
-    out: list[Any] = [f"{config['algorithm']} on {config['env']}: {path}"]
-    if config["command"]:
-        out.append(f"made by: {shlex.join(config['command'])}")
+    """The lines of `pgjax show`: command, progress, settings and seeds, final returns, lanes that failed."""
+    run = load.planned(path)
+    plan, summary, command = run.plan, run.summary, run.config["command"]
+    out: list[Any] = [f"{run.title}: {path}"]
+    if command:
+        out.append(f"made by: {shlex.join(command)}")
     axes = plan.axes if plan.points is None else {name: [p[name] for p in plan.points] for name in plan.points[0]}
     for name, found in axes.items():
         shown = ", ".join(map(_text, found[:8])) + (f", ... ({len(found)} in all)" if len(found) > 8 else "")
         out.append(f"{name}: {shown}")
     out.append(f"seeds: {plan.seeds[0]} to {plan.seeds[-1]} ({len(plan.seeds)})")
-    if schedule is None:
+    if not run.begun:
         return [*out, f"nothing trained yet; `pgjax resume {path}` begins"]
-    archive = Folder(path / "chunks")
     for g, group in enumerate(plan.groups):
-        mine = [(i, c) for i, c in enumerate(schedule.chunks) if c.group == g]
-        made = sum((max([c.first, *archive.updates(i)]) - c.first) * len(c.lanes) for i, c in mine)
+        mine = [(i, c) for i, c in enumerate(run.schedule.chunks) if c.group == g]
+        made = sum((max([c.first, *run.archive.updates(i)]) - c.first) * len(c.lanes) for i, c in mine)
         wanted = sum((c.last - c.first) * len(c.lanes) for _, c in mine)
         name = "" if len(plan.groups) == 1 else f"group {g}: "
         out.append(
             f"{name}{made:,} of {wanted:,} updates of all lanes kept, {len(group.settings)} settings, "
-            f"{schedule.widths[g]} lanes at once, {len(mine)} chunks"
+            f"{run.schedule.widths[g]} lanes at once, {len(mine)} chunks"
         )
-    if not summary or summary["interrupted"]:
+    if run.interrupted:
         return [*out, f"not ended; `pgjax resume {path}` goes on"]
     return [*out, *analysis.lost(summary), analysis.table(summary)]
 

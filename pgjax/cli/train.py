@@ -1,6 +1,6 @@
-"""A command as it was typed in; what it does, checked and ready, out: functions that return an exit code.
+"""The commands `train` and `sweep`.
 
-Nothing is compiled before everything is checked.
+A command checks all its options before anything is compiled, and returns a function that acts and gives the exit code.
 """
 
 import functools
@@ -12,20 +12,22 @@ from pgjax.sweeps import user_code, values
 
 
 def _folder(options: Train) -> str:
-    name = options.env_name.replace(":", "-").replace("/", "-") or options.env.rpartition(":")[2]
+    name = options.env_name.replace(":", "-").replace("/", "-") or str(options.env).rpartition(":")[2]
     return f"runs/{options.algorithm}-{name}-{stamp()}" if options.out is None else options.out
 
 
 def train(options: Train, words: list[str]) -> Action:
+    """Checks the options of `pgjax train`; the function returned carries it out."""
     return _train(options, words, _settings(options), out=_folder(options))
 
 
 def sweep(options: Sweep, words: list[str]) -> Action:
+    """Checks the options of `pgjax sweep`; the function returned carries it out."""
     join_processes(options)
     from pgjax.sweeps import search
 
-    settings = {name: search.parse(name, text) for name, text in _settings(options).items()}
-    settings = search.sample(settings, values.whole("samples", options.samples), options.search, options.seed)
+    parsed = {name: search.parse(name, text) for name, text in _settings(options).items()}
+    settings = search.sample(parsed, values.whole("samples", options.samples), options.search, options.seed)
     if options.distributed and options.out is None:
         raise ValueError("--distributed needs --out, the same for every process")
     if options.log_lanes and options.log is None:
@@ -38,7 +40,7 @@ def sweep(options: Sweep, words: list[str]) -> Action:
 def _train(options: Train, words: list[str], settings: Any, **extra: Any) -> Action:
     from pgjax.runs import start
 
-    prepared = start.prepare(
+    job = start.new_job(
         options.algorithm,
         options.env_name if options.env is None else user_code.load(options.env, "--env"),
         seeds=options.seeds,
@@ -52,7 +54,7 @@ def _train(options: Train, words: list[str], settings: Any, **extra: Any) -> Act
         command=["pgjax", *words],
         **extra,
     )
-    return functools.partial(execute, prepared)
+    return functools.partial(execute, job)
 
 
 def _settings(options: Train) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What was asked of `pgjax variance` in; a checked measurement, and the folder with its results, out."""
+"""The command `variance`: checks a measurement, carries it out and writes its folder."""
 
 import dataclasses
 import datetime
@@ -9,7 +9,7 @@ from typing import Any
 
 from pgjax import variance
 from pgjax.cli import variance_policy
-from pgjax.cli.common import pairs
+from pgjax.cli.common import Action, pairs
 from pgjax.cli.options import Variance
 from pgjax.dependencies import importing
 from pgjax.engine.progress import Stages
@@ -17,6 +17,7 @@ from pgjax.errors import unknown
 from pgjax.runs import folder, record
 from pgjax.sweeps import user_code, values
 from pgjax.sweeps.values import distinct
+from pgjax.types import Policy
 from pgjax.variance.estimators.score_functions import ScoreFunction
 from pgjax.variance.findings import figures, table
 
@@ -24,8 +25,8 @@ from pgjax.variance.findings import figures, table
 DEFAULT = "full full_optimal to_go leave_one_out time value n_step lambda gae all_action".split()
 
 
-def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
-    """Check everything and make the folder; what is returned measures, writes, prints, and gives the exit code.
+def measurement(options: Variance, words: list[str]) -> Action:
+    """Check everything and make the folder; the function returned measures, writes, prints, and gives the exit code.
 
     Raises:
       ValueError, TypeError: for bad input, before anything is compiled or written.
@@ -61,7 +62,7 @@ def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
     name = subject.source["env"]
     path = values.place("out", f"runs/variance-{name}-{stamp}" if options.out is None else options.out)
     config = {
-        "command": ["pgjax", *command],
+        "command": ["pgjax", *words],
         "options": dataclasses.asdict(options),
         "estimators": {k: vars(e) if isinstance(e, ScoreFunction) else record.origin(e) for k, e in estimators.items()},
         **subject.source,
@@ -71,7 +72,14 @@ def prepare(options: Variance, command: list[str]) -> Callable[[], int]:
     return lambda: _measure(seed, subject, estimators, measures, bar, path)
 
 
-def _measure(seed: int, subject: variance_policy.Subject, estimators, measures, bar, path: pathlib.Path) -> int:
+def _measure(
+    seed: int,
+    subject: variance_policy.Subject,
+    estimators: dict[str, Any],
+    measures: dict[Policy, Callable[..., Any]],
+    bar: Stages,
+    path: pathlib.Path,
+) -> int:
     with importing("rich"):
         from rich.console import Console
 

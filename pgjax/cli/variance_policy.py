@@ -1,4 +1,4 @@
-"""The options of `pgjax variance` in; the environment, the policy and the parameters that it measures, out."""
+"""Finds the environment, the policy and the parameters that `pgjax variance` measures."""
 
 from typing import Any, NamedTuple
 
@@ -7,11 +7,11 @@ import jax
 from pgjax import envs
 from pgjax.cli import common
 from pgjax.cli.options import Variance
-from pgjax.config import Config, check_config
+from pgjax.config import RANGES, Config, check_config
 from pgjax.envs import registry
 from pgjax.errors import unknown
 from pgjax.numerics import keys
-from pgjax.policies.make import make
+from pgjax.policies.registry import make
 from pgjax.runs import load
 from pgjax.sweeps import values
 from pgjax.sweeps.values import distinct
@@ -21,17 +21,22 @@ SHAPES = ("network", "hidden", "activation", "shared")
 
 
 class Subject(NamedTuple):
-    """Whose gradient is measured."""
+    """The policies whose gradients are measured, and their environment."""
 
     env: Env
-    points: dict[int, tuple[Policy, PyTree]]  # update -> the policy (with what it normalises by) and its parameters
+    points: dict[int, tuple[Policy, PyTree]]  # update -> the policy (with its observation moments) and its parameters
     discount: float
     source: dict[str, Any]  # for config.json
-    behaviour: PyTree = None  # the parameters that act, if others
+    behaviour: PyTree = None  # the acting parameters, if they are others
     scaled: bool = False  # whether the critic learned from scaled rewards
 
 
 def of(options: Variance) -> Subject:
+    """The Subject of a command.
+
+    Raises:
+      ValueError: for options that contradict each other, or names that don't exist.
+    """
     if options.params is None:
         if options.lane or options.at != "last" or options.behaviour is not None:
             raise ValueError("--lane, --at and --behaviour choose from a run folder; give --params RUN with them")
@@ -50,11 +55,12 @@ def of(options: Variance) -> Subject:
         distinct("at", chosen)
     points = {}
     for update in chosen:
-        env, *points[update] = run.lane(seed=seed, update=update, **labels)
+        env, policy, params = run.lane(seed=seed, update=update, **labels)
+        points[update] = policy, params
     known = run.hypers(**labels).advantage.get("discount", 0.99)
     name = run.config["env"]
     if options.env_name and options.env_name != name:
-        raise ValueError(f"ENV is {options.env_name!r}, but the run in {options.params} is of {name!r}; leave ENV out")
+        raise ValueError(f"ENV is {options.env_name!r}, but the run in {options.params} is on {name!r}; leave ENV out")
     discount = float(known) if options.discount is None else options.discount
     source = {"env": name, "run": str(options.params), "lane": {"seed": seed, **labels}, "points": chosen}
     acting = None
@@ -72,13 +78,14 @@ def _fresh(options: Variance) -> Subject:
         raise ValueError("say which environment: ENV by name, or --params RUN")
     known = {**{name: getattr(Config(), name) for name in SHAPES}, **registry.settable(options.env_name)}
     chosen = {}
-    for full, text in common.pairs("--set", options.set).items():
-        name = full.removeprefix("env.").removeprefix("config.")
+    for word, text in common.pairs("--set", options.set).items():
+        name = word.removeprefix("env.").removeprefix("config.")
         if name not in known:
-            raise ValueError(unknown("--set: nothing is called", name, known))
+            raise ValueError(unknown("--set: unknown name", name, known))
         if name in chosen:
             raise ValueError(f"--set {name} was given twice")
-        chosen[name] = values.convert(f"config.{name}" if name in SHAPES else name, text, known[name])
+        full = f"config.{name}" if name in SHAPES else name
+        chosen[name] = values.convert(full, text, known[name], RANGES.get(name, values.EVERY))
     shape = {name: chosen.pop(name) for name in SHAPES if name in chosen}
     env, config = envs.make(options.env_name, **chosen), Config(**shape)
     check_config(env, config)

@@ -1,1 +1,1 @@
-"""The engine: it compiles, schedules, checkpoints and resumes the chunks of lanes that a plan consists of."""
+"""The engine: compiles, schedules, trains and checkpoints the chunks of lanes of a plan."""

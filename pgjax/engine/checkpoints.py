@@ -1,7 +1,7 @@
-"""States and metrics of a chunk in; a checkpoint that is whole or isn't there, out; the newest that is sound, back.
+"""Writes the states and metrics of a chunk as checkpoints, each complete or absent, and reads the newest sound one.
 
 chunks/00003/update-00000400/state.npz      the TrainState of every lane [W], by the paths of its tree
-chunks/00003/update-00000400/metrics.npz    what was measured since the chunk began, and its evaluation
+chunks/00003/update-00000400/metrics.npz    the metrics since the chunk began, and its evaluation
 chunks/00003/update-00000400/manifest.json  the digest of every file above
 """
 
@@ -28,7 +28,7 @@ FILES = ("state.npz", "metrics.npz")
 
 
 class Checkpoint(NamedTuple):
-    """Where the lanes of a chunk are after `update` updates; numpy arrays [W, ...]."""
+    """The lanes of a chunk after `update` updates; numpy arrays [W, ...]."""
 
     update: int
     state: PyTree
@@ -38,7 +38,7 @@ class Checkpoint(NamedTuple):
 
 
 class Memory:
-    """Checkpoints that are kept in memory, for a run without a folder."""
+    """Checkpoints in memory, for a run without a folder; its methods are those of `Folder`."""
 
     def __init__(self):
         self.kept: dict[int, dict[int, Checkpoint]] = {}
@@ -68,7 +68,7 @@ class Folder:
         """Write a checkpoint, then remove all but the two newest and those of the updates `keep`.
 
         Raises:
-          OSError: where it can't be written; what was there before is as it was.
+          OSError: where it can't be written; the checkpoints before it are unchanged.
         """
         place = self._place(index, checkpoint.update)
         for left in place.parent.glob(".update-*"):  # of a process that was killed as it wrote
@@ -77,8 +77,9 @@ class Folder:
         try:
             draft.mkdir(parents=True)
             np.savez(draft / "state.npz", **_named(checkpoint.state))
-            arrays = {f"metrics/{k}": v for k, v in checkpoint.metrics.items()}
-            np.savez(draft / "metrics.npz", **arrays, **{f"finals/{k}": v for k, v in checkpoint.finals.items()})
+            arrays: dict[str, Any] = {f"metrics/{k}": v for k, v in checkpoint.metrics.items()}
+            arrays |= {f"finals/{k}": v for k, v in checkpoint.finals.items()}
+            np.savez(draft / "metrics.npz", **arrays)
             manifest = {
                 "update": checkpoint.update,
                 "seconds": checkpoint.seconds,
@@ -115,15 +116,15 @@ class Folder:
         """The newest sound checkpoint without its state.
 
         Args:
-          discard: remove what is found damaged, as the process that trains the chunk may.
+          discard: remove damaged checkpoints, as the process that trains the chunk may.
         """
         found = self._sound(index, None, discard)
         return None if found is None else found[1]
 
     def updates(self, index: int) -> list[int]:
-        """After which updates there are checkpoints."""
+        """The numbers of updates after which there are checkpoints, in order."""
         found = (place.name.removeprefix("update-") for place in self._folder(index).glob("update-*") if place.is_dir())
-        # Whatever else lies there, such as a copy or what a file manager left, is none of ours.
+        # Other files, such as a copy or those of a file manager, are ignored.
         return sorted(int(text) for text in found if text.isdecimal() and f"{int(text):08}" == text)
 
     def _folder(self, index: int) -> pathlib.Path:
@@ -138,15 +139,15 @@ class Folder:
             try:
                 manifest = json.loads((place / "manifest.json").read_text())
                 seconds, files = float(manifest["seconds"]), dict(manifest["files"])
-                # A file that isn't in the manifest is none of the checkpoint's.
+                # A file that isn't in the manifest doesn't belong to the checkpoint.
                 spoilt = [name for name in {*FILES, *files} if _digest(place / name) != files.get(name)]
                 if spoilt:
-                    raise ValueError(f"{spoilt[0]} is not what was written")
+                    raise ValueError(f"{spoilt[0]} is not as it was written")
                 with np.load(place / "metrics.npz") as arrays:
                     parts = {name: arrays[name] for name in arrays.files}
             except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
                 print(f"checkpoint {str(place)!r} is damaged ({error}); going back", file=sys.stderr)
-                if discard:  # so that it isn't counted among those that are kept
+                if discard:  # so that it doesn't count as one of the two to keep
                     shutil.rmtree(place, ignore_errors=True)
                 continue
             metrics, finals = (
@@ -158,12 +159,12 @@ class Folder:
 
 
 def words(state: PyTree) -> PyTree:
-    """The state with typed keys as the words that they are made of: what can be kept."""
+    """The state with typed keys as arrays of words, which can be saved."""
     return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
 
 
 def host(state: PyTree) -> PyTree:
-    """The same in numpy, a copy: a view would be of the very memory that the next step is given to write to."""
+    """The state as numpy arrays. They are copies, since the next step writes into the memory of the state."""
     return jax.tree.map(np.array, words(state))
 
 
@@ -173,7 +174,7 @@ def device(state: PyTree, like: PyTree) -> PyTree:
     def one(x, like):
         if not _is_key(like):
             return x
-        found = []  # of shapes alone jax says no implementation, of what it traces it does
+        found = []  # jax knows a key's implementation only of traced values, not of shapes
         jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), like)
         return jax.random.wrap_key_data(x, impl=found[0])
 
@@ -197,11 +198,11 @@ Archive = Folder | Memory
 
 
 def shapes(group: Group, width: int) -> PyTree:
-    """What the TrainState of `width` lanes looks like on a device."""
+    """The shapes of the TrainState of `width` lanes on a device."""
     one = jax.eval_shape(lambda key: loop.init(key, group.learner, group.hypers[0]), jax.random.key(0))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), one)
 
 
 def kept_shapes(group: Group, width: int) -> PyTree:
-    """What it looks like in a checkpoint."""
+    """The shapes of the TrainState of `width` lanes in a checkpoint."""
     return jax.eval_shape(words, shapes(group, width))

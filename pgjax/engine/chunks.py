@@ -1,7 +1,7 @@
-"""The lanes of a run in; chunks of them, each to be trained at one width, out; and back from `chunks.json`.
+"""Splits a run's lanes into chunks of equal width, and stores that schedule in `chunks.json`.
 
-A lane is (h, seed): a setting of its group, and a seed. What a lane comes to depends on its setting, its
-seed, the width and the kind of device, and on nothing else: so lanes may be put together in any way.
+A lane is (h, seed): a setting of its group, and a seed. A lane's result is a function of its setting, its seed, the
+width and the kind of device, bit for bit; so lanes may be grouped into chunks in any way.
 """
 
 import json
@@ -17,21 +17,21 @@ class Chunk(NamedTuple):
     """Lanes that are trained together from one update to another; the rest of the width is padding."""
 
     group: int
-    stage: int  # those of one stage don't wait for each other
-    first: int  # updates that its lanes have behind them at its start
-    last: int  # updates that they have at its end
+    stage: int  # chunks of one stage don't wait for each other
+    first: int  # updates that its lanes have had at its start
+    last: int  # updates that they have had at its end
     lanes: tuple[Lane, ...]
 
 
 class Schedule(NamedTuple):
-    """What a run consists of; the one thing of its folder that changes, as it is extended or settings are given up."""
+    """All chunks of a run. It changes as the run is extended or its settings are stopped by halving."""
 
     widths: list[int]  # of each group: lanes of its compiled program, on one device
     segments: list[int]  # of each group: updates of one call of it
     seeds: list[int]
     updates: list[int]  # of each group, in all
     chunks: list[Chunk]  # in the order of training; a chunk's place is its number
-    extended: list[Any] = []  # what each extension was asked for
+    extended: list[Any] = []  # the arguments of each extension
 
 
 def split(group: int, stage: int, first: int, last: int, lanes: list[Lane], width: int) -> list[Chunk]:
@@ -40,7 +40,7 @@ def split(group: int, stage: int, first: int, last: int, lanes: list[Lane], widt
 
 
 def padded(chunk: Chunk, width: int) -> list[Lane]:
-    """The chunk's lanes, the last again and again up to the width."""
+    """The chunk's lanes, the last one repeated up to the width."""
     return [*chunk.lanes, *[chunk.lanes[-1]] * (width - len(chunk.lanes))]
 
 
@@ -61,18 +61,18 @@ def segment(updates: int, wanted: int = 40) -> int:
 
 
 def points(updates: int, length: int, count: int) -> set[int]:
-    """After which updates a snapshot is due: fractions 0, 1/count, ... of all, as whole segments."""
+    """The updates after which a snapshot is due: fractions 0, 1/count, ... of all, as whole segments."""
     return {round(updates * i / count / length) * length for i in range(count)}
 
 
 def write(path: pathlib.Path, schedule: Schedule) -> None:
-    """All of it or nothing: a file half written is never seen under its name."""
+    """Write the schedule, the whole file or nothing."""
     text = json.dumps({**schedule._asdict(), "chunks": [chunk._asdict() for chunk in schedule.chunks]})
     replace_text(path, text)
 
 
 def read(path: pathlib.Path) -> Schedule | None:
-    """What `write` wrote; None where there is no such file."""
+    """The schedule that `write` wrote; None where there is no such file."""
     if not path.is_file():
         return None
     try:

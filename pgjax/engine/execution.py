@@ -1,35 +1,50 @@
-"""How a run is to be carried out, as the user says it, in; a checked Execution, that fits the plan, out."""
+"""Checks how a run is to be carried out: memory, devices, checkpoints, halving and logging."""
 
 import math
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from pgjax.engine import checkpoints, halving, loggers, memory, processes
 from pgjax.engine.programs import SHARDS
-from pgjax.hyperparameters import hyperparameters
+from pgjax.hyperparameters import Role, value_of
 from pgjax.sweeps.plan import Plan
 from pgjax.sweeps.values import whole
 
 
 class Execution(NamedTuple):
-    """How a run is carried out; of all this the width alone may touch its numbers."""
+    """How a run is carried out; of these fields only the width may change its numbers."""
 
-    memory: float | None = None  # bytes; None is a share of what there is
-    width: int | None = None  # lanes of the compiled program on each device; None is what fits the memory
+    memory: float | None = None  # bytes; None is a share of the memory of the device
+    width: int | None = None  # lanes of the compiled program on each device; None is as many as fit the memory
     devices: int | None = None  # of this process; None is all
     shard: str = "lanes"  # what devices share: the lanes, or the environments of a large agent
     checkpoint: float = 60.0  # seconds between two checkpoints, at the ends of segments
     snapshots: int = 0  # checkpoints that are kept for good, besides the last
-    halving: int | None = None  # eta: the best 1 / eta of the settings go on from each rung
+    halving: int | None = None  # eta: the best 1 / eta of the settings go on after each rung
     segment: int | None = None  # updates of one call of the program; None is a fortieth, if that divides them
-    log: str | None = None  # to what the run is logged while it trains: see `loggers`
-    log_lanes: bool = False  # every lane by itself
+    log: str | None = None  # the logger of the run while it trains: see `loggers`
+    log_lanes: bool = False  # log every lane separately
 
 
-def checked(out, budget, width, devices, shard, checkpoint, snapshots, eta, log, log_lanes) -> Execution:
-    """What the user said of a run in `out`, a folder or None, each value in its type."""
+def chosen_execution(
+    out: str | pathlib.Path | None,
+    budget: Any,
+    width: Any,
+    devices: Any,
+    shard: str,
+    checkpoint: float,
+    snapshots: Any,
+    eta: Any,
+    log: str | None,
+    log_lanes: bool,
+) -> Execution:
+    """The Execution of a run in the folder `out`, each of the user's values in its type.
+
+    Raises:
+      ValueError: for a value that can't be, whatever the plan.
+    """
     snapshots = whole("snapshots", snapshots, least=0) or 0
     for name, value in {"snapshots": snapshots, "log": log}.items():
         if value and out is None:
@@ -43,9 +58,9 @@ def checked(out, budget, width, devices, shard, checkpoint, snapshots, eta, log,
     if width is not None and budget is not None:
         raise ValueError("give memory, which finds the width, or width, not both")
     return Execution(
-        memory=memory.checked(memory.parse(budget), processes.devices(whole("devices", devices))),
+        memory=memory.checked_budget(memory.parse(budget), processes.devices(whole("devices", devices))),
         width=whole("width", width),
-        # Of how many devices it is, is part of a run whose environments they share.
+        # With shard='envs' the number of devices changes the result, so it is recorded with the run.
         devices=len(processes.devices(whole("devices", devices))) if shard == "envs" else whole("devices", devices),
         shard=shard,
         checkpoint=float(checkpoint),
@@ -57,12 +72,14 @@ def checked(out, budget, width, devices, shard, checkpoint, snapshots, eta, log,
 
 
 def logger(execution: Execution, path: str | pathlib.Path | None) -> loggers.Logger | None:
-    """What logs a run into its folder, if anything does."""
-    return loggers.make(execution.log, path, execution.log_lanes) if execution.log is not None else None
+    """The logger that writes into the folder of a run, if it has one."""
+    if execution.log is None or path is None:
+        return None
+    return loggers.make_logger(execution.log, path, execution.log_lanes)
 
 
-def check(chosen: Plan, execution: Execution) -> None:
-    """Whether the plan can be carried out so; ValueError where it can't."""
+def check_fit(chosen: Plan, execution: Execution) -> None:
+    """ValueError where the plan can't be carried out so: it doesn't fit the memory, the devices or the rungs."""
     found, settings = processes.devices(execution.devices), sum(len(g.settings) for g in chosen.groups)
     devices, most = len(found), max(group.updates for group in chosen.groups)
     if execution.snapshots > most:
@@ -88,14 +105,12 @@ def check(chosen: Plan, execution: Execution) -> None:
             )
         if len(rungs) > 1:
             raise ValueError(
-                f"halving={execution.halving}: groups of {' and '.join(str(g.updates) for g in chosen.groups)} updates "
-                "have other numbers of rungs; give more steps, or updates, the same for all"
+                f"halving={execution.halving}: groups with {' and '.join(str(g.updates) for g in chosen.groups)} "
+                "updates would have different numbers of rungs; give all groups the same number of updates"
             )
     for group in chosen.groups:
-        steps, warmup = (
-            group.updates * group.steps_per_update,
-            hyperparameters(group.algorithm.estimator).get("warmup", 0),
-        )
+        steps = group.updates * group.steps_per_update
+        warmup = value_of(group.algorithm.estimator, Role.WARMUP, 0)
         if warmup > steps:
             raise ValueError(f"warmup={warmup} is longer than the {steps} steps of the run: nothing would be learned")
     for config in (group.config for group in chosen.groups if execution.shard == "envs"):

@@ -1,10 +1,11 @@
-"""Files that are replaced whole or not at all, and folders that one process holds at a time."""
+"""Replaces files completely or not at all, and locks a folder for one process."""
 
 import contextlib
 import fcntl
 import os
 import pathlib
 import shutil
+from collections.abc import Iterator
 
 from pgjax.engine import processes
 
@@ -19,7 +20,7 @@ def replace_text(path: pathlib.Path, text: str) -> None:
 
 
 def replace(draft: pathlib.Path, path: pathlib.Path) -> None:
-    """Give a file or a folder its name, when all of it is on the disk; the name too when this returns."""
+    """Rename a file or a folder after all of it is on the disk; the new name is on the disk when this returns."""
     folders = [draft, *(f for f in draft.rglob("*"))] if draft.is_dir() else [draft]
     for place in reversed(folders):
         _sync(place)
@@ -40,8 +41,12 @@ def _sync(place: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: pathlib.Path | None):
-    """The folder is this run's alone, as long as the process lives."""
+def locked(path: pathlib.Path | None) -> Iterator[None]:
+    """Lock the run folder for this process.
+
+    Raises:
+      ValueError: where another process holds it.
+    """
     if path is None or not processes.first():
         yield
         return

@@ -1,4 +1,4 @@
-"""Scores of settings in; which of them go on, and when the others are given up, out: successive halving."""
+"""Successive halving: scores the settings at the end of each rung, and decides which of them go on."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from pgjax.sweeps.plan import Group, Plan
 
 
 def ends(updates: int, length: int, settings: int, eta: int) -> list[int]:
-    """After how many updates each rung ends: updates / eta^k as whole segments, the last all of them.
+    """The numbers of updates after which the rungs end: updates / eta^k as whole segments, and all of them.
 
-    As many as `settings` can be divided by eta, and one more (Jamieson & Talwalkar 2016, alg. 1), fewer
-    where a rung would be shorter than a segment.
+    There is one rung more than times that `settings` can be divided by eta (Jamieson & Talwalkar 2016, alg. 1), but
+    no rung shorter than a segment.
     """
     found = {updates}
     k = 1
@@ -24,14 +24,14 @@ def ends(updates: int, length: int, settings: int, eta: int) -> list[int]:
 
 
 def rungs(group: Group, settings: int, eta: int) -> list[int]:
-    """`ends` of a group, of a run of so many settings in all."""
+    """`ends` of a group in a run of `settings` settings in all."""
     return ends(group.updates, chunks.segment(group.updates), settings, eta)
 
 
 def score(curves: np.ndarray) -> float:
-    """The interquartile mean over seeds of the mean return in the last quarter of what was seen, [S, U].
+    """The interquartile mean over seeds of the mean return in the last quarter of the curves [S, U].
 
-    A seed that failed, or completed no episode there, counts as the worst that may be.
+    A seed that failed, or completed no episode there, scores -inf.
     """
     tail = curves[:, -max(1, curves.shape[1] // 4) :]
     counted = np.isfinite(tail).sum(axis=1)
@@ -42,16 +42,16 @@ def score(curves: np.ndarray) -> float:
 
 
 def kept(scores: list[float], eta: int) -> list[int]:
-    """The places of the best 1 / eta of the settings, at least one; of equals the earlier."""
+    """The places of the best 1 / eta of the settings, at least one; of equal ones the earlier."""
     order = np.argsort(-np.asarray(scores), kind="stable")
     return sorted(int(i) for i in order[: max(1, len(scores) // eta)])
 
 
 def decision(plan: Plan, archive: Archive, schedule: chunks.Schedule, stage: int, eta: int) -> dict[str, Any]:
-    """After a stage: its settings (group, h), their scores, and the places of those that go on.
+    """The decision after a stage: its settings (group, h), their scores, and the places of the settings that go on.
 
-    A score is of all that was seen since the first update, in this rung and in those before it. Where the schedule
-    has the next rung already, those that go on are the settings that it trains.
+    Scores use the whole curves, from the first update to the end of this rung. Where the schedule already has the
+    next rung, the settings that go on are those of that rung.
     """
     seen: dict[tuple[int, int, int], list[np.ndarray]] = {}  # group, h, seed -> the curve of each rung
     returns: dict[tuple[int, int], list[np.ndarray]] = {}
@@ -75,7 +75,7 @@ def decision(plan: Plan, archive: Archive, schedule: chunks.Schedule, stage: int
 
 
 def following(plan: Plan, schedule: chunks.Schedule, found: dict[str, Any], eta: int) -> list[chunks.Chunk]:
-    """The next rung of the settings that go on; none where that was the last."""
+    """The chunks of the next rung; [] after the last."""
     total, more = sum(len(group.settings) for group in plan.groups), []
     chosen = [found["settings"][i] for i in found["kept"]]
     for g, group in enumerate(plan.groups):

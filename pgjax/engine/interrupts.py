@@ -1,4 +1,4 @@
-"""Contexts of a run that takes long: signals are heard at the end of a segment, and its folder is its own."""
+"""Turns the first Ctrl-C, SIGTERM or SIGHUP into a stop at the end of the segment."""
 
 import contextlib
 import os
@@ -6,13 +6,14 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
-# Ctrl-C; what clusters, `timeout` and `kill` send; a terminal that was closed.
+# Ctrl-C; the signal of clusters, `timeout` and `kill`; the signal of a terminal that is closed.
 HEARD = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
-# A terminal that closes, `timeout` and systemd send two at once: within this many seconds they are one.
+# A closing terminal, `timeout` and systemd send two signals at once: within this many seconds they count as one.
 TOGETHER = 1.0
 
 
@@ -23,8 +24,8 @@ class Stop(threading.Event):
 
 
 @contextlib.contextmanager
-def interruptible():
-    """Yields a Stop that the first SIGINT (Ctrl-C), SIGTERM or SIGHUP sets; the second does what it did before.
+def interruptible() -> Iterator[Stop]:
+    """Yields a Stop that the first SIGINT (Ctrl-C), SIGTERM or SIGHUP sets; the second has its usual effect.
 
     A SIGTERM or SIGHUP that is ignored, as under nohup, stays ignored. Only the main thread of a process hears
     signals; elsewhere the Stop is never set.
@@ -44,7 +45,7 @@ def interruptible():
 
     def handle(number, frame):
         nonlocal began
-        if os.getpid() != owner:  # a fork, such as a simulator's: its parent says when it ends, by SIGTERM
+        if os.getpid() != owner:  # a fork, such as a simulator's: its parent ends it by SIGTERM
             if number == signal.SIGTERM:
                 restore()
                 signal.raise_signal(number)
@@ -65,17 +66,17 @@ def interruptible():
 
 
 def end(number: int | None) -> None:
-    """End as a process that SIGTERM or SIGHUP ends, now that everything is written; else nothing.
+    """Raise the SIGTERM or SIGHUP that stopped a run, now that everything is written; Ctrl-C and None do nothing.
 
-    A program that called a run is to end too, or whoever sent the signal waits for all that it still means to do. A
-    handler of the caller's own is called instead.
+    So a program that called the run ends too, and the sender of the signal doesn't wait for the rest of the program.
+    A handler that the caller has installed is called instead.
     """
     if number not in (None, signal.SIGINT):
         signal.raise_signal(number)
 
 
 def _say(text: str, terminals: list[int]) -> None:
-    """On stderr; what writes to a terminal that is gone writes to nowhere from here on, and raises no error."""
+    """Print on stderr. Output to a terminal that is gone is dropped from here on, and raises no error."""
     for file in terminals:
         try:
             os.write(file, b"")
@@ -83,5 +84,5 @@ def _say(text: str, terminals: list[int]) -> None:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, file)
             os.close(nowhere)
-    with contextlib.suppress(OSError, RuntimeError, ValueError):  # it may be at work on another line
+    with contextlib.suppress(OSError, RuntimeError, ValueError):  # stderr may be printing another line
         print(f"\n{text}", file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
-"""Metrics of finished segments in; points of TensorBoard or Weights & Biases, out. Written by the host."""
+"""Logs the metrics of finished segments to TensorBoard or Weights & Biases."""
 
 import hashlib
 import pathlib
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,11 +10,21 @@ from pgjax.dependencies import importing
 from pgjax.errors import unknown
 
 
+class Watch(Protocol):
+    """A logger, or any function of the user's that watches a run train."""
+
+    def __call__(self, labels: list[dict[str, Any]], update: int, metrics: dict[str, np.ndarray]) -> None:
+        """Log the metrics [L, U] of a segment that ended after `update` updates; its lanes have these `labels` [L]."""
+
+    def close(self) -> None:
+        """Flush and close the logger."""
+
+
 class Logger:
     """Writes each metric of a segment, its mean over the segment's updates, against the update.
 
-    One curve for each lane; or for each setting the mean over those of its seeds that are trained together and
-    are finite.
+    There is one curve for each lane, or one for each setting: the mean over those of its seeds that are trained
+    together and are finite.
     """
 
     def __init__(self, writer: Any, lanes: bool):
@@ -43,15 +53,18 @@ class Logger:
 
 
 class TensorBoard:
+    """A writer of event files in `folder`, a folder for each curve."""
+
     def __init__(self, folder: pathlib.Path):
         with importing("tensorboardX", "tensorboard", "log: tensorboard"):
             from tensorboardX import SummaryWriter
 
-        self.open, self.folder, self.writers = SummaryWriter, folder, {}
+        self.open, self.folder = SummaryWriter, folder
+        self.writers: dict[str, Any] = {}
 
     def write(self, name: str, update: int, point: dict[str, float]) -> None:
         if name not in self.writers:
-            # What a run that is gone on with had logged behind its last checkpoint comes again.
+            # A resumed run logs the updates after its last checkpoint again.
             again = {"purge_step": update} if (self.folder / name).is_dir() else {}
             self.writers[name] = self.open(str(self.folder / name), **again)
         writer = self.writers[name]
@@ -64,17 +77,20 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
+    """A writer of one W&B run for each curve; `folder` keeps their ids."""
+
     def __init__(self, folder: pathlib.Path):
         with importing("wandb", "wandb", "log: wandb"):
             import wandb
 
-        self.wandb, self.folder, self.runs = wandb, folder, {}
+        self.wandb, self.folder = wandb, folder
+        self.runs: dict[str, Any] = {}
 
     def write(self, name: str, update: int, point: dict[str, float]) -> None:
         if name not in self.runs:
             self.folder.mkdir(parents=True, exist_ok=True)
             options = {"project": "pgjax", "group": self.folder.parent.name, "dir": str(self.folder)}
-            # A run that is gone on with goes on in the same curve.
+            # A resumed run goes on with the same curve.
             kept = self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.id"
             if kept.is_file():
                 options |= {"id": kept.read_text(), "resume": "allow"}
@@ -90,7 +106,7 @@ class WeightsAndBiases:
 KINDS = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
-def make(kind: str, out: str | pathlib.Path, lanes: bool = False) -> Logger:
+def make_logger(kind: str, out: str | pathlib.Path, lanes: bool = False) -> Logger:
     """A Logger that writes below the run folder `out`.
 
     Raises:

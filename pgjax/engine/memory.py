@@ -1,4 +1,4 @@
-"""A budget and a program's own analysis in; how many lanes it may have, out."""
+"""Measures the memory of devices and of compiled programs, from which the width of a chunk follows."""
 
 import contextlib
 import ctypes
@@ -8,7 +8,7 @@ import pathlib
 import re
 from typing import Any
 
-SHARE = {"cpu": 0.5, "gpu": 0.8, "tpu": 0.8}  # of what the device has, where no budget is given
+SHARE = {"cpu": 0.5, "gpu": 0.8, "tpu": 0.8}  # of the device's memory, where no budget is given
 
 
 # Beyond this a wider program is slower: on a CPU its arrays leave the caches (benchmarks/lanes.py).
@@ -24,8 +24,10 @@ def parse(text: Any) -> float | None:
         return None
     found = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?[0-9]+)?)\s*([kmgt]?i?)b?\s*", str(text), re.IGNORECASE)
     try:
+        if found is None:
+            raise ValueError
         size = float(found[1]) * UNITS[found[2].upper()]
-    except (TypeError, KeyError, ValueError):
+    except (KeyError, ValueError):
         raise ValueError(f"memory must be a size such as 4GB or 500MiB, got {text!r}") from None
     if not 0 < size < float("inf"):
         raise ValueError(f"memory must be above 0 and finite, got {text!r}")
@@ -39,20 +41,23 @@ def there(devices: list[Any]) -> float:
     return (devices[0].memory_stats() or {}).get("bytes_limit", math.inf)
 
 
-def checked(budget: float | None, devices: list[Any]) -> float | None:
-    """The budget, if there is so much."""
+def checked_budget(budget: float | None, devices: list[Any]) -> float | None:
+    """The budget.
+
+    Raises:
+      ValueError: where the devices have less memory.
+    """
     if budget is not None and budget > (most := there(devices)):
-        raise ValueError(
-            f"memory={budget / 1e9:,.6g} GB is more than the {most / 1e9:.1f} GB that there are; give less"
-        )
+        raise ValueError(f"memory={budget / 1e9:,.6g} GB is more than the {most / 1e9:.1f} GB of the device; give less")
     return budget
 
 
 def spare(budget: float | None, devices: list[Any]) -> float:
     """Bytes that a program may still take on each device.
 
-    On a CPU the budget is the whole process's, so what it holds already is taken off, and its devices share
-    the rest. By default a share of what there is. A tenth stays free, for what no program's analysis counts.
+    On a CPU the budget is that of the whole process: the memory that it holds already is subtracted, and its devices
+    share the rest. Without a budget it is `SHARE` of the memory. A tenth stays free, for memory that XLA's analysis
+    doesn't count.
     """
     platform = devices[0].platform
     if platform == "cpu":
@@ -64,14 +69,14 @@ def spare(budget: float | None, devices: list[Any]) -> float:
 
 
 def worth(devices: list[Any]) -> float:
-    """Bytes on each device up to which a program gains by more lanes."""
+    """Bytes on each device up to which a wider program is faster."""
     return WORTH.get(devices[0].platform, float("inf"))
 
 
 def needed(compiled: Any) -> float:
-    """Bytes of a compiled program on each device: arguments, results and what it needs between them."""
+    """Bytes of a compiled program on each device: arguments, results and temporary arrays."""
     found = compiled.memory_analysis()
-    if found is None:  # XLA says nothing of it on some devices
+    if found is None:  # XLA has no analysis on some devices
         return 0.0
     used = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     # A checkpoint holds the results once more while it is written.
@@ -97,7 +102,7 @@ def _resident() -> float:
 
 
 def give_back() -> None:
-    """Return to the system what the C library holds of memory that was freed; nothing where it can't be asked.
+    """Return freed memory, which the C library still holds, to the system; does nothing where that isn't possible.
 
     XLA compiles in threads of its own, and glibc keeps what each of them freed for that thread: hundreds of megabytes
     that grow with every run of a process.

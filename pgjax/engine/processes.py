@@ -1,13 +1,15 @@
-"""Several processes as one run: which of them this is, what one does for all, and where they wait for each other."""
+"""Several processes that share one run: the number of this one, work done once for all, and waiting for each other."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 
+T = TypeVar("T")
+
 
 def join(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> None:
-    """Join the other processes, before anything else of JAX; all None where it finds them (SLURM, cloud TPU).
+    """Join the other processes, before any other use of JAX; give None for all where JAX finds them (SLURM, cloud TPU).
 
     Raises:
       ValueError: where they can't be found.
@@ -23,23 +25,28 @@ def join(coordinator: str | None = None, count: int | None = None, index: int | 
 
 
 def count() -> int:
+    """How many processes share the run."""
     return jax.process_count()
 
 
 def index() -> int:
+    """The number of this process, from 0."""
     return jax.process_index()
 
 
 def first() -> bool:
-    """Whether this is the process that writes what is written once."""
+    """Whether this is process 0, which writes the files of the whole run."""
     return index() == 0
 
 
-def once(name: str, function: Callable[[], Any]) -> Any:
-    """What `function` returns on the first process, None on the others, when it is done.
+def once(name: str, function: Callable[[], T]) -> T | None:
+    """Call `function` on process 0 alone, while the others wait; its result there, None on the others.
+
+    Args:
+      name: what the function does, for the message on the other processes.
 
     Raises:
-      what it raises there; ValueError on the others, which would wait for ever.
+      the function's own error on process 0, and then ValueError on the others, which would wait for ever.
     """
     found, error = None, None
     if first():
@@ -51,12 +58,12 @@ def once(name: str, function: Callable[[], Any]) -> Any:
     if error is not None:
         raise error
     if failed:
-        raise ValueError(f"{name}: the first process stopped; it says why")
+        raise ValueError(f"{name} failed on process 0; see its output")
     return found
 
 
 def any_of(here: bool) -> bool:
-    """Whether it is so on any process; all of them wait for each other."""
+    """Whether `here` is true on any process; all of them wait for each other."""
     if count() == 1:
         return here
     import numpy as np

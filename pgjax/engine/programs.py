@@ -1,4 +1,4 @@
-"""A group, a number of lanes and some devices in; the compiled programs of a chunk out. Here programs are compiled."""
+"""Compiles the programs of a group for a number of lanes on some devices."""
 
 import concurrent.futures
 import contextlib
@@ -22,7 +22,7 @@ SHARDS = ("lanes", "envs")
 
 
 # On a CPU level 2 gives programs as fast as level 3, the default, and takes a fifth less time (benchmarks/results).
-# What runs but once, drawing parameters and evaluation, compiles in half the time without the fusion emitters,
+# Programs that run only once, initialisation and evaluation, compile in half the time without the fusion emitters,
 # where jaxlib has that option (0.10.2 and 0.11.0 do, 0.11.1 and 0.11.2 don't).
 LEVEL, EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"
 
@@ -33,22 +33,22 @@ OFTEN, ONCE, SMALL = {LEVEL: 2}, {LEVEL: 2, EMITTERS: False}, {LEVEL: 0, EMITTER
 class Programs(NamedTuple):
     """The compiled programs of one group, for W lanes."""
 
-    init: Callable  # (keys, hypers) -> states
-    step: Callable  # (keys, states, hypers) -> (states, metrics), one segment; the states are donated
-    evaluate: Callable  # (keys, states, hypers) -> Episodes by kind
+    init: Callable[..., PyTree]  # (keys, hypers) -> states
+    step: Callable[..., tuple[PyTree, Any]]  # (keys, states, hypers) -> (states, metrics), one segment; states donated
+    evaluate: Callable[..., dict[str, Any]]  # (keys, states, hypers) -> Episodes by kind
     lanes: NamedSharding  # of keys and hypers
     states: PyTree  # a sharding for each leaf
     bytes: float  # on each device, of the largest
-    idle: float  # of these, what a call touches but a few rows of: a replay buffer
-    close: Callable = lambda: None  # after which no step follows
+    idle: float  # of these, arrays of which a call touches only a few rows: a replay buffer
+    close: Callable[[], None] = lambda: None  # releases the simulators; no step follows
 
 
 def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Programs:
-    """Programs of `width` lanes, whose environments the devices share if there are several.
+    """The programs of `width` lanes; where there are several devices, they share the environments.
 
-    Devices that train lanes of their own have programs of their own, one device each. One program for all of
-    them (`shard_map` over the lanes) would go through XLA's passes for several partitions, which fuse otherwise
-    and so round otherwise: a lane would depend on the number of devices.
+    Devices that train different lanes have a program each. One program for all of them (`shard_map` over the lanes)
+    would go through XLA's passes for several partitions, which fuse differently and so round differently: a lane
+    would depend on the number of devices.
 
     Args:
       length: updates of one call of `step`.
@@ -61,7 +61,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     keys, hypers = (_placed(x, jax.tree.map(lambda _: lanes, x)) for x in (keys, hypers))
     states, episodes = _placed(states, where), group.config.eval_episodes
 
-    # Twice, since a checkpoint holds it once more.
+    # Twice, since a checkpoint holds a second copy.
     idle = 2.0 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(failures.unselected(states)))
 
     # XLA compiles outside of Python's lock, each program while the next is traced: the largest comes last.
@@ -70,7 +70,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     def build(function, arguments, out, effort, donate=()):
         with contextlib.ExitStack() as context:
             context.enter_context(warnings.catch_warnings())
-            # A key of the state that the program only reads can't be reused; nothing is lost by it.
+            # JAX warns that some donated buffers (PRNG keys) cannot be reused. That is expected and harmless.
             warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
             if group.config.precision != "default":
                 context.enter_context(jax.default_matmul_precision(group.config.precision))
@@ -78,10 +78,10 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
         mine = devices[0].platform == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
         return pool.submit(lowered.compile, accepted(effort) if mine else None)
 
-    effort = OFTEN if group.config.pretrain else SMALL  # supervision is a training of its own
+    effort = OFTEN if group.config.pretrain else SMALL  # supervised pretraining runs for long
     init = build(lambda k, h: vectorised.init(k, group.learner, h), (keys, hypers), where, effort)
     if group.env.host:
-        step, evaluate, parts = _outside(group, length, (keys, states, hypers), build, lanes, where)
+        step, evaluate, parts = _hosted(group, length, (keys, states, hypers), build, lanes, where)
         pool.shutdown(wait=False)
         needed = max(memory.needed(x) for x in (init.result(), *parts))
         return Programs(init.result(), step, evaluate, lanes, where, needed, idle, step.close)
@@ -95,7 +95,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
 
 
 def accepted(options: dict[str, Any]) -> dict[str, Any]:
-    """Those of XLA's compile options that the installed jaxlib takes; the others are left out, at the cost of speed."""
+    """The XLA compile options that the installed jaxlib accepts; the others are dropped, at the cost of speed."""
     return {name: value for name, value in options.items() if _accepted(name, value)}
 
 
@@ -109,10 +109,18 @@ def _accepted(name: str, value: Any) -> bool:
     return True
 
 
-def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes: NamedSharding, where: PyTree):
-    """`step` and `evaluate` of worlds on the host, and the programs that they call."""
+def _hosted(
+    group: Group,
+    length: int,
+    arguments: tuple[PyTree, PyTree, PyTree],
+    build: Callable[..., Any],
+    lanes: NamedSharding,
+    where: PyTree,
+) -> tuple[host_loop.Training, host_loop.Evaluation, list[Any]]:
+    """`step` and `evaluate` of environments that are stepped in Python, and the programs that they call."""
     (keys, states, hypers), env, learner = arguments, group.env, group.learner
-    config, behaviour, policy = group.config, learner.behaviour, learner.policy
+    config, host, behaviour, policy = group.config, env.host, learner.behaviour, learner.policy
+    assert host is not None and behaviour is not None  # as `sweeps.plan.plan` has checked
     steps, stream = check_config(env, config), states.learner.rollout
     placed = lambda tree: _placed(tree, jax.tree.map(lambda _: lanes, tree))  # noqa: E731
 
@@ -125,7 +133,7 @@ def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes
     later = placed(host_programs.beginning(policy, env, states.learner, config.eval_episodes))
     t, greedy = placed((np.int32(0), np.bool_(False)))
 
-    act = lambda k, t, s, *now: host_programs.act(behaviour, k, t, s, *now, False)  # noqa: E731
+    act = lambda k, t, s, memory, time, obs: host_programs.act(behaviour, k, t, s, memory, time, obs, False)  # noqa: E731
     choose, learn = functools.partial(host_programs.act, policy), functools.partial(host_programs.learn, learner)
     building = (
         build(draw, (keys, states.updates), lanes, SMALL),
@@ -135,12 +143,12 @@ def _outside(group: Group, length: int, arguments: tuple, build: Callable, lanes
         build(choose, (measured, t, states.learner, *later, greedy), lanes, ONCE),
     )
     parts = [future.result() for future in building]
-    training = host_loop.Training(env.host, env.max_steps, steps, length, *parts[:3], now[0])
-    return training, host_loop.Evaluation(env.host, env.max_steps, *parts[3:], later[0]), parts
+    training = host_loop.Training(host, env.max_steps, steps, length, parts[0], parts[1], parts[2], now[0])
+    return training, host_loop.Evaluation(host, env.max_steps, parts[3], parts[4], later[0]), parts
 
 
 def _sharding(x: Any, mesh: Mesh, num_envs: int) -> NamedSharding:
-    # A leaf [L, B, ...] is of the environments; the compiler splits the rest of the program accordingly.
+    # A leaf [L, B, ...] is split by environment; the compiler splits the rest of the program accordingly.
     by_env = len(x.shape) > 1 and x.shape[1] == num_envs
     return NamedSharding(mesh, PartitionSpec(None, "envs") if by_env else PartitionSpec())
 

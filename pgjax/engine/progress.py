@@ -1,4 +1,4 @@
-"""Progress on the screen: live bars on a terminal, a line now and then elsewhere."""
+"""Shows progress: a live bar on a terminal, otherwise one line every five seconds."""
 
 import time
 import warnings
@@ -12,10 +12,11 @@ _EVERY = 5.0  # seconds between two lines where the output is no terminal
 
 
 class Screen:
-    """A context: a console on stderr, and a bar where that is a terminal; nothing where it is not to be shown."""
+    """A context with a console on stderr, and a bar where that is a terminal; it prints nothing unless `shown`."""
 
     def __init__(self, *columns: str, shown: bool = True):
-        self.columns, self.shown, self.bar = columns, shown, None
+        self.columns, self.shown = columns, shown
+        self.bar: Any = None  # a rich.progress.Progress
 
     def __enter__(self) -> Self:
         if not self.shown:
@@ -37,6 +38,7 @@ class Screen:
             self.bar.stop()
 
     def say(self, text: str) -> None:
+        """Print a line."""
         if self.shown:
             self.console.print(text, highlight=False, markup=False)
 
@@ -52,7 +54,7 @@ class Progress(Screen):
         self.groups = groups
 
     def start(self, group: int, total: int, lanes: int) -> None:
-        """A group begins, of `lanes` lanes with `total` updates in all."""
+        """Begin a group of `lanes` lanes with `total` updates in all."""
         self.total, self.lanes, self.done, self.skipped, self.steps, self.printed = total, lanes, 0, 0, 0.0, 0.0
         self.failed: dict[int, int] = {}
         self.began = time.perf_counter()
@@ -61,12 +63,12 @@ class Progress(Screen):
             self.task = self.bar.add_task(name, total=total, news="")
 
     def skip(self, updates: int) -> None:
-        """Updates that were made before."""
+        """Count updates that were made before."""
         self.done += updates
         self.skipped += updates
 
     def update(self, updates: int, chunk: int, metrics: dict[str, np.ndarray], finite: np.ndarray) -> None:
-        """`updates` of all lanes together; of a chunk's lanes `metrics` [L, U] of the segment and `finite` [L]."""
+        """Count a finished segment: updates of its lanes together, the chunk, its metrics [L, U], finite [L]."""
         if not self.shown:
             return
         self.done += updates
@@ -92,13 +94,16 @@ class Stages(Screen):
 
     def __init__(self, points: int):
         super().__init__("{task.description:24s}", "BarColumn", "TimeElapsedColumn")
-        self.points, self.tasks = points, {}
+        self.points = points
+        self.tasks: dict[str, Any] = {}
 
     def start(self, point: Any) -> None:
+        """Begin a point of training."""
         self.label = f"update {point}: " if self.points > 1 else ""
         self.tasks = {}
 
     def update(self, stage: str, share: float) -> None:
+        """Show that a stage is done to a share in [0, 1]."""
         if self.bar is not None:
             if stage not in self.tasks:
                 self.tasks[stage] = self.bar.add_task(self.label + stage, total=1.0)

@@ -1,4 +1,4 @@
-"""Stages of a run: the first schedule of chunks, the rungs of a halving rule, and the training of one stage."""
+"""Schedules the stages of a run (the first, the rungs of halving, extensions) and trains one stage."""
 
 import pathlib
 import threading
@@ -10,14 +10,14 @@ from pgjax.engine.trainer import Engine
 from pgjax.sweeps.plan import Plan
 from pgjax.sweeps.values import bounded, checked_updates
 
-# Environments of all lanes up to which two cores train faster than a GPU: on an H200, 4 of them 1e5 steps/s to 3e5.
+# Up to this many environments in all lanes two cores are faster than a GPU (with 4: 3e5 steps/s, and 1e5 on an H200).
 SLOW = 16
 
 
 def first_schedule(
     chosen: Plan, engine: Engine, execution: Execution, path: pathlib.Path | None, bar: Progress
 ) -> chunks.Schedule:
-    """Widths found by compiling, and the first chunks; written down, so that they stay what they are."""
+    """Find the widths by compiling, and write down the first chunks, so that a resumed run has the same."""
 
     def make():
         widths, segments, first = [], [], []
@@ -43,13 +43,17 @@ def first_schedule(
             chunks.write(path / "chunks.json", made)
         return made
 
-    return processes.once("schedule", make) or chunks.read(path / "chunks.json")
+    found = processes.once("scheduling", make)
+    if found is None and path is not None:  # another process made it
+        found = chunks.read(path / "chunks.json")
+    assert found is not None
+    return found
 
 
 def next_rung(
     chosen: Plan, archive: checkpoints.Archive, schedule: chunks.Schedule, eta: int, path: pathlib.Path | None
 ) -> chunks.Schedule:
-    """The schedule with the next rung, if there is one; written down."""
+    """Add the next rung, if there is one, to the schedule, and write it down."""
     found = halving.decision(chosen, archive, schedule, schedule.chunks[-1].stage, eta)
     longer = schedule._replace(chunks=schedule.chunks + halving.following(chosen, schedule, found, eta))
     if path is not None:
@@ -66,7 +70,7 @@ def run_stage(
     bar: Progress,
     stop: threading.Event,
 ) -> None:
-    """Train the chunks of one stage: this host's share of them."""
+    """Train this process's share of the chunks of one stage."""
     for g, group in enumerate(chosen.groups):
         all_hosts = [i for i, c in enumerate(schedule.chunks) if (c.group, c.stage) == (g, stage)]
         mine = all_hosts[processes.index() :: processes.count()]
@@ -80,9 +84,9 @@ def run_stage(
 def extended(
     plan: Plan, schedule: chunks.Schedule, steps: int | None, updates: int | None, seeds: int | None
 ) -> chunks.Schedule:
-    """The schedule with a stage more: new seeds from the start, the others from where they are."""
+    """The schedule with one more stage: new seeds train from the start, the others from their last update."""
     if steps is updates is seeds is None:
-        raise ValueError("say what there shall be more of: steps, updates or seeds")
+        raise ValueError("give steps, updates or seeds")
     if steps is not None and updates is not None:
         raise ValueError("give steps or updates, not both")
     if seeds is not None and seeds < len(plan.seeds):

@@ -1,4 +1,4 @@
-"""Chunks of lanes in; trained on one device or many, their checkpoints out. Here time passes."""
+"""Trains chunks of lanes on one device or many, and saves their checkpoints."""
 
 import concurrent.futures
 import dataclasses
@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,25 +14,20 @@ import numpy as np
 from pgjax.engine import checkpoints, chunks, memory, programs
 from pgjax.engine.checkpoints import Checkpoint
 from pgjax.engine.chunks import Chunk
+from pgjax.engine.loggers import Watch
 from pgjax.engine.progress import Progress
 from pgjax.sweeps.plan import Plan
 from pgjax.training import vectorised
 from pgjax.types import PyTree
 
-
-class Watch(Protocol):
-    def __call__(self, labels: list[dict[str, Any]], update: int, metrics: dict[str, np.ndarray]) -> None:
-        """What the lanes of these labels [L] measured in a segment, [L, U], that ended after `update` updates."""
-
-    def close(self) -> None:
-        """Nothing follows."""
+Waiting = tuple[int, Checkpoint | None]  # the number of a chunk, and its newest checkpoint without its state
 
 
 class Engine:
     """Trains chunks of a plan on some devices.
 
     Attributes:
-      devices: of this process; each trains a chunk of its own (shard="lanes"), or all train one chunk, its
+      devices: those of this process; each trains a chunk of its own (shard="lanes"), or all train one chunk, its
         environments split between them (shard="envs").
       clock: seconds spent compiling, training and evaluating.
     """
@@ -63,23 +58,23 @@ class Engine:
         while True:
             made = self.compile(g, width, length)
             needed, spare = made.bytes, memory.spare(budget, self.devices)
-            # How often the program is too large: for the memory, or for what is worth it.
+            # By what factor the program is too large, for the memory or for the caches.
             excess = max(needed / max(spare, 1.0), (needed - made.idle) / memory.worth(self.devices))
             if excess <= 1 or (width == 1 and needed <= spare):
                 return width
             if width == 1:
                 raise ValueError(
-                    f"memory: one lane needs {needed / 1e6:.2f} MB, and beside what the process holds already "
+                    f"memory: one lane needs {needed / 1e6:.2f} MB, and besides the memory that the process holds "
                     f"{max(spare, 0.0) / 1e6:.2f} MB are left; "
                     "give more memory, or fewer environments or steps"
                 )
-            # What a program needs grows in proportion to its lanes; a little less, so that the next one fits.
+            # Memory grows in proportion to the lanes; a little less, so that the next program fits.
             most = max(1, min(width - 1, int(0.95 * width / excess)))
-            # As many chunks as that takes, all of them as full as the last.
+            # With as many chunks as that takes, all of them are about equally full.
             width = math.ceil(share / math.ceil(share / most))
 
     def compile(self, g: int, width: int, length: int, teams: Sequence[int] = (0,)) -> programs.Programs:
-        """The programs of a group for some teams; those of the first."""
+        """Compile the programs of a group for some teams; returns those of the first."""
         began = time.perf_counter()
         build = lambda team: programs.compiled(self.plan.groups[g], width, length, self.teams[team])  # noqa: E731
         # XLA compiles outside of Python's lock.
@@ -103,14 +98,14 @@ class Engine:
           keep: updates whose checkpoints are made and stay.
         """
         g = schedule.chunks[numbers[0]].group
-        found: dict[tuple[Chunk, int], list] = {}
+        found: dict[tuple[int, int, int], list[Waiting]] = {}
         for number in numbers:
             chunk = schedule.chunks[number]
-            kept = self.archive.measured(number, discard=True)  # states only when their turn has come
+            kept = self.archive.measured(number, discard=True)  # states are loaded when the chunk begins
             at = chunk.first if kept is None else kept.update
-            done = at == chunk.last and (kept.finals or chunk.last < self.plan.groups[g].updates)
+            evaluated = kept is not None and bool(kept.finals)
             bar.skip((at - chunk.first) * len(chunk.lanes))
-            if not done:
+            if at < chunk.last or (chunk.last == self.plan.groups[g].updates and not evaluated):
                 found.setdefault((chunk.first, chunk.last, at), []).append((number, kept))
         try:
             for waiting in found.values():
@@ -122,8 +117,16 @@ class Engine:
             for one in self.programs.values():
                 one.close()
 
-    def _round(self, schedule, g, pairs, keep, bar, stop) -> None:
-        """Chunks abreast, a team for each, all from the same update on."""
+    def _round(
+        self,
+        schedule: chunks.Schedule,
+        g: int,
+        pairs: list[Waiting],
+        keep: Collection[int],
+        bar: Progress,
+        stop: threading.Event,
+    ) -> None:
+        """Train chunks side by side, a team for each, all from the same update on."""
         group, width, length = self.plan.groups[g], schedule.widths[g], schedule.segments[g]
         if missing := [t for t in range(len(pairs)) if (g, t) not in self.programs]:
             bar.say(f"compiling for {width} lanes")
@@ -143,7 +146,7 @@ class Engine:
             if stop.is_set():
                 return
             tick = time.perf_counter()
-            # Each call returns before its program has ended, so that the teams work at the same time.
+            # Each call returns before its program has ended, so the teams work at the same time.
             seen = [m.step() for m in members]
             seen = jax.block_until_ready(seen)
             self.clock["train_seconds"] += time.perf_counter() - tick
@@ -164,8 +167,10 @@ class Engine:
             self.clock["evaluate_seconds"] += time.perf_counter() - tick
         save()
 
-    def _begin(self, schedule, number, kept, on: programs.Programs) -> "_Member":
-        """A chunk with its states on the devices, as its checkpoint, its first update or other chunks have them."""
+    def _begin(
+        self, schedule: chunks.Schedule, number: int, kept: Checkpoint | None, on: programs.Programs
+    ) -> "_Member":
+        """A chunk with its states on the devices: from its checkpoint, from other chunks, or newly drawn."""
         chunk = schedule.chunks[number]
         group, width = self.plan.groups[chunk.group], schedule.widths[chunk.group]
         shapes = checkpoints.shapes(group, width)
@@ -175,6 +180,7 @@ class Engine:
         keys, hypers = jax.device_put(jax.tree.map(lambda x: x[index], every), on.lanes)
         if kept is not None:
             kept = self.archive.load(number, checkpoints.kept_shapes(group, width), kept.update)
+            assert kept is not None  # it was sound when it was measured
             curves = {name: [x] for name, x in kept.metrics.items() if name != "finite"}
             states = jax.device_put(checkpoints.device(kept.state, shapes), on.states)
             return _Member(number, chunk, on, keys, hypers, states, kept.update, curves, kept.seconds)
@@ -196,6 +202,8 @@ class Engine:
             if other.last != chunk.first or not missing & set(here):
                 continue
             kept = self.archive.load(number, shapes, other.last)
+            if kept is None:
+                raise ValueError(f"chunks: chunk {number} has no sound checkpoint at its end; train the run again")
             to = [i for i, lane in enumerate(lanes) if lane in here]
             source = [here[lanes[i]] for i in to]
             jax.tree.map(lambda x, y: x.__setitem__(to, y[source]), out, kept.state)  # noqa: B023
@@ -223,7 +231,7 @@ class _Member:
         return metrics
 
     def add(self, metrics: PyTree) -> dict[str, np.ndarray]:
-        """Keep the metrics [W, U] of a segment; those of its lanes, without the padding."""
+        """Keep the metrics [W, U] of a segment; returns them without the padding."""
         for name, x in metrics.items():
             self.curves.setdefault(name, []).append(np.asarray(x))
         return {name: x[-1][: len(self.chunk.lanes)] for name, x in self.curves.items()}

@@ -1,4 +1,4 @@
-"""A name, or the user's own factory, in; an `Env` out."""
+"""Environments: `make` builds an `Env` from a name, `from_gymnax` and `from_gymnasium` from the user's own class."""
 
 from pgjax.envs.gymnasium import from_gymnasium
 from pgjax.envs.gymnax import from_gymnax

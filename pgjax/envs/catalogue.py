@@ -1,11 +1,11 @@
-"""One line on each environment that has a name, in the order in which `pgjax list` shows them."""
+"""One line about each environment that has a name, in the order of `pgjax list`."""
 
 ENVIRONMENTS = {
     "CartPole-v1": "balance a pole by pushing its cart left or right",
     "Pendulum-v1": "swing a pendulum up with a bounded torque, and hold it",
     "Acrobot-v1": "swing the tip of two links above a line",
     "MountainCar-v0": "rock an underpowered car out of a valley",
-    "MountainCarContinuous-v0": "the same with a continuous force, and a cost of squared actions",
+    "MountainCarContinuous-v0": "MountainCar with a continuous force, and a cost of squared actions",
     "Asterix-MinAtar": "collect treasure, avoid enemies (10 x 10 images)",
     "Breakout-MinAtar": "break bricks with a ball (10 x 10 images)",
     "Freeway-MinAtar": "cross a road (10 x 10 images)",
@@ -17,7 +17,7 @@ ENVIRONMENTS = {
     "UmbrellaChain-bsuite": "credit assignment: the first action counts at the end",
     "DiscountingChain-bsuite": "choose between rewards at different delays",
     "MNISTBandit-bsuite": "name the digit of an image; one step",
-    "SimpleBandit-bsuite": "eleven arms, which pay what is drawn at every reset",
+    "SimpleBandit-bsuite": "eleven arms, whose payments are drawn at every reset",
     "FourRooms-misc": "walk through four rooms to a goal",
     "MetaMaze-misc": "find a goal in a maze",
     "PointRobot-misc": "move a point to a goal on a half circle",
@@ -35,7 +35,7 @@ ENVIRONMENTS = {
     "addition": "tokens: the sum of two numbers, digit by digit",
     "sorting": "tokens: digits in ascending order",
     "brackets": "tokens: complete a balanced sequence of brackets",
-    "countdown": "tokens: an expression of three numbers that comes to a target",
+    "countdown": "tokens: an expression of three numbers that equals a target",
     "copying": "tokens: copy a short text; small enough to be enumerated",
     "TabularMDP-pgjax": "a random MDP with exact gradients",
     "BernoulliBandit-pgjax": "arms that pay with given chances; one pull is an episode",

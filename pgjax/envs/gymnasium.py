@@ -1,14 +1,14 @@
-"""A Gymnasium environment in; an `Env` whose worlds are stepped on the host out: `make("gymnasium:LunarLander-v3")`.
+"""`from_gymnasium` makes an `Env` that is stepped in Python: `envs.make("gymnasium:LunarLander-v3")`.
 
-Such a world is a program of its own, not arrays: JAX compiles the learner, and `host_loop` steps the worlds between.
-Its reset and step only show shapes, and a reward that is asked of them is NaN.
+A Gymnasium environment is an ordinary program: JAX compiles the learner, and `host_loop` steps the environments between
+two calls of it. The Env's own reset and step only show shapes, and the reward of that step is NaN.
 
-A world may keep the arrays that it hands out and write into them again, and so may we: what passes between the two is
-copied, both ways. Its `info` is read by nothing here, and doesn't pass.
+Arrays are copied in both directions, since either side may write into its arrays again. `info` is dropped, because
+nothing reads it.
 
-A simulator's state can't be saved. A run that goes on from a checkpoint has the parameters, the optimizer and all
-statistics of before, and a stream begins new episodes there, from seeds of (lane, update); whole episodes begin anew
-with every update anyway, and go on bit for bit.
+A simulator's state can't be saved. A run that resumes from a checkpoint has its parameters, optimizer and statistics
+back, but a stream begins new episodes there, with seeds of (lane, update). Whole episodes begin anew with every update
+anyway, so they resume bit for bit.
 """
 
 import functools
@@ -32,11 +32,11 @@ PREFIX = "gymnasium:"
 LIMIT = "max_episode_steps"
 
 
-def make(name: str, **arguments: Any) -> Env:
+def from_name(name: str, **arguments: Any) -> Env:
     """The registered environment `name`, "gymnasium:ID", or "gymnasium:module:ID" of a module that registers it.
 
     Args:
-      arguments: of its constructor, and max_episode_steps, its time limit; none can be swept in one program.
+      arguments: arguments of its constructor, and max_episode_steps, the time limit; none can be swept in one program.
 
     Raises:
       ValueError: for an unknown name or argument, an environment that can't be made, one without a time limit, or
@@ -62,7 +62,7 @@ def known(name: str) -> bool:
 
 
 def settable(name: str) -> dict[str, Any]:
-    """Name -> default of what can be set by name: numbers, words and switches."""
+    """The name and default of every argument that can be set by name: numbers, words and switches."""
     spec = _spec(name)
     plain = {k: x for k, x in _signature(spec)[0].items() if isinstance(x, (bool, int, float, str))}
     return {LIMIT: spec.max_episode_steps or 0, **plain}
@@ -72,24 +72,26 @@ def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the en
     """An Env of the user's own gymnasium environments.
 
     Args:
-      build: () -> gymnasium.Env, a new world at each call.
-      max_steps: the time limit of an episode, in training as in evaluation: reaching it truncates. A world that
-        ends its episodes earlier itself, does.
+      build: () -> gymnasium.Env, a new environment at each call.
+      max_steps: the time limit of an episode, in training and in evaluation: reaching it truncates. The environment
+        may end an episode earlier.
 
     Raises:
       TypeError: where build is no function.
-      ValueError: where the limit isn't a whole number of 1 or more, the world can't be built, or its spaces are
+      ValueError: where the limit isn't a whole number of 1 or more, the environment can't be built, or its spaces are
         neither Discrete nor Box.
     """
     gymnasium = _gymnasium()
     if not callable(build):
-        raise TypeError(f"build={build!r} must be a function that makes a new world at each call; give lambda: ...")
+        raise TypeError(
+            f"build={build!r} must be a function that makes a new environment at each call; give lambda: ..."
+        )
     if isinstance(max_steps, bool) or not isinstance(max_steps, numbers.Integral) or max_steps < 1:
         raise ValueError(f"max_steps={max_steps!r} must be a whole number of 1 or more: the time limit, in steps")
     limit = int(max_steps)
     try:
         one = build()
-    except Exception as error:  # whatever the world's author raises
+    except Exception as error:  # the environment's author may raise anything
         raise _failed(name, error) from error
     if not isinstance(one, gymnasium.Env):
         raise ValueError(f"{name}: build returned {type(one).__name__}; return one gymnasium.Env at each call")
@@ -118,7 +120,7 @@ def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the en
 
 
 class World:
-    """One world as the vector environment sees it: its arrays stay its own, and `limit` steps end an episode."""
+    """One environment inside the vector environment: its arrays are copied, and `limit` steps end an episode."""
 
     def __init__(self, inner: Any, limit: int):
         self.inner, self.limit, self.time = inner, limit, 0
@@ -127,34 +129,34 @@ class World:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def reset(self, **how: Any) -> tuple[np.ndarray, dict]:
+    def reset(self, **how: Any) -> tuple[np.ndarray, dict[str, Any]]:
         self.time = 0
         return np.array(self.inner.reset(**how)[0]), {}
 
-    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict]:
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
         obs, reward, terminated, truncated, _ = self.inner.step(action.copy())
         self.time += 1
         return np.array(obs), reward, terminated, truncated or self.time >= self.limit, {}
 
 
 class Simulators:
-    """N worlds of one vector environment, each reset by itself in the step that ends its episode."""
+    """N environments in one vector environment, each reset by itself in the step that ends its episode."""
 
     def __init__(self, build: Callable[[], Any], count: int, limit: int):
         vector = _gymnasium().vector
         made = [build() for _ in range(count)]
         if len({id(world.unwrapped) for world in made}) < count:
-            raise ValueError("build returned the same world twice; make a new one at each call")
+            raise ValueError("build returned the same environment twice; make a new one at each call")
         builds = [functools.partial(World, world, limit) for world in made]
         self.worlds = worlds = vector.SyncVectorEnv(builds, autoreset_mode=vector.AutoresetMode.SAME_STEP)
         self.observed, self.acted = worlds.single_observation_space, worlds.single_action_space
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
-        """The first observations [N, ...] of worlds with these seeds [N]."""
+        """The first observations [N, ...] of new episodes, with these seeds [N]."""
         return self._seen(self.worlds.reset(seed=[int(x) for x in seeds])[0])
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, Step]:
-        """What comes next [N, ...], after a reset where an episode ended; and the Step [N], before any reset.
+        """The next observations [N, ...], after a reset where an episode ended; and the Step [N], before any reset.
 
         Actions of a Box are clipped to its bounds.
         """
@@ -189,7 +191,7 @@ def _space(space: Any) -> Any:
 
 
 def _dtype(space: Any) -> Any:
-    # A Discrete says int64, a simulator of physics float64: more than JAX has by default.
+    # A Discrete declares int64 and a physics engine float64, which JAX doesn't have by default.
     return np.dtype(np.int32) if hasattr(space, "start") else jax.dtypes.canonicalize_dtype(space.dtype)
 
 
@@ -212,13 +214,13 @@ def _spec(name: str) -> Any:
 
 
 def _signature(spec: Any) -> tuple[dict[str, Any], bool]:
-    """Name -> default of what the constructor takes, None where it has none; and whether it takes any other name."""
+    """The name and default of each constructor argument, None without one; and whether it takes any other name."""
     with dependencies.importing("gymnasium", "gymnasium"):
         from gymnasium.envs.registration import load_env_creator
 
     try:
         found = spec.entry_point if callable(spec.entry_point) else load_env_creator(spec.entry_point)
-    except Exception as error:  # a package that the world is made of is missing
+    except Exception as error:  # a package that the environment needs is missing
         raise _failed(f"{PREFIX}{spec.id}", error) from error
     every = inspect.signature(found).parameters.values()
     named = {p.name: p.default for p in every if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
@@ -227,14 +229,14 @@ def _signature(spec: Any) -> tuple[dict[str, Any], bool]:
 
 
 def _failed(name: str, error: Exception) -> ValueError:
-    """The one line of an error that a world's own code raised; Gymnasium's say what to install, Python's don't."""
+    """An error of the environment's own code in one line; for a failed import, with the package to install."""
     if isinstance(error, ImportError) and error.name:
         return dependencies.PackageError(f"{name}: {dependencies.explained(error, dependencies.of(error))}")
     return ValueError(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def _gymnasium():
-    # Imported where it is used: most of the package needs none of it.
+def _gymnasium() -> Any:
+    # Imported where it is used: most of the package does without Gymnasium.
     with dependencies.importing("gymnasium", "gymnasium", f"env {PREFIX}ID"):
         import gymnasium
         from gymnasium.vector import AutoresetMode  # noqa: F401  (from 1.1 on)

@@ -1,4 +1,4 @@
-"""gymnax environments as an `Env`: their time limit is taken out of `step`, and their flags are told apart."""
+"""`from_gymnax` makes an `Env` of a gymnax environment, without its resets and with both flags of an end apart."""
 
 import copy
 from typing import Any
@@ -11,7 +11,7 @@ from pgjax.envs import spaces, wrappers
 from pgjax.envs.parameters import LIMIT, settled, time_limit
 from pgjax.types import Array, Env, PyTree, Step
 
-# Worlds of gymnax whose observations leave the bounds that they declare.
+# gymnax environments whose observations leave their declared bounds.
 UNBOUNDED = ("MemoryChain", "UmbrellaChain", "MetaMaze", "GaussianBandit", "MNISTBandit")
 
 
@@ -19,16 +19,16 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
     """Adapt a gymnax >= 1.0 environment instance, or wrappers around one.
 
     An environment's own keyed `step_env` is used, and a wrapper's `step`, without gymnax's automatic reset; an episode
-    of a wrapped world begins by the wrapper's `reset`, so what it carries from one episode to the next begins anew.
+    of a wrapped environment begins with the wrapper's `reset`, so a wrapper's state does not outlive an episode.
     Actions of a Box are clipped to its bounds; rewards are float32; `truncated` is false wherever `terminated` is
-    true; observations have the type that their space declares. Gymnax's own worlds compute in 32 bits, since several
-    fail under jax_enable_x64.
+    true; observations have the type that their space declares. gymnax's own environments compute in 32 bits, since
+    several fail under jax_enable_x64.
 
     Args:
-      params: by default the world's own. Those that gymnax computed from others are computed anew.
+      params: by default the environment's own. Parameters that gymnax computes from others are computed anew.
 
     Raises:
-      TypeError: for what is no gymnax environment, and for one whose reset or step would have no effect.
+      TypeError: for anything but a gymnax environment, and for one whose reset or step would have no effect.
       ValueError: for parameters that contradict each other, a time limit below 1, or observations of another shape
         than the space declares.
     """
@@ -43,11 +43,7 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
     continuous = hasattr(action_space, "low")
     # Gymnax states mix Python numbers with arrays; a scan needs the same types at both its ends.
     obs, state = jax.eval_shape(lambda: own_reset(jax.random.key(0), params))
-    observation_space = own(world.observation_space)(params)
-    spaces.check_shown(observation_space, obs, type(base).__name__)
-    observation_space = _as_given(observation_space, obs, type(base))
-    if world is base and type(base).__module__.startswith("gymnax.environments.minatar"):
-        observation_space = spaces.images(observation_space)  # of Seaquest, [10, 10, 10], the sizes don't tell
+    observation_space = _observation_space(world, own(world.observation_space)(params), obs)
     if hasattr(observation_space, "low") and hasattr(obs, "dtype"):
         obs = jax.ShapeDtypeStruct(obs.shape, observation_space.dtype)
     reference = obs, state
@@ -61,7 +57,7 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
 
     def step(key: Array, params: PyTree, state: PyTree, action: Array) -> tuple[PyTree, Step]:
         if continuous:
-            bounds = actions(params)  # these parameters', which a sweep may have replaced
+            bounds = actions(params)  # of these parameters, which a sweep may have replaced
             action = jnp.clip(action, bounds.low, bounds.high)
         obs, state, reward, terminated, truncated = own_step(key, state, action, params)
         terminated = jnp.asarray(terminated, bool)
@@ -82,22 +78,27 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
 
 
 def _ranked(function: Any) -> Any:
-    """The same where arrays of other ranks may be added, as gymnax does in a few worlds and a program may forbid."""
+    """The function with rank promotion allowed: a few gymnax environments need it, and a program may forbid it."""
     return jax.numpy_rank_promotion("allow")(function)
 
 
 def _plain(function: Any) -> Any:
-    """The same in 32 bits, under jax_enable_x64 too: what is handed over is narrowed, and so is what is computed."""
+    """The function in 32 bits, under jax_enable_x64 too: its arguments and its computation are narrowed."""
 
     def narrowed(*args):
-        if not jax.config.jax_enable_x64:
+        if not _double():
             return function(*args)
         args = jax.tree.map(_narrow, args)
         with jax.enable_x64(False):
-            # A Python number is of 64 bits as soon as it leaves.
+            # A Python number would become one of 64 bits outside.
             return jax.tree.map(lambda x: jnp.asarray(x) if isinstance(x, (int, float)) else x, function(*args))
 
     return _ranked(narrowed)
+
+
+def _double() -> bool:
+    """Whether jax_enable_x64 holds here."""
+    return bool(jax.dtypes.canonicalize_dtype(np.float64) == np.float64)
 
 
 def _narrow(x: Any) -> Any:
@@ -111,21 +112,34 @@ def _of_gymnax(world: type) -> bool:
 
 
 def _prepared(base: Any) -> Any:
-    """The environment, made for 64 bits or not, with gradients through its transitions where it has these."""
-    if jax.config.jax_enable_x64 and _of_gymnax(type(base)):
+    """The environment in the precision at hand, with gradients through its transitions where it offers them."""
+    if _double() and _of_gymnax(type(base)):
         base = copy.copy(base)
         vars(base).update({name: _narrow(x) for name, x in vars(base).items()})
-    # For those who differentiate through the world; it costs nothing, and gymnax cuts it off by default.
+    # For pathwise gradients. It costs nothing, and gymnax stops these gradients by default.
     able = getattr(base, "supports_transition_gradients", False)  # from gymnax 1.0.1 on
     return base.with_transition_gradients() if able else base
 
 
+def _observation_space(world: Any, declared: Any, obs: PyTree) -> Any:
+    """The space of the observations `obs`, an array or its shape and type; ValueError where it isn't the declared one.
+
+    A type that the environment doesn't keep is corrected, and so are bounds.
+    """
+    base = wrappers.innermost(world)
+    spaces.check_shown(declared, obs, type(base).__name__)
+    space = _as_given(declared, obs, type(base))
+    # The sizes of Seaquest's images, [10, 10, 10], don't tell which axis holds the channels.
+    minatar = world is base and type(base).__module__.startswith("gymnax.environments.minatar")
+    return spaces.images(space) if minatar else space
+
+
 def _as_given(space: Any, obs: PyTree, world: type) -> Any:
-    """The space of what a world shows, where the one it declares isn't: of its type, and with bounds that it keeps."""
+    """The declared space with the type of the observations, and without the bounds that they are known to leave."""
     if not hasattr(space, "low") or not hasattr(obs, "dtype"):
         return space
     given = copy.copy(space)
-    # Whole numbers are exact as the real ones that FourRooms declares; the other way round they would be cut.
+    # FourRooms shows integers and declares floats, which hold them exactly; the reverse would cut floats off.
     whole = not jnp.issubdtype(obs.dtype, jnp.floating) and jnp.issubdtype(space.dtype, jnp.floating)
     given.dtype = jax.dtypes.canonicalize_dtype(space.dtype) if whole else obs.dtype
     if _of_gymnax(world) and world.__name__ in UNBOUNDED:
@@ -133,7 +147,7 @@ def _as_given(space: Any, obs: PyTree, world: type) -> Any:
     return given
 
 
-def check(env: Env) -> None:
+def check_shapes(env: Env) -> None:
     """The spaces, shapes and types of an Env written by hand, by one abstract step; ValueError where one is wrong."""
     for name, space in (("observation_space", env.observation_space), ("action_space", env.action_space)):
         if type(space).__module__.startswith("gymnasium."):

@@ -1,4 +1,4 @@
-"""A world's parameters and the values set by name in; checked, and with what follows from them computed anew, out."""
+"""Sets an environment's parameters by name: checks the values, and recomputes parameters that derive from others."""
 
 import dataclasses
 import math
@@ -6,16 +6,17 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pgjax.errors import unknown
 from pgjax.types import Env, PyTree
 
 
-class Static(dict):
-    """Name -> default of what `make` takes for a world.
+class Static(dict[str, Any]):
+    """Name -> default of everything that `make` takes for an environment.
 
-    Lanes of one program can't differ in what it is built with, `built`: by default in nothing.
+    `built` names the constructor's arguments, in which the lanes of one program can't differ; by default all names.
     """
 
     def __init__(self, values: dict[str, Any], built: Any = None):
@@ -41,7 +42,7 @@ class Derived(NamedTuple):
     of: Callable[[Any], Any]  # params -> its value
 
 
-# The class of the parameters -> what is computed from the others.
+# The class of the parameters -> the parameters that it computes from others.
 DERIVED = {
     "gymnax.environments.classic_control.cartpole.EnvParams": {
         "total_mass": Derived("masscart + masspole", lambda p: p.masscart + p.masspole),
@@ -53,7 +54,7 @@ DERIVED = {
 }
 
 
-# Name of the environment -> parameters that gymnax declares and that nothing seen or paid depends on.
+# Name of the environment -> parameters that gymnax declares but never uses for observations or rewards.
 UNUSED = {
     "Acrobot-v1": ("link_length_2",),
     "Asterix-MinAtar": ("shot_cool_down",),
@@ -63,7 +64,7 @@ UNUSED = {
 }
 
 
-# Name of the environment -> what of it surprises, for `pgjax list ENV`.
+# Name of the environment -> a surprise in it, for `pgjax list ENV`.
 NOTES = {
     "Acrobot-v1": "Centres of mass and the moment of inertia are set for themselves: they don't follow the lengths.",
     "DeepSea-bsuite": "Which action goes right is drawn once, by a fixed key, for each cell (env.randomize_actions).",
@@ -79,20 +80,20 @@ NOTES = {
 
 
 def derived(params: PyTree) -> dict[str, Derived]:
-    """Name -> how it is computed, of those parameters that follow from the others."""
+    """Name -> `Derived`, for the parameters that are computed from others."""
     classes = (f"{cls.__module__}.{cls.__qualname__}" for cls in type(params).__mro__)
     return next((DERIVED[name] for name in classes if name in DERIVED), {})
 
 
 def replace_fields(params: PyTree, values: dict[str, Any], owner: str) -> PyTree:
-    """The parameters with some replaced, and what follows from them computed anew; the values may be traced.
+    """The parameters with some replaced, and derived ones recomputed; the values may be traced.
 
     Args:
-      owner: whose parameters they are, by its registered name where it has one; for messages.
+      owner: the environment's registered name where it has one, for messages.
 
     Raises:
-      ValueError: for a name that isn't known, that follows from others, or that nothing depends on; for a value that
-        is no number or not finite where only bounds may be infinite; for a time limit below 1.
+      ValueError: for an unknown, a derived or an unused parameter; for a value that is no number, or is infinite and no
+        bound; for a time limit below 1.
     """
     known = param_names(params)
     for name in values:
@@ -111,14 +112,14 @@ def replace_fields(params: PyTree, values: dict[str, Any], owner: str) -> PyTree
 
 
 def settled(params: PyTree, owner: str) -> PyTree:
-    """Parameters that a user made, with what follows from the others computed anew.
+    """A user's parameters, with derived ones recomputed.
 
     Raises:
-      ValueError: where one of these was set to another value than follows, and for a time limit that is none.
+      ValueError: where a derived parameter was set to another value than its formula's, and for a bad time limit.
     """
     time_limit(f"{owner}: {LIMIT}", getattr(params, LIMIT))
     found = derived(params)
-    usual = {field.name: field.default for field in dataclasses.fields(params)} if found else {}
+    usual: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(params)} if found else {}
     for name, (formula, of) in found.items():
         given, right = getattr(params, name), of(params)
         if any(isinstance(x, jax.core.Tracer) for x in (given, right)):
@@ -129,7 +130,7 @@ def settled(params: PyTree, owner: str) -> PyTree:
 
 
 def check_values(params: PyTree, values: dict[str, Any], owner: str) -> None:
-    """ValueError where a value can't be that of the parameter it is for; what is traced passes unseen."""
+    """ValueError where a value doesn't suit its parameter; traced values are not checked."""
     known, computed = param_names(params), derived(params)
     for name in values:
         if name in computed:
@@ -144,7 +145,7 @@ def check_values(params: PyTree, values: dict[str, Any], owner: str) -> None:
 def _check_value(what: str, name: str, value: Any, default: Any) -> None:
     if name == LIMIT:
         time_limit(what, value)
-    if hasattr(value, "dtype") and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+    if hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return
     array = np.asarray(value)
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
@@ -153,11 +154,11 @@ def _check_value(what: str, name: str, value: Any, default: Any) -> None:
         return
     if array.dtype == bool and isinstance(default, float):
         raise ValueError(f"{what}={value} is no number; give one, like its default {default}")
-    # A bound may be infinite: there is none then.
+    # An infinite bound means no bound.
     bound = name.startswith(("max_", "min_")) and not name.endswith("_lim") or "threshold" in name
     bound |= isinstance(default, float) and math.isinf(default)
     with np.errstate(over="ignore"):
-        narrow = array.astype(np.float32)  # what the world will compute with
+        narrow = array.astype(np.float32)  # as the environment will see it
     if np.any(np.isnan(array)) or not bound and not np.all(np.isfinite(narrow)):
         raise ValueError(f"{what}={value} is not finite as a float32; give a finite number")
 

@@ -1,6 +1,6 @@
-"""Worlds of tokens whose answers can be checked: sums, sorting, brackets, a countdown, copying.
+"""Token environments whose answers can be checked: sums, sorting, brackets, a countdown, copying.
 
-Gymnax environments, registered on import.
+They are gymnax environments, registered on import.
 """
 
 import itertools
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from gymnax.registration import register, registered_envs
 
 from pgjax.envs.tokens import END, TokenWorld
+from pgjax.types import Array
 
 
 class Addition(TokenWorld):
@@ -42,7 +43,7 @@ class Sorting(TokenWorld):
 class Brackets(TokenWorld):
     """The first `length` brackets of a balanced sequence, to be completed in as many places: "([" asks for "])".
 
-    Whatever balances is right, "()])" too where there is room for it.
+    Every completion that balances is right, "()])" too where there is room for it.
     """
 
     PAIRS = {"(": ")", "[": "]"}
@@ -63,7 +64,7 @@ class Brackets(TokenWorld):
                     problems.append(("".join(row), "".join(reversed(open_))))
         super().__init__(problems, END + "()[]", "brackets")
 
-    def score(self, problem, answer):
+    def score(self, problem: Array, answer: Array) -> Array:
         def step(carry, token):
             stack, depth, right = carry
             opens = (token == 1) | (token == 3)
@@ -81,14 +82,14 @@ class Brackets(TokenWorld):
 class Countdown(TokenWorld):
     """Three numbers and a target between 1 and 99: "258=21:" asks for "8*2+5".
 
-    An expression is worked from left to right, whatever its signs, and uses each number once; each that comes to the
-    target is right.
+    An expression is evaluated from left to right, whatever its signs, and uses each number once. Every expression that
+    equals the target is right.
     """
 
     SIGNS = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
 
     def __init__(self):
-        problems = {}
+        problems: dict[str, str] = {}
         for numbers in itertools.combinations_with_replacement(range(1, 10), 3):
             for a, b, c in sorted(set(itertools.permutations(numbers))):
                 for first, second in itertools.product(self.SIGNS, repeat=2):
@@ -98,7 +99,7 @@ class Countdown(TokenWorld):
                         problems.setdefault(prompt, f"{a}{first}{b}{second}{c}")
         super().__init__(list(problems.items()), END + "0123456789=:+-*", "countdown")
 
-    def score(self, problem, answer):
+    def score(self, problem: Array, answer: Array) -> Array:
         digit = lambda token: token - 1  # noqa: E731
         prompt = jnp.asarray(self.prompts)[problem]
         given, rest = jnp.sort(digit(prompt[:3])), prompt[4:]
@@ -113,7 +114,7 @@ class Countdown(TokenWorld):
 
 
 class Copying(TokenWorld):
-    """One or two of `letters` letters, to be said again: "ab=" asks for "ab". Every answer can be enumerated."""
+    """One or two of `letters` letters, to be repeated: "ab=" asks for "ab". Every answer can be enumerated."""
 
     def __init__(self, letters: int = 2):
         if not 2 <= letters <= 4:

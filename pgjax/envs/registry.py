@@ -1,4 +1,4 @@
-"""Any gymnax environment in, an `Env` of pure functions out; or any of Gymnasium, stepped on the host."""
+"""`make` builds an `Env` from the name of a gymnax, Gymnasium or Brax environment, or of one of this package."""
 
 import inspect
 from typing import Any
@@ -12,7 +12,7 @@ from pgjax.types import Env
 
 
 def names() -> list[str]:
-    """Every environment that `make` knows by name: gymnax's own and this package's."""
+    """The names that `make` takes without a prefix: gymnax's own environments and this package's."""
     return list(_registry().registered_envs)
 
 
@@ -20,15 +20,15 @@ def make(name: str, **params: Any) -> Env:
     """The registered environment `name`, with other parameters or constructor arguments.
 
     Args:
-      name: of gymnax or this package; or "gymnasium:ID", see `envs.gymnasium`; or "brax:NAME", see `envs.brax`.
+      name: a name of gymnax or of this package; "gymnasium:ID", see `envs.gymnasium`; "brax:NAME", see `envs.brax`.
 
     Raises:
-      ValueError: for an unknown name or parameter, with the nearest one known.
+      ValueError: for an unknown name or parameter; it suggests the nearest known one.
     """
     if name.startswith(gymnasium.PREFIX):
-        return gymnasium.make(name, **params)
+        return gymnasium.from_name(name, **params)
     if name.startswith(brax.PREFIX):
-        return brax.make(name, **params)
+        return brax.from_name(name, **params)
     registry = _registry()
     if name not in registry.registered_envs:
         others = [gymnasium.PREFIX + name] if gymnasium.known(name) else registry.registered_envs
@@ -45,7 +45,7 @@ def make(name: str, **params: Any) -> Env:
 
 
 def settable(name: str) -> Static:
-    """Name -> default of everything that `make(name, ...)` takes."""
+    """The name and default of everything that `make(name, ...)` takes."""
     if name.startswith(gymnasium.PREFIX):
         return Static(gymnasium.settable(name))
     if name.startswith(brax.PREFIX):
@@ -56,15 +56,15 @@ def settable(name: str) -> Static:
 
 
 def _constructor(registry: Any, name: str) -> dict[str, Any]:
-    """Name -> default of what the environment's constructor takes."""
-    # gymnax has no public way from a name to its factory; where this one is gone, the class must do.
+    """The name and default of every argument of the environment's constructor."""
+    # gymnax has no public way from a name to its factory; without the private one, the class serves.
     factories = getattr(registry, "_registry", {})
     factory = factories[name] if name in factories else type(registry.make(name)[0])
     found = inspect.signature(factory).parameters.values()
     return {p.name: p.default for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 
-def _registry():
+def _registry() -> Any:
     # Imported where it is used: gymnax takes seconds, and most of the package needs none of it.
     with importing("gymnax"), lazily("matplotlib.pyplot", "seaborn"):
         import gymnax.registration
@@ -72,6 +72,6 @@ def _registry():
     import pgjax.envs.probes
     import pgjax.envs.puzzles
     import pgjax.envs.tabular
-    import pgjax.envs.textbook  # noqa: F401  (registers this package's own worlds)
+    import pgjax.envs.textbook  # noqa: F401  (registers this package's own environments)
 
     return gymnax.registration

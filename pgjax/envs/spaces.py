@@ -1,8 +1,8 @@
-"""The spaces of a world in; what they are to a policy, or one line that says why they are nothing, out.
+"""Checks of an environment's spaces, and the layout of its observations, which chooses the network.
 
-Spaces are told apart by what they hold and not by their class: a Discrete has `n` and no axes, a Box `low`, `high`
-and a shape. So gymnax's and Gymnasium's are seen alike, and every other kind (Dict, Tuple, MultiDiscrete, ...) is
-refused, wherever a world or a network is made.
+A space is recognised by its attributes and not by its class: a Discrete has `n` and no axes, a Box `low`, `high` and a
+shape. So gymnax's and Gymnasium's spaces are treated alike, and every other kind (Dict, Tuple, MultiDiscrete, ...) is
+refused, wherever an environment or a network is made.
 """
 
 from typing import Any
@@ -22,17 +22,17 @@ def is_box(space: Any) -> bool:
 
 
 def check_observations(space: Any, owner: str = "the environment") -> None:
-    """ValueError where the networks of this package can't read what the space holds."""
+    """ValueError for a space of observations that the networks of this package can't read."""
     if not (is_discrete(space) or is_box(space)):
         raise ValueError(f"{owner}: observations must be of a Discrete or a Box, got {_told(space)}; {FLATTEN}")
 
 
 def check_actions(space: Any, owner: str = "the environment") -> None:
-    """ValueError where no policy's sample is an action of the space."""
+    """ValueError for a space of actions that no policy can sample from."""
     if not (is_discrete(space) or is_box(space)):
         raise ValueError(
-            f"{owner}: actions must be of a Discrete or a Box, got {_told(space)}; let the world take one of these, "
-            "and make its own actions of it"
+            f"{owner}: actions must be of a Discrete or a Box, got {_told(space)}; let the environment take one of "
+            "these, and make its own actions of it"
         )
     if is_discrete(space):
         if space.n < 1:
@@ -40,8 +40,8 @@ def check_actions(space: Any, owner: str = "the environment") -> None:
         return
     if not np.issubdtype(np.dtype(space.dtype), np.floating):
         raise ValueError(
-            f"{owner}: a Box of actions must be of real numbers, got {_told(space)}; let the world take a Discrete, or "
-            "a Box of float32 that it rounds itself"
+            f"{owner}: a Box of actions must be of real numbers, got {_told(space)}; let the environment take "
+            "a Discrete, or a Box of float32 that it rounds itself"
         )
     if isinstance(space.low, jax.core.Tracer) or isinstance(space.high, jax.core.Tracer):
         return
@@ -50,7 +50,7 @@ def check_actions(space: Any, owner: str = "the environment") -> None:
 
 
 def check_shown(space: Any, obs: Any, owner: str = "the environment") -> None:
-    """ValueError where what `reset` gives, a tree of arrays or their shapes, isn't the one array that a space says."""
+    """ValueError where the observation of `reset`, a tree of arrays or shapes, isn't the one array of its space."""
     if not (is_discrete(space) or is_box(space)):
         return
     shape = getattr(obs, "shape", None)
@@ -60,14 +60,14 @@ def check_shown(space: Any, obs: Any, owner: str = "the environment") -> None:
 
 
 def outputs(space: Any) -> int:
-    """The numbers that a distribution over the action space is made of: A preferences, or D means."""
+    """The number of network outputs for a distribution over the action space: A preferences, or D means."""
     if hasattr(space, "low") and len(space.shape) != 1:
         raise ValueError(f"a Box of actions must have one axis, got shape {space.shape}")
     return space.shape[0] if hasattr(space, "low") else space.n
 
 
 def layout(space: Any) -> str:
-    """ "" for discrete observations, "L" for tokens, "HWC" for what may be an image, "D" for the rest.
+    """ "" for discrete observations, "L" for tokens, "HWC" for three axes, which may be an image, "D" for the rest.
 
     Raises:
       ValueError: for a space that is neither Discrete nor Box.
@@ -79,10 +79,10 @@ def layout(space: Any) -> str:
 
 
 def channels(space: Any) -> int | None:
-    """Which of the three axes of an image holds its channels; None where the sizes don't tell.
+    """The axis of an image that holds its channels; None where the sizes leave it open.
 
-    Channels are the fewest: the axis that is shorter than both others. [84, 84, 4] has them last, a stack of grey
-    frames [4, 84, 84] first; [10, 10, 10] could be anything. A space that knows says so: `layout = "HWC"`.
+    It is the axis that is shorter than both others: the last of [84, 84, 4], the first of a stack of grey frames
+    [4, 84, 84]; [10, 10, 10] could be anything. A space may declare it: `layout = "HWC"`.
     """
     if getattr(space, "layout", "") == "HWC":
         return 2
@@ -91,16 +91,16 @@ def channels(space: Any) -> int | None:
 
 
 def images(space: Any) -> Any:
-    """The same space of three axes, which says of itself that they are [H, W, C]."""
+    """The space, with `layout` set to declare that its three axes are [H, W, C]."""
     space.layout = "HWC"
     return space
 
 
 def check_image(space: Any, told: bool) -> None:
-    """ValueError where a 3 x 3 convolution over the first two of three axes would not be one over places.
+    """ValueError where the first two of three axes aren't the places of an image, over which a convolution runs.
 
     Args:
-      told: whether the user said that the axes are [H, W, C], by network='cnn'.
+      told: whether the user has declared the axes as [H, W, C], by network='cnn'.
     """
     at = channels(space)
     if at == 2 or (at is None and told):
@@ -119,9 +119,8 @@ def check_image(space: Any, told: bool) -> None:
 
 def _told(space: Any) -> str:
     """A space in one line, without its arrays of bounds."""
-    shape = getattr(space, "shape", None)
     if is_box(space):
-        return f"Box of shape {tuple(shape)} and type {np.dtype(space.dtype)}"
+        return f"Box of shape {tuple(space.shape)} and type {np.dtype(space.dtype)}"
     if is_discrete(space):
         return f"Discrete({space.n})"
     return type(space).__name__

@@ -1,7 +1,9 @@
 """Tabular Markov decision processes: their tables are parameters, so a sweep may replace them.
 
-A gymnax environment, registered on import as `TabularMDP-pgjax`.
+`TabularMDP` is a gymnax environment, registered on import as `TabularMDP-pgjax`.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +12,21 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from gymnax.registration import register, registered_envs
 
+from pgjax.types import Array, PyTree
+
 
 @struct.dataclass
 class TabularState(environment.EnvState):
-    state: jax.Array
-    time: jax.Array
+    state: Array
+    time: Array
 
 
 @struct.dataclass
 class TabularParams(environment.EnvParams):
-    transition: jax.Array = None  # [S, A, S] probabilities P(s' | s, a)
-    reward: jax.Array = None  # [S, A] expected reward
-    start: jax.Array = None  # [S] probabilities of the first state
-    terminal: jax.Array = None  # [S] bool: entering it ends the episode
+    transition: Any = None  # [S, A, S] probabilities P(s' | s, a)
+    reward: Any = None  # [S, A] expected reward
+    start: Any = None  # [S] probabilities of the first state
+    terminal: Any = None  # [S] bool: entering it ends the episode
     max_steps_in_episode: int = 10
 
 
@@ -36,7 +40,14 @@ class TabularMDP(environment.Environment):
       horizon: the time limit, in steps. Reaching it truncates.
     """
 
-    def __init__(self, transition=None, reward=None, start=None, terminal=None, horizon=10):
+    def __init__(
+        self,
+        transition: Any = None,
+        reward: Any = None,
+        start: Any = None,
+        terminal: Any = None,
+        horizon: int = 10,
+    ):
         super().__init__()
         if transition is None:
             g = np.random.default_rng(0)
@@ -54,7 +65,7 @@ class TabularMDP(environment.Environment):
             raise ValueError(
                 f"TabularMDP: expected transition [S, A, S], reward [S, A], start [S], terminal [S]; got {shapes}"
             )
-        # Copies: `asarray` may look into the memory of the arrays that were given, which their owner may write to.
+        # Copies: `asarray` may share the memory of the given arrays, and their owner may write to them.
         self._params = TabularParams(
             transition=jnp.array(transition, jnp.float32),
             reward=jnp.array(reward, jnp.float32),
@@ -64,34 +75,36 @@ class TabularMDP(environment.Environment):
         )
 
     @property
-    def default_params(self):
+    def default_params(self) -> TabularParams:
         return self._params
 
-    def reset_env(self, key, params):
+    def reset_env(self, key: Array, params: TabularParams) -> tuple[Array, TabularState]:
         state = jax.random.choice(key, self.num_states, p=params.start).astype(jnp.int32)
         return state, TabularState(state=state, time=jnp.int32(0))
 
-    def step_env(self, key, state, action, params):
+    def step_env(
+        self, key: Array, state: TabularState, action: Array, params: TabularParams
+    ) -> tuple[Array, PyTree, Array, Array, dict[str, Any]]:
         reward = params.reward[state.state, action]
         following = jax.random.choice(key, self.num_states, p=params.transition[state.state, action])
         state = TabularState(state=following.astype(jnp.int32), time=state.time + 1)
         return state.state, state, reward, self.is_terminated(state, params), {}
 
-    def is_terminated(self, state, params):
+    def is_terminated(self, state: TabularState, params: TabularParams) -> Array:
         return params.terminal[state.state]
 
     @property
-    def name(self):
+    def name(self) -> str:
         return "TabularMDP-pgjax"
 
     @property
-    def num_actions(self):
+    def num_actions(self) -> int:
         return self._num_actions
 
-    def action_space(self, params=None):
+    def action_space(self, params: PyTree = None) -> spaces.Discrete:
         return spaces.Discrete(self._num_actions)
 
-    def observation_space(self, params):
+    def observation_space(self, params: TabularParams) -> spaces.Discrete:
         return spaces.Discrete(self.num_states)
 
 

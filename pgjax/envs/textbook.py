@@ -1,7 +1,9 @@
-"""The textbook systems as worlds: Bernoulli bandits, the short corridor, rock-paper-scissors.
+"""Textbook problems as environments: Bernoulli bandits, the short corridor, rock-paper-scissors.
 
-Gymnax environments, registered on import; their numbers are parameters, so a sweep may replace them.
+They are gymnax environments, registered on import. Their numbers are parameters, so a sweep may replace them.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,43 +12,45 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from gymnax.registration import register, registered_envs
 
+from pgjax.types import Array, PyTree
+
 
 @struct.dataclass
 class ClassicState(environment.EnvState):
-    position: jax.Array
-    time: jax.Array
+    position: Array
+    time: Array
 
 
 class _Blind(environment.Environment):
-    """A world in which every state looks alike."""
+    """An environment in which every state looks alike."""
 
     actions = 2
 
-    def reset_env(self, key, params):
+    def reset_env(self, key: Array, params: PyTree) -> tuple[Array, ClassicState]:
         return jnp.int32(0), ClassicState(position=jnp.int32(0), time=jnp.int32(0))
 
-    def is_terminated(self, state, params):
+    def is_terminated(self, state: ClassicState, params: PyTree) -> Array:
         return jnp.bool_(True)  # one decision is an episode
 
     @property
-    def name(self):
+    def name(self) -> str:
         return f"{type(self).__name__}-pgjax"
 
     @property
-    def num_actions(self):
+    def num_actions(self) -> int:
         return self.actions
 
-    def action_space(self, params=None):
+    def action_space(self, params: PyTree = None) -> spaces.Discrete:
         return spaces.Discrete(self.actions)
 
-    def observation_space(self, params):
+    def observation_space(self, params: PyTree) -> spaces.Discrete:
         return spaces.Discrete(1)
 
 
 @struct.dataclass
 class BanditParams(environment.EnvParams):
-    probability: jax.Array = None  # [A] chance that an arm pays
-    reward: jax.Array = None  # [A] what it pays
+    probability: Any = None  # [A] chance that an arm pays
+    reward: Any = None  # [A] its payment
     max_steps_in_episode: int = 1
 
 
@@ -55,10 +59,10 @@ class BernoulliBandit(_Blind):
 
     Args:
       probability: [A] chance that each arm pays; .6 and .4 by default.
-      reward: [A] what it pays then; 1 for each by default.
+      reward: [A] its payment; 1 for each by default.
     """
 
-    def __init__(self, probability=(0.6, 0.4), reward=None):
+    def __init__(self, probability: Any = (0.6, 0.4), reward: Any = None):
         super().__init__()
         probability = np.asarray(probability, np.float32)
         if probability.ndim != 1 or len(probability) < 2 or not ((probability >= 0) & (probability <= 1)).all():
@@ -70,10 +74,12 @@ class BernoulliBandit(_Blind):
         self._params = BanditParams(probability=jnp.array(probability), reward=jnp.array(reward))  # copies
 
     @property
-    def default_params(self):
+    def default_params(self) -> BanditParams:
         return self._params
 
-    def step_env(self, key, state, action, params):
+    def step_env(
+        self, key: Array, state: ClassicState, action: Array, params: BanditParams
+    ) -> tuple[Array, PyTree, Array, Array, dict[str, Any]]:
         paid = jax.random.uniform(key) < params.probability[action]
         state = ClassicState(position=state.position, time=state.time + 1)
         return jnp.int32(0), state, jnp.where(paid, params.reward[action], 0.0), jnp.bool_(True), {}
@@ -93,22 +99,24 @@ class ShortCorridor(_Blind):
     """
 
     @property
-    def default_params(self):
+    def default_params(self) -> CorridorParams:
         return CorridorParams()
 
-    def step_env(self, key, state, action, params):
+    def step_env(
+        self, key: Array, state: ClassicState, action: Array, params: CorridorParams
+    ) -> tuple[Array, PyTree, Array, Array, dict[str, Any]]:
         direction = jnp.where(state.position == 1, 1 - 2 * action, 2 * action - 1)
         position = jnp.maximum(state.position + direction, 0).astype(jnp.int32)
         state = ClassicState(position=position, time=state.time + 1)
         return jnp.int32(0), state, jnp.float32(-1), position == 3, {}
 
-    def is_terminated(self, state, params):
+    def is_terminated(self, state: ClassicState, params: PyTree) -> Array:
         return state.position == 3
 
 
 @struct.dataclass
 class GameParams(environment.EnvParams):
-    opponent: jax.Array = None  # [3] the opponent's probabilities of rock, paper, scissors
+    opponent: Any = None  # [3] the opponent's probabilities of rock, paper, scissors
     max_steps_in_episode: int = 1
 
 
@@ -122,10 +130,12 @@ class RockPaperScissors(_Blind):
     actions = 3
 
     @property
-    def default_params(self):
+    def default_params(self) -> GameParams:
         return GameParams(opponent=jnp.full(3, 1 / 3))
 
-    def step_env(self, key, state, action, params):
+    def step_env(
+        self, key: Array, state: ClassicState, action: Array, params: GameParams
+    ) -> tuple[Array, PyTree, Array, Array, dict[str, Any]]:
         other = jax.random.choice(key, 3, p=params.opponent)
         state = ClassicState(position=state.position, time=state.time + 1)
         return jnp.int32(0), state, jnp.asarray(PAYOFF)[action, other], jnp.bool_(True), {}

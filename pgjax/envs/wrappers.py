@@ -1,8 +1,7 @@
-"""A gymnax environment, or wrappers around one, in; its reset and its step without automatic resets, out.
+"""The reset and step of a gymnax environment, or of wrappers around one, without automatic resets.
 
-An environment is stepped by its `step_env`, which never resets. A wrapper changes `reset` and `step`, and only these
-are its own: every other name is that of what it wraps. So its `step` is used, around an environment inside whose
-`step` doesn't reset.
+An environment is stepped by its `step_env`, which never resets. A wrapper changes `reset` and `step` alone, and
+forwards every other name. So the wrapper's `step` is used, around an environment whose `step` doesn't reset.
 """
 
 from collections.abc import Callable
@@ -15,25 +14,27 @@ import numpy as np
 from pgjax.dependencies import importing
 from pgjax.types import Array, PyTree
 
+Seen = tuple[PyTree, PyTree, Any, Any, Any]  # obs, state, reward, terminated, truncated
+
 
 class Functions(NamedTuple):
-    reset: Callable  # (key, params) -> (obs, state)
-    step: Callable  # (key, state, action, params) -> (obs, state, reward, terminated, truncated), never resets
+    reset: Callable[..., tuple[PyTree, PyTree]]  # (key, params) -> (obs, state)
+    step: Callable[..., Seen]  # (key, state, action, params) -> (obs, state, reward, terminated, truncated); no reset
 
 
 def innermost(world: Any) -> Any:
     """The environment inside all wrappers.
 
     Raises:
-      TypeError: for what is neither a gymnax Environment nor a wrapper around one, and for an environment or a
-        wrapper that overrides methods which the other one should.
+      TypeError: for anything but a gymnax Environment or a wrapper around one, for an environment that overrides
+        `reset` or `step`, and for a wrapper that overrides `reset_env` or `step_env`.
     """
     with importing("gymnax"):
         from gymnax.environments import environment
 
     if isinstance(world, environment.Environment):
         for method in ("reset", "step"):
-            # DeepSea has a step of its own, which adds up statistics over episodes.
+            # gymnax's own are allowed: DeepSea's step adds up statistics over episodes.
             owner = getattr(getattr(type(world), method), "__module__", "")
             if method in vars(world) or owner.partition(".")[0] != "gymnax":
                 raise TypeError(
@@ -57,15 +58,15 @@ def functions(world: Any, params: PyTree) -> Functions:
     """The reset and the step of an environment or of a wrapper.
 
     Raises:
-      TypeError: where a wrapper's reset or step gives other values than gymnax 1 does, or where it changes the
-        observations and leaves `info["final_observation"]`, the last of an episode, as it was.
+      TypeError: where a wrapper's reset or step doesn't return the values of gymnax 1, or where it changes the
+        observations but not `info["final_observation"]`, the last of an episode.
     """
     base = innermost(world)
     if world is base:
         return Functions(base.reset_env, Unreset(base).transition)
     opened = rebuilt(world, Unreset)
 
-    def step(key: Array, state: PyTree, action: Array, params: PyTree):
+    def step(key: Array, state: PyTree, action: Array, params: PyTree) -> Seen:
         obs, state, reward, terminated, truncated, info = opened.step(key, state, action, params)
         # A wrapper may have begun anew by itself where an episode ended.
         ended = jnp.asarray(terminated, bool) | jnp.asarray(truncated, bool)
@@ -77,7 +78,7 @@ def functions(world: Any, params: PyTree) -> Functions:
 
 
 class Unreset:
-    """An environment for wrappers to hold: as the one it has, but `step` doesn't reset."""
+    """Stands for an environment inside wrappers: it behaves the same, except that `step` doesn't reset."""
 
     def __init__(self, world: Any):
         self._world = world
@@ -85,31 +86,33 @@ class Unreset:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._world, name)
 
-    def transition(self, key: Array, state: PyTree, action: Array, params: PyTree) -> tuple:
+    def transition(self, key: Array, state: PyTree, action: Array, params: PyTree) -> Seen:
         obs, state, reward, terminated, _ = self._world.step_env(key, state, action, params)
         return obs, state, reward, terminated, self._world.is_truncated(state, params)
 
-    def reset(self, key: Array, params: PyTree = None) -> tuple:
+    def reset(self, key: Array, params: PyTree = None) -> tuple[PyTree, PyTree]:
         return self._world.reset_env(key, self._world.default_params if params is None else params)
 
-    def step(self, key: Array, state: PyTree, action: Array, params: PyTree = None) -> tuple:
+    def step(
+        self, key: Array, state: PyTree, action: Array, params: PyTree = None
+    ) -> tuple[PyTree, PyTree, Any, Any, Any, dict[str, Any]]:
         params = self._world.default_params if params is None else params
         seen = self.transition(key, state, action, params)
         return *seen, {"terminated": seen[3], "truncated": seen[4], "final_observation": seen[0]}
 
 
 def rebuilt(world: Any, change: Callable[[Any], Any]) -> Any:
-    """The same wrappers around `change(environment)`; the world itself stays as it is."""
+    """New wrappers of the same kinds around `change(environment)`; `world` itself is not changed."""
     if world is innermost(world):
         return change(world)
-    # copy.copy asks a wrapper for methods before it has what it forwards them to, for ever.
+    # copy.copy would recurse for ever: it looks methods up on a wrapper that has nothing to forward to yet.
     made = object.__new__(type(world))
     vars(made).update(vars(world), _env=rebuilt(vars(world)["_env"], change))
     return made
 
 
 def _check(name: str, opened: Any, actions: Any, params: PyTree) -> None:
-    """One reset and one step of a wrapped world, for real: what they give, and whether the last observation fits."""
+    """Runs one reset and one step, and checks their values and the last observation; TypeError where one is wrong."""
     with jax.ensure_compile_time_eval():
         key = jax.random.key(0)
         first = opened.reset(key, params)
@@ -123,7 +126,8 @@ def _check(name: str, opened: Any, actions: Any, params: PyTree) -> None:
             )
         obs, _, _, terminated, truncated, info = got
         last = info.get("final_observation")
-        same = jax.tree.structure(obs) == jax.tree.structure(last)
+        trees: list[Any] = [jax.tree.structure(x) for x in (obs, last)]
+        same = trees[0] == trees[1]
         if same and not (terminated | truncated):
             pairs = zip(jax.tree.leaves(obs), jax.tree.leaves(last), strict=True)
             same = all(jnp.shape(a) == jnp.shape(b) and np.array_equal(a, b, equal_nan=True) for a, b in pairs)

@@ -1,11 +1,12 @@
 """Estimators that watch the KL divergence: they stop early, or adapt a penalty."""
 
 import math
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 
-from pgjax.hyperparameters import declare, hyperparameters, name_of
-from pgjax.types import EstimatorFn, RunningEstimator
+from pgjax.hyperparameters import Bound, NonNegative, Role, by_role, declare, hyperparameters, name_of
+from pgjax.types import Array, Batch, EstimatorFn, Policy, PyTree, RunningEstimator
 
 
 def early_stopping(estimator: EstimatorFn) -> EstimatorFn:
@@ -16,7 +17,15 @@ def early_stopping(estimator: EstimatorFn) -> EstimatorFn:
     """
     _plain(estimator, "early_stopping")
 
-    def stopping(key, policy, params, batch, *, stop_kl: float = math.inf, **hypers):
+    def stopping(
+        key: Array,
+        policy: Policy,
+        params: PyTree,
+        batch: Batch,
+        *,
+        stop_kl: Annotated[Bound, Role.STOP_KL] = math.inf,
+        **hypers: Any,
+    ) -> tuple[PyTree, dict[str, Array]]:
         gradient, metrics = estimator(key, policy, params, batch, **hypers)
         return gradient, {**metrics, "stop": _kl(metrics, estimator) > stop_kl}
 
@@ -32,18 +41,29 @@ def adaptive_kl(estimator: EstimatorFn) -> RunningEstimator:
     stays within 2^-20 and 2^20. The KL is that before each step of the last epoch, the paper's that after the last.
     """
     _plain(estimator, "adaptive_kl")
-    if "kl_coef" not in hyperparameters(estimator):
+    coef = by_role(estimator).get(Role.KL_COEF)
+    if coef is None:
         raise ValueError(
-            f"adaptive_kl needs an estimator with the hyperparameter kl_coef; {name_of(estimator)} has none"
+            f"adaptive_kl needs a loss with a coefficient of its KL, such as kl_coef: Annotated[float, Role.KL_COEF]; "
+            f"{name_of(estimator)} has none"
         )
 
-    def apply(factor, key, policy, params, batch, *, target_kl: float = 0.01, **hypers):
+    def apply(
+        factor: Array,
+        key: Array,
+        policy: Policy,
+        params: PyTree,
+        batch: Batch,
+        *,
+        target_kl: Annotated[NonNegative, Role.TARGET_KL] = 0.01,
+        **hypers: Any,
+    ) -> tuple[PyTree, dict[str, Array]]:
         del target_kl
-        hypers["kl_coef"] = factor * hypers.get("kl_coef", hyperparameters(estimator)["kl_coef"])
+        hypers[coef] = factor * hypers.get(coef, hyperparameters(estimator)[coef])
         gradient, metrics = estimator(key, policy, params, batch, **hypers)
-        return gradient, {**metrics, "penalty": hypers["kl_coef"]}
+        return gradient, {**metrics, "penalty": hypers[coef]}
 
-    def after(factor, metrics, *, target_kl: float = 0.01, **hypers):
+    def after(factor: Array, metrics: dict[str, Array], *, target_kl: float = 0.01, **hypers: Any) -> Array:
         kl = _kl(metrics, estimator)
         factor = jnp.where(kl > 1.5 * target_kl, 2 * factor, jnp.where(kl < target_kl / 1.5, factor / 2, factor))
         return jnp.clip(factor, 2.0**-20, 2.0**20)
@@ -59,7 +79,7 @@ def _plain(estimator: EstimatorFn, wrapper: str) -> None:
         )
 
 
-def _kl(metrics, estimator):
+def _kl(metrics: dict[str, Array], estimator: EstimatorFn) -> Array:
     if "kl" not in metrics:
         raise ValueError(f"estimator {name_of(estimator)!r} has no metric 'kl' to go by; let its loss return one")
     return metrics["kl"]

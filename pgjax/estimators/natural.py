@@ -5,19 +5,22 @@ KL(old || new) at new = old (Kakade 2001; Schulman et al. 2015, app. C). It is n
 """
 
 from collections.abc import Callable
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import declare, hyperparameters, name_of
+from pgjax.hyperparameters import NonNegative, Range, Role, declare, hyperparameters, name_of
 from pgjax.losses.actor_critic import weighted_critic, with_entropy
 from pgjax.numerics.conjugate_gradients import conjugate_gradients
-from pgjax.types import Array, EstimatorFn, LossFn, Policy, PyTree, Trajectory
+from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree, Trajectory
 
 
-def fisher(policy: Policy, params: PyTree, trajectory: Trajectory, damping: float | Array = 0.0) -> Callable:
+def fisher(
+    policy: Policy, params: PyTree, trajectory: Trajectory, damping: float | Array = 0.0
+) -> Callable[[PyTree], PyTree]:
     """The linear map v -> (F + damping) v on trees like `params`; what doesn't depend on v is computed once.
 
     F = J^T H J: J the derivative of the distributions' parameters in those of the policy, H the Hessian of the
@@ -34,8 +37,8 @@ def fisher(policy: Policy, params: PyTree, trajectory: Trajectory, damping: floa
     mask = trajectory.mask
     total = jnp.maximum(jnp.sum(mask), 1.0)
     dist, forward = jax.linearize(lambda p: policy.evaluate(p, trajectory).dist, params)
-    # What has only a backward derivative would be complained of no earlier than where the program is compiled.
-    if "custom_lin" in str(jax.make_jaxpr(forward)(params)):
+    # Without this check, a policy with only a reverse-mode derivative would fail late, at compile time.
+    if not policy.forward_derivative:
         raise ValueError(
             "the natural gradient needs a forward derivative of the policy, and a fused kernel, as any custom_vjp, "
             "has none; use kernel='xla'"
@@ -82,16 +85,16 @@ def natural(loss: LossFn, critic_loss: LossFn | None = None, reduce: str = "step
     actor, *critic = (surrogate(one, reduce) for one in (actor_loss, *critics))
 
     def estimator(
-        key,
-        policy,
-        params,
-        batch,
+        key: Array,
+        policy: Policy,
+        params: PyTree,
+        batch: Batch,
         *,
-        damping: float = 0.1,
-        cg_steps: int = 10,
-        normalize_advantage: bool = False,
-        **hypers,
-    ):
+        damping: NonNegative = 0.1,
+        cg_steps: Annotated[int, Range(1)] = 10,
+        normalize_advantage: Annotated[bool, Role.NORMALIZE] = False,
+        **hypers: Any,
+    ) -> tuple[PyTree, dict[str, Array]]:
         own = {name: hypers[name] for name in hypers if name in hyperparameters(actor_loss)}
         b, metrics = actor(key, policy, params, batch, normalize_advantage=normalize_advantage, **own)
         product = fisher(policy, params, batch.trajectory, damping)

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from pgjax.numerics.masked import normalized
 from pgjax.numerics.scans import remaining, scan_while
-from pgjax.policies.traits import by_observation
 from pgjax.types import Array, Batch, Evaluation, Policy, PyTree, Trajectory
 
 
@@ -18,10 +19,11 @@ def evaluate(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evaluati
     only where an episode was truncated.
     """
     steps, chunk = trajectory.reward.shape[0], 4
-    if jax.default_backend() != "cpu" or not by_observation(policy) or steps % chunk:
+    if jax.default_backend() != "cpu" or not policy.by_observation or steps % chunk:
         return policy.evaluate(params, trajectory)
     pieces = jax.tree.map(lambda x: x.reshape(steps // chunk, chunk, *x.shape[1:]), trajectory)
-    ask = lambda _, row: ((), policy.evaluate(params, row[0])._replace(next_value=()))  # noqa: E731
+    no_value: Any = ()
+    ask = lambda _, row: ((), policy.evaluate(params, row[0])._replace(next_value=no_value))  # noqa: E731
     _, now = scan_while(ask, (), (pieces, remaining(pieces.mask)), lambda _, row: row[1])
     now = jax.tree.map(lambda x: x.reshape(steps, *x.shape[2:]), now)
     return now._replace(next_value=_next_value(policy, params, trajectory, now.value))
@@ -75,10 +77,25 @@ def take(batch: Batch, index: Array, by_column: bool) -> Batch:
     return taken._replace(trajectory=taken.trajectory._replace(memory=memory))
 
 
+def counted(batch: Batch, normalize: bool = False) -> Batch:
+    """The batch with 0 in place of every advantage, target and value of a step that doesn't count.
+
+    After the end of an episode they may be anything, NaN too, which a gradient would spread.
+
+    Args:
+      normalize: whether the advantages get mean 0 and standard deviation 1 over the steps that count.
+    """
+    mask = batch.trajectory.mask
+    advantage, target, value = (jnp.where(mask > 0, x, 0.0) for x in (batch.advantage, batch.target, batch.value))
+    if normalize:
+        advantage = normalized(advantage, mask, jnp.maximum(jnp.abs(value), jnp.abs(target)))
+    return batch._replace(advantage=advantage, target=target, value=value)
+
+
 REDUCTIONS = ("step", "episode", "episode_mean")
 
 
-def share_of_mean(x, mask, total):
+def share_of_mean(x: Array, mask: Array, total: Array) -> Array:
     """The mean over the steps of the whole batch: the share of this piece of it."""
     return jnp.sum(jnp.where(mask > 0, jax.lax.stop_gradient(x), 0.0)) / total
 
@@ -106,7 +123,7 @@ def column_pieces(batch: Batch) -> int:
     return next(n for n in range(1, envs + 1) if envs % n == 0 and envs // n <= most)
 
 
-def sum_packed(function: Callable, batch: Batch) -> PyTree:
+def sum_packed(function: Callable[[Batch], PyTree], batch: Batch) -> PyTree:
     """The sum of function(rows) over the steps that count of whole episodes [T, B], 128 rows at a time.
 
     Most of a batch may stand behind the ends of its episodes: only what is before them is looked at.
@@ -126,14 +143,14 @@ def sum_packed(function: Callable, batch: Batch) -> PyTree:
     return sum_rows(lambda first: function(rows(first)), firsts, lambda _, first: first < ends[-1])
 
 
-def sum_pieces(function: Callable, batch: Batch, pieces: int) -> PyTree:
+def sum_pieces(function: Callable[[Batch], PyTree], batch: Batch, pieces: int) -> PyTree:
     """The sum of function(piece) over equal pieces of the batch's leading axis."""
     cut = jax.tree.map(lambda x: x.reshape(pieces, -1, *x.shape[1:]), batch)
     ahead = remaining(cut.trajectory.mask)
     return sum_rows(lambda row: function(row[0]), (cut, ahead), lambda _, row: row[1])
 
 
-def sum_rows(function: Callable, inputs: PyTree, going: Callable) -> PyTree:
+def sum_rows(function: Callable[[Any], PyTree], inputs: PyTree, going: Callable[[Any, Any], Array]) -> PyTree:
     """The sum of function(row) over the inputs [I, ...] for as long as any lane is going."""
     like = jax.eval_shape(function, jax.tree.map(lambda x: x[0], inputs))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)

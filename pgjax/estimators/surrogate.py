@@ -5,6 +5,7 @@ the gradient is that of a loss, so an optimiser descends it.
 """
 
 import functools
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +14,16 @@ from pgjax.estimators import pieces as estimators_pieces
 from pgjax.estimators.pieces import (
     REDUCTIONS,
     column_pieces,
+    counted,
     row_pieces,
     share_of_mean,
     sum_packed,
     sum_pieces,
     sum_rows,
 )
-from pgjax.hyperparameters import declare, hyperparameters, name_of
+from pgjax.hyperparameters import Role, declare, hyperparameters, name_of
 from pgjax.losses.contract import checked, is_by_step
-from pgjax.numerics.masked import normalized
-from pgjax.policies.traits import by_observation, needs_whole_episodes
-from pgjax.types import EstimatorFn, LossFn
+from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree
 
 
 def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
@@ -47,7 +47,15 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
         raise ValueError(f"surrogate: reduce must be one of {', '.join(REDUCTIONS)}; got {reduce!r}")
     hyperparameters(loss)
 
-    def estimator(key, policy, params, batch, *, normalize_advantage: bool = False, **hypers):
+    def estimator(
+        key: Array,
+        policy: Policy,
+        params: PyTree,
+        batch: Batch,
+        *,
+        normalize_advantage: Annotated[bool, Role.NORMALIZE] = False,
+        **hypers: Any,
+    ) -> tuple[PyTree, dict[str, Array]]:
         del key
         mask = batch.trajectory.mask
         if reduce != "step" and mask.ndim != 2:
@@ -55,17 +63,12 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
                 f"surrogate(reduce={reduce!r}) needs whole episodes [T, B], got rows {mask.shape}; "
                 "use rollout='episodes' or num_minibatches=1"
             )
-        # What stands behind an episode's end may be anything, NaN too; a gradient would spread it.
-        counted = {name: jnp.where(mask > 0, getattr(batch, name), 0.0) for name in ("advantage", "target", "value")}
-        batch = batch._replace(**counted)
-        if normalize_advantage:
-            magnitude = jnp.maximum(jnp.abs(batch.value), jnp.abs(batch.target))
-            batch = batch._replace(advantage=normalized(batch.advantage, mask, magnitude))
+        batch = counted(batch, normalize_advantage)
         total = jnp.maximum(jnp.sum(mask), 1.0)
         scale = total if reduce == "step" else mask.shape[1]
-        alone = is_by_step(loss) and by_observation(policy) and reduce != "episode_mean"
+        alone = is_by_step(loss) and policy.by_observation and reduce != "episode_mean"
         pieces = row_pieces(mask.shape) if alone else 1
-        columns = column_pieces(batch) if is_by_step(loss) and needs_whole_episodes(policy) else 1
+        columns = column_pieces(batch) if is_by_step(loss) and policy.whole_episodes else 1
 
         def objective(params, batch):
             mask = batch.trajectory.mask

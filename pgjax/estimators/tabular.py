@@ -1,12 +1,14 @@
 """The exact gradient on an enumerable environment, as an estimator."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from pgjax.estimators.surrogate import surrogate
 from pgjax.hyperparameters import declare
 from pgjax.losses.policy import policy_gradient
 from pgjax.numerics.relative_values import relative_values
-from pgjax.types import Array, EstimatorFn, LossFn
+from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree
 
 
 def exact_relative(transition: Array, reward: Array, loss: LossFn = policy_gradient) -> EstimatorFn:
@@ -22,7 +24,9 @@ def exact_relative(transition: Array, reward: Array, loss: LossFn = policy_gradi
     """
     lifted = surrogate(loss)
 
-    def exact_relative(key, policy, params, batch, *, baseline: bool = True, **hypers):
+    def exact_relative(
+        key: Array, policy: Policy, params: PyTree, batch: Batch, *, baseline: bool = True, **hypers: Any
+    ) -> tuple[PyTree, dict[str, Array]]:
         states = jnp.arange(len(reward))
         dist, _ = policy.act(params, policy.memory(len(reward)), states)
         worth = relative_values(transition, reward, jnp.exp(dist.log_probs()))

@@ -1,20 +1,22 @@
 """One step of TRPO: a natural gradient step, shortened until the KL divergence stays in bounds."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from pgjax.estimators.natural import fisher
+from pgjax.estimators.pieces import counted
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import declare, name_of
+from pgjax.hyperparameters import NonNegative, Positive, Probability, Range, Role, declare, name_of
 from pgjax.losses.actor_critic import with_entropy
 from pgjax.losses.policy import importance_weighted
 from pgjax.numerics import masked
 from pgjax.numerics.conjugate_gradients import conjugate_gradients
 from pgjax.numerics.scans import scan_while
-from pgjax.types import Array, EstimatorFn, LossFn
+from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree
 
 
 class Attempt(NamedTuple):
@@ -48,60 +50,71 @@ def trust_region_step(loss: LossFn = importance_weighted) -> EstimatorFn:
     lifted = surrogate(actor_loss)
 
     def estimator(
-        key,
-        policy,
-        params,
-        batch,
+        key: Array,
+        policy: Policy,
+        params: PyTree,
+        batch: Batch,
         *,
-        max_kl: float = 0.01,
-        damping: float = 0.1,
-        cg_steps: int = 10,
-        line_search: int = 10,
-        backtrack: float = 0.8,
-        normalize_advantage: bool = False,
-        **hypers,
-    ):
-        trajectory = batch.trajectory
-        mask = trajectory.mask
-        advantage = jnp.where(mask > 0, batch.advantage, 0.0)
-        if normalize_advantage:
-            advantage = masked.normalized(advantage, mask, jnp.maximum(jnp.abs(batch.value), jnp.abs(batch.target)))
-        batch = batch._replace(advantage=advantage)
+        max_kl: Annotated[Positive, Role.MAX_KL] = 0.01,
+        damping: NonNegative = 0.1,
+        cg_steps: Annotated[int, Range(1)] = 10,
+        line_search: Annotated[int, Range(0)] = 10,
+        backtrack: Probability = 0.8,
+        normalize_advantage: Annotated[bool, Role.NORMALIZE] = False,
+        **hypers: Any,
+    ) -> tuple[PyTree, dict[str, Array]]:
+        batch = counted(batch, normalize_advantage)
         g, metrics = lifted(key, policy, params, batch, **hypers)
-        x, residual = conjugate_gradients(fisher(policy, params, trajectory, damping), g, cg_steps)
-        # x^T (F + damping) x = x^T g, however few the iterations. No slope, no step; what isn't a number stays none.
+        product = fisher(policy, params, batch.trajectory, damping)
+        x, residual = conjugate_gradients(product, g, cg_steps)
+        # x^T (F + damping) x = x^T g, however few the iterations. No slope, no step; NaN in, NaN out.
         curvature = optax.tree.vdot(x, g)
         length = jnp.where(curvature == 0, 0.0, jnp.sqrt(2 * max_kl / curvature))
         whole = jax.tree.map(lambda leaf: length * leaf, x)
 
-        def mean(per_step):
-            return masked.mean(per_step, mask)
-
         def look(params):
-            now = policy.evaluate(params, trajectory)
-            return now.dist, mean(actor_loss(now, batch, **hypers)[0])
+            now = policy.evaluate(params, batch.trajectory)
+            return now.dist, masked.mean(actor_loss(now, batch, **hypers)[0], batch.trajectory.mask)
 
         old, before = look(params)
 
         def measured(fraction):
             new, after = look(jax.tree.map(lambda p, s: p - fraction * s, params, whole))
-            return mean(old.kl(new)), before - after
+            return masked.mean(old.kl(new), batch.trajectory.mask), before - after
 
-        def attempt(kept, k):
-            fraction = backtrack**k
-            kl, improvement = measured(fraction)
-            passed = (kl <= max_kl) & (improvement > 0) & (curvature != 0) if line_search else True
-            take = passed & (kept.accepted == 0)
-            tried = Attempt(jnp.ones_like(kl), k, fraction, kl, improvement)
-            return jax.tree.map(lambda old, new: jnp.where(take, new, old), kept, tried), None
-
-        zero = jnp.zeros((), before.dtype)
-        none = Attempt(zero, zero + line_search, zero, zero, zero)
-        lengths = jnp.arange(max(line_search, 1), dtype=before.dtype)
-        made, _ = scan_while(attempt, none, lengths, lambda kept, _: kept.accepted == 0)
+        allowed = lambda kl, improvement: (kl <= max_kl) & (improvement > 0) & (curvature != 0)  # noqa: E731
+        made = _search(measured, allowed, line_search, backtrack, before.dtype)
         metrics |= {name: x for name, x in made._asdict().items() if name != "fraction"}
-        # 0 times a step that is no number is none either: that failure is not undone here, but seen by `train`.
+        # 0 times a NaN is NaN: that failure is not undone here, but seen by `train`.
         return jax.tree.map(lambda leaf: made.fraction * leaf, whole), {**metrics, "cg_residual": residual}
 
     estimator.__name__ = name_of(loss)
     return declare(estimator, actor_loss)
+
+
+def _search(
+    measured: Callable[[Array], tuple[Array, Array]],
+    allowed: Callable[[Array, Array], Array],
+    lengths: int,
+    backtrack: float | Array,
+    dtype: Any,
+) -> Attempt:
+    """The first of the steps backtrack^k, k < `lengths`, that is allowed; 0 lengths take the whole step unseen.
+
+    Args:
+      measured: fraction of the step -> (KL, improvement).
+      allowed: (KL, improvement) -> bool.
+    """
+
+    def attempt(kept, k):
+        fraction = backtrack**k
+        kl, improvement = measured(fraction)
+        passed = allowed(kl, improvement) if lengths else True
+        take = passed & (kept.accepted == 0)
+        tried = Attempt(jnp.ones_like(kl), k, fraction, kl, improvement)
+        return jax.tree.map(lambda old, new: jnp.where(take, new, old), kept, tried), None
+
+    zero = jnp.zeros((), dtype)
+    none = Attempt(zero, zero + lengths, zero, zero, zero)
+    numbers = jnp.arange(max(lengths, 1), dtype=dtype)
+    return scan_while(attempt, none, numbers, lambda kept, _: kept.accepted == 0)[0]

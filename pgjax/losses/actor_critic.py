@@ -1,9 +1,11 @@
 """The sum of a policy loss, a weighted critic loss and an entropy bonus."""
 
-from pgjax.hyperparameters import declare, hyperparameters, name_of
-from pgjax.losses.contract import by_step, checked, is_by_step
+from typing import Any
+
+from pgjax.hyperparameters import Finite, NonNegative, declare, hyperparameters, name_of
+from pgjax.losses.contract import checked
 from pgjax.losses.value import value_error
-from pgjax.types import LossFn
+from pgjax.types import Array, Batch, Evaluation, LossFn
 
 
 def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> LossFn:
@@ -12,7 +14,9 @@ def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> Loss
     The hyperparameters of both losses are those of the result too.
     """
 
-    def loss(now, batch, *, value_coef: float = 0.5, entropy_coef: float = 0.0, **hypers):
+    def loss(
+        now: Evaluation, batch: Batch, *, value_coef: NonNegative = 0.5, entropy_coef: Finite = 0.0, **hypers: Any
+    ) -> tuple[Array, dict[str, Array]]:
         own = {name: hypers[name] for name in hypers if name not in critic}
         # Each is checked by itself, where a scalar can still be told from one loss per step.
         shape = now.log_prob.shape
@@ -24,27 +28,30 @@ def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> Loss
 
     critic = hyperparameters(critic_loss)
     loss.__name__ = name_of(policy_loss)
-    loss = declare(loss, policy_loss, critic_loss)
-    return by_step(loss) if is_by_step(policy_loss) and is_by_step(critic_loss) else loss
+    return declare(loss, policy_loss, critic_loss, by_step=True)
 
 
 def with_entropy(loss: LossFn) -> LossFn:
     """loss - entropy_coef entropy, per step: `losses.actor_critic` without a critic."""
 
-    def actor(now, batch, *, entropy_coef: float = 0.0, **hypers):
+    def actor(
+        now: Evaluation, batch: Batch, *, entropy_coef: Finite = 0.0, **hypers: Any
+    ) -> tuple[Array, dict[str, Array]]:
         per_step, metrics = checked(loss, loss(now, batch, **hypers), now.log_prob.shape)
         return per_step - entropy_coef * now.entropy, {**metrics, "entropy": now.entropy}
 
     actor.__name__ = name_of(loss)
-    actor = declare(actor, loss)
-    return by_step(actor) if is_by_step(loss) else actor
+    return declare(actor, loss, by_step=True)
 
 
 def weighted_critic(critic_loss: LossFn) -> LossFn:
-    def critic(now, batch, *, value_coef: float = 0.5, **hypers):
+    """value_coef times the critic's loss, per step."""
+
+    def critic(
+        now: Evaluation, batch: Batch, *, value_coef: NonNegative = 0.5, **hypers: Any
+    ) -> tuple[Array, dict[str, Array]]:
         per_step, metrics = checked(critic_loss, critic_loss(now, batch, **hypers), now.log_prob.shape)
         return value_coef * per_step, metrics
 
     critic.__name__ = name_of(critic_loss)
-    critic = declare(critic, critic_loss)
-    return by_step(critic) if is_by_step(critic_loss) else critic
+    return declare(critic, critic_loss, by_step=True)

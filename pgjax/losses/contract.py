@@ -1,32 +1,36 @@
 """The contract of a loss: one number per step, and declared names of metrics."""
 
-import functools
 from typing import Any
 
 import jax.numpy as jnp
 
-from pgjax.hyperparameters import name_of
+from pgjax.hyperparameters import Plug, Trait, having, name_of, traits_of
 from pgjax.types import Array, LossFn
 
 
-def by_step(loss: LossFn) -> LossFn:
+def by_step(loss: Plug) -> Plug:
     """Declare that a step's loss and metrics depend on that step alone: a large batch may be taken in pieces.
 
     On a CPU the gradient then takes two thirds of the time. Without it a loss is given its whole batch at once.
     """
-    loss.by_step = loss  # itself, since functools.wraps copies attributes
-    return loss
+    return having(loss, Trait.BY_STEP)
 
 
 def is_by_step(loss: LossFn) -> bool:
     """Whether the loss was declared so, whatever hyperparameters were bound since."""
-    while isinstance(loss, functools.partial) and getattr(loss, "by_step", None) is not loss:
-        loss = loss.func
-    return getattr(loss, "by_step", None) is loss
+    return Trait.BY_STEP in traits_of(loss)
 
 
 # Names that the pipeline gives its own metrics, and the axes of the dataset.
-RESERVED = ("loss", "grad_norm", "explained_variance", "episode_return", "episode_length", "env_steps", "finite")
+RESERVED: tuple[str, ...] = (
+    "loss",
+    "grad_norm",
+    "explained_variance",
+    "episode_return",
+    "episode_length",
+    "env_steps",
+    "finite",
+)
 
 
 RESERVED += ("seed", "update", "episode", "setting", "stopped", "stop", "gradient_steps", "penalty", "kl_to_reference")

@@ -4,16 +4,23 @@ Each function here is a LossFn: its keyword-only arguments are its hyperparamete
 chosen in `estimators.surrogate`.
 """
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 
+from pgjax.hyperparameters import Bound, NonNegative, Role
 from pgjax.losses.contract import by_step
 from pgjax.types import Array, Batch, Evaluation
 
 
 @by_step
 def policy_gradient(
-    now: Evaluation, batch: Batch, *, importance: bool = False, reevaluate: bool = False
+    now: Evaluation,
+    batch: Batch,
+    *,
+    importance: Annotated[bool, Role.IMPORTANCE] = False,
+    reevaluate: Annotated[bool, Role.REEVALUATE] = False,
 ) -> tuple[Array, dict[str, Array]]:
     """-A_t log pi(a_t | s_t): its gradient is REINFORCE's (Williams 1992, theorem 1).
 
@@ -21,7 +28,7 @@ def policy_gradient(
       importance: multiply by pi(a_t | s_t) / b(a_t | s_t), b being the policy that acted. It is the action's
         share of the correction for `epsilon`; what led to s_t and what followed are the advantage's share,
         which `monte_carlo(importance=True)` has. Together the gradient is that of pi; learners refuse one
-        without the other, by the hyperparameters that an advantage declares (see `hyperparameters.declare`).
+        without the other, by `Role.IMPORTANCE`.
       reevaluate: A_t is the target minus the critic's value as it is now, not when the batch was collected:
         with update="step", REINFORCE with baseline as the box of Sutton & Barto (2018, sec. 13.4) has it.
         What the advantage has besides (gamma^t, ratios, a normalisation) would be lost; learners refuse it.
@@ -46,7 +53,7 @@ def importance_weighted(now: Evaluation, batch: Batch) -> tuple[Array, dict[str,
 
 @by_step
 def ppo_clip(
-    now: Evaluation, batch: Batch, *, clip_eps: float = 0.2, kl_coef: float = 0.0
+    now: Evaluation, batch: Batch, *, clip_eps: Bound = 0.2, kl_coef: Annotated[NonNegative, Role.KL_COEF] = 0.0
 ) -> tuple[Array, dict[str, Array]]:
     """Clipped surrogate (Schulman et al. 2017, eq. 7), with an optional KL penalty (their eq. 8).
 

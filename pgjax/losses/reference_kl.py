@@ -1,12 +1,14 @@
 """A penalty on the distance from a reference policy, added to any loss."""
 
+from typing import Annotated, Any
+
 import jax
 import jax.numpy as jnp
 
-from pgjax.hyperparameters import declare, name_of
-from pgjax.losses.contract import by_step, checked, is_by_step
+from pgjax.hyperparameters import NonNegative, Role, declare, name_of
+from pgjax.losses.contract import checked
 from pgjax.numerics.kl import kl_estimate
-from pgjax.types import Array, LossFn
+from pgjax.types import Array, Batch, Evaluation, LossFn, Trajectory
 
 
 def anchored(policy_loss: LossFn) -> LossFn:
@@ -16,7 +18,14 @@ def anchored(policy_loss: LossFn) -> LossFn:
     k1's mean is zero, k3's is that of the KL the other way round.
     """
 
-    def loss(now, batch, *, reference_coef: float = 0.0, reference_kl: str = "k3", **hypers):
+    def loss(
+        now: Evaluation,
+        batch: Batch,
+        *,
+        reference_coef: Annotated[NonNegative, Role.REFERENCE] = 0.0,
+        reference_kl: str = "k3",
+        **hypers: Any,
+    ) -> tuple[Array, dict[str, Array]]:
         per_step, metrics = checked(policy_loss, policy_loss(now, batch, **hypers), now.log_prob.shape)
         reference = reference_log_prob(batch.trajectory, loss)
         # Behind an end the reference may be anything, and a gradient would spread it.
@@ -25,11 +34,10 @@ def anchored(policy_loss: LossFn) -> LossFn:
         return per_step + reference_coef * kl, metrics
 
     loss.__name__ = name_of(policy_loss)
-    loss = declare(loss, policy_loss)
-    return by_step(loss) if is_by_step(policy_loss) else loss
+    return declare(loss, policy_loss, by_step=True)
 
 
-def reference_log_prob(trajectory, plug) -> Array:
+def reference_log_prob(trajectory: Trajectory, plug: Any) -> Array:
     if isinstance(trajectory.reference, tuple):
         raise ValueError(f"{name_of(plug)}: the trajectory has no log-probabilities of a reference; fill `reference`")
     return jax.lax.stop_gradient(trajectory.reference)

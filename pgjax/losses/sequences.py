@@ -1,16 +1,18 @@
 """What language models add to losses and rewards: ratios of whole sequences, and the distance to a reference policy.
 
-A learner whose plugs have `reference_penalty` or `reference_coef` keeps the parameters that it began with, and gives
-their log-probabilities along in `Trajectory.reference`, which takes one more evaluation of each batch.
+A learner whose plugs have a hyperparameter of `Role.REFERENCE` keeps the parameters that it began with, and gives their
+log-probabilities along in `Trajectory.reference`, which takes one more evaluation of each batch.
 """
 
 import jax.numpy as jnp
 
+from pgjax.hyperparameters import Bound, whole_episodes
 from pgjax.types import Array, Batch, Evaluation
 
 
+@whole_episodes
 def sequence_clip(
-    now: Evaluation, batch: Batch, *, clip_eps: float = 0.2, geometric: bool = True
+    now: Evaluation, batch: Batch, *, clip_eps: Bound = 0.2, geometric: bool = True
 ) -> tuple[Array, dict[str, Array]]:
     """PPO's clipped surrogate with one ratio for the whole sequence, at each of its steps.
 

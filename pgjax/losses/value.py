@@ -1,13 +1,18 @@
 """Losses of critics: squared errors of values and of action values."""
 
+from typing import Annotated
+
 import jax.numpy as jnp
 
+from pgjax.hyperparameters import LEAST, Bound, Range
 from pgjax.losses.contract import by_step
 from pgjax.numerics.returns import taken
 from pgjax.types import Array, Batch, Evaluation
 
 
-def q_error(now: Evaluation, batch: Batch, *, huber_delta: float = jnp.inf) -> tuple[Array, dict[str, Array]]:
+def q_error(
+    now: Evaluation, batch: Batch, *, huber_delta: Annotated[float, Range(LEAST, jnp.inf)] = jnp.inf
+) -> tuple[Array, dict[str, Array]]:
     """(q(s_t, a_t) - target)^2 / 2 (Mnih et al. 2015, eq. 2), or the Huber loss where `huber_delta` is finite.
 
     Its derivative is the error clipped to [-huber_delta, huber_delta]: theirs is 1, with rewards clipped too (Methods).
@@ -22,7 +27,7 @@ def q_error(now: Evaluation, batch: Batch, *, huber_delta: float = jnp.inf) -> t
 
 
 @by_step
-def value_error(now: Evaluation, batch: Batch, *, value_clip: float = jnp.inf) -> tuple[Array, dict[str, Array]]:
+def value_error(now: Evaluation, batch: Batch, *, value_clip: Bound = jnp.inf) -> tuple[Array, dict[str, Array]]:
     """(V - target)^2 / 2, or the worse of it and the same for V kept within value_clip of the old value.
 
     The clipped form is that of OpenAI's baselines, not of the PPO paper; inf turns it off.

@@ -1,4 +1,4 @@
-"""Conjugate gradients (Hestenes & Stiefel 1952), stopped where rounding is all that is left."""
+"""Conjugate gradients (Hestenes & Stiefel 1952), stopped where only rounding errors remain."""
 
 from collections.abc import Callable
 
@@ -9,16 +9,16 @@ import optax
 from pgjax.types import Array, PyTree
 
 
-def conjugate_gradients(product: Callable, b: PyTree, iterations: int) -> tuple[PyTree, Array]:
+def conjugate_gradients(product: Callable[[PyTree], PyTree], b: PyTree, iterations: int) -> tuple[PyTree, Array]:
     """x with A x = b, A symmetric and positive definite, from x = 0 (Hestenes & Stiefel 1952).
 
     The trip count is fixed, and an iteration changes nothing once the residual is within the rounding of b, or where
-    the next direction's curvature p^T A p / |p|^2 is within the rounding of the largest seen: there A is singular as
-    far as its numbers tell, and a step would go off along what A doesn't feel. So x is that of the pseudo-inverse
+    the next direction's curvature p^T A p / |p|^2 is within the rounding of the largest so far: to rounding A is
+    singular there, and a step would follow its null space. So x is that of the pseudo-inverse
     where A is singular and b is in its range but for rounding; of a regular A with a condition of 1e6 and
     more, float32 leaves some tenths of a percent. Where the residual once was within a thousand roundings of b, x is
-    the one at which it was smallest, since from there on rounding alone moves it. b = 0 gives x = 0; what isn't a
-    number stays none.
+    the one at which it was smallest, since from there on rounding alone moves it. b = 0 gives x = 0, and NaN in b
+    gives NaN.
 
     Args:
       product: v -> A v on trees.
@@ -39,7 +39,7 @@ def conjugate_gradients(product: Callable, b: PyTree, iterations: int) -> tuple[
         ap = product(p)
         curvature, length = optax.tree.vdot(p, ap), optax.tree.vdot(p, p)
         steepest = jnp.maximum(steepest, curvature / jnp.where(length == 0, 1.0, length))
-        # Said so that NaN goes on, and is seen.
+        # Written so that NaN propagates and `train` can detect it.
         done = (rr <= enough) | (curvature <= 64 * eps * steepest * length)
         alpha = jnp.where(done, 0.0, rr / curvature)
         x = jax.tree.map(lambda x, p: x + alpha * p, x, p)

@@ -1,6 +1,6 @@
-"""Reserved numbers: what `jax.random.fold_in(key of a seed, number)` is asked for besides the updates.
+"""Reserved numbers of `jax.random.fold_in(key of a seed, number)`: the keys for everything besides the updates.
 
-Update u of a lane takes the key of number u, so a lane may have `UPDATES` updates and shares no key with the rest.
+Update u of a lane takes the key of number u, so a lane may have `UPDATES` updates before it would meet a reserved key.
 """
 
 INIT = 2**31 - 1  # parameters and states before the first update

@@ -11,7 +11,7 @@ def kl_estimate(log_prob: Array, reference: Array, kind: str) -> Array:
     """Estimates of KL(pi || reference) at actions of pi (Schulman 2020, Approximating KL divergence).
 
     With x = log reference - log pi: k1 = -x, k2 = x^2 / 2, k3 = e^x - 1 - x; the means of k1 and k3 are the KL.
-    Above x = 20 k3 stays at what it is there, so that an action that pi gave up can't overflow.
+    k3 is constant above x = 20, so an action that pi has given up can't overflow.
 
     Args:
       log_prob, reference: of the same actions, any shape, which is that of the result.

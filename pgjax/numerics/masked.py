@@ -8,11 +8,11 @@ from pgjax.types import Array
 def normalized(advantage: Array, mask: Array, magnitude: Array | None = None) -> Array:
     """Mean 0 and standard deviation 1 over the steps that count, however small or large the advantages are.
 
-    All are 0 where they differ by rounding alone, as `standard` has it. One step by itself keeps its
-    advantage, whose mean and deviation would say nothing.
+    All are 0 where they differ by rounding alone, see `standard`. A single step keeps its advantage, since one number
+    has no deviation.
 
     Args:
-      magnitude: of the returns and values that the advantage is the difference of, where it is known.
+      magnitude: the size of the returns and values whose difference the advantage is, where it is known.
     """
     centred, deviation = standard(advantage, mask, magnitude)
     alone = jnp.sum(mask > 0) == 1
@@ -21,19 +21,19 @@ def normalized(advantage: Array, mask: Array, magnitude: Array | None = None) ->
 
 
 def mean(x: Array, mask: Array) -> Array:
-    """The mean over the entries where mask is 1; 0 where there is none. Elsewhere x may be NaN."""
+    """The mean over the entries where mask is 1; 0 where the mask is 0 everywhere. Other entries may be NaN."""
     return jnp.sum(jnp.where(mask > 0, x, 0.0)) / jnp.maximum(jnp.sum(mask), 1.0)
 
 
 def rounding(magnitude: Array, terms: int | Array = 1) -> Array:
     """The range that rounding alone may give to equal numbers: (8 + sqrt(terms)) eps magnitude.
 
-    Rounding errors of a sum grow as the square root of its terms does (Higham & Mary 2019, sec. 3); those of a sum in
-    pairs stay below it, with whatever rounding the terms bring.
+    The rounding error of a sum grows as the square root of the number of its terms (Higham & Mary 2019, sec. 3); a sum
+    in pairs stays below that, including the rounding of the terms.
 
     Args:
-      magnitude: [...] of the numbers, or of the largest that each was made of.
-      terms: how many numbers each was summed from, or a batch of them was.
+      magnitude: [...] the size of the numbers, or of the largest term of each.
+      terms: the number of terms of each sum, or of a batch of them.
     """
     return jnp.finfo(jnp.result_type(magnitude)).eps * magnitude * (8 + jnp.sqrt(1.0 * terms))
 
@@ -41,11 +41,11 @@ def rounding(magnitude: Array, terms: int | Array = 1) -> Array:
 def standard(x: Array, mask: Array, magnitude: Array | None = None, terms: int | None = None) -> tuple[Array, Array]:
     """(x - mean, standard deviation) over the N entries where mask is 1; both 0 where these are equal.
 
-    They are equal where their range is within `rounding` of the largest. x - mean is 0 elsewhere.
+    They count as equal where their range is within `rounding` of the largest. x - mean is 0 where mask is 0.
 
     Args:
-      magnitude: of the numbers that x is the difference of, shaped like it, where these are larger than x.
-      terms: how many numbers each was summed from; N, or 4,096 if that is less, where it isn't known.
+      magnitude: shaped like x, the size of the numbers whose difference x is, where they are larger than x.
+      terms: the number of terms that each was summed from; by default N, at most 4,096.
     """
     counts = mask > 0
     total = jnp.maximum(jnp.sum(mask), 1.0)
@@ -55,7 +55,7 @@ def standard(x: Array, mask: Array, magnitude: Array | None = None, terms: int |
     spread = high - low
     if magnitude is not None:
         largest = jnp.maximum(largest, jnp.max(jnp.where(counts, magnitude, 0.0)))
-    # Said so that NaN and inf go on.
+    # Written so that NaN and inf propagate.
     equal = (spread <= rounding(largest, jnp.minimum(total, 4096.0) if terms is None else terms)) & (spread < jnp.inf)
     # Far from 0 a sum would hold little of the spread, and far from 1 squares would leave the numbers' range.
     shift = jnp.where(equal | (16 * spread < largest), low, 0.0)

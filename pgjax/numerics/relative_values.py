@@ -9,7 +9,7 @@ from pgjax.types import Array
 
 
 class Relative(NamedTuple):
-    """What a policy is worth for ever; `oracle.Average` in float32, traceable and over lanes."""
+    """Gain and relative values of a policy: `oracle.Average` in float32, as a JAX function that can be vmapped."""
 
     gain: Array  # [] reward per step
     value: Array  # [S], stationary @ value = 0
@@ -20,12 +20,12 @@ class Relative(NamedTuple):
 def relative_values(transition: Array, reward: Array, pi: Array) -> Relative:
     """Gain, relative values and stationary distribution of pi [S, A] in a unichain MDP, by squaring matrices.
 
-    q = R - gain + P v, v = sum_a pi q (Sutton & Barto 2018, sec. 10.3). No solve, which may not be compiled
-    over lanes: the lazy chain (I + P) / 2, which has no period, is squared 16 times: enough for chains
-    whose slowest part decays over thousands of steps.
+    q = R - gain + P v, v = sum_a pi q (Sutton & Barto 2018, sec. 10.3). A linear solve may not be compiled over lanes,
+    so the lazy chain (I + P) / 2, which has no period, is squared 16 times: enough for chains whose slowest part
+    decays over thousands of steps.
 
     Args:
-      transition, reward: [S, A, S], [S, A]; of a world that ends, those of `oracle.continuing`.
+      transition, reward: [S, A, S], [S, A]; where episodes end, take the tables of `oracle.continuing`.
     """
     chain = jnp.einsum("sa,sax->sx", pi, transition)
     identity = jnp.eye(len(chain))

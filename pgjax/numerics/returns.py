@@ -1,6 +1,6 @@
-"""Rewards and values in, returns and advantages out: array mathematics on [T, ...].
+"""Returns and advantages, computed from rewards and values [T, ...].
 
-Every function is elementwise over the axes behind T, in float32 or float64. In the equations,
+Every function is elementwise over the axes after T, in float32 or float64. In the equations,
 gamma is the discount, r_t = reward[t], V_t = value[t] and V'_t = next_value[t], the value of the
 observation that the action at t led to, taken before any reset.
 """
@@ -29,7 +29,7 @@ def discounted_return(
     """Monte-Carlo return G_t = r_t + gamma G_{t+1} to the end of the episode (Sutton & Barto 2018, eq. 3.9).
 
     With `next_value`, an episode that was truncated or reaches the end of the array is completed by
-    its value, G_t = r_t + gamma V'_t; without, the return is that of the rewards seen and no more.
+    its value, G_t = r_t + gamma V'_t; without it, the return sums the observed rewards only.
     """
     bootstrap, carry = discounts(terminated, truncated, discount)
     if next_value is None:
@@ -80,7 +80,7 @@ def n_step_return(
 ) -> Array:
     """G_t = r_t + gamma r_{t+1} + ... + gamma^n V'_{t+n-1} (Sutton & Barto 2018, eq. 7.1).
 
-    Shorter where the episode or the array ends before t + n.
+    The sum is shorter where the episode or the array ends before t + n.
     """
     if n < 1:
         raise ValueError(f"n_step_return: n must be 1 or more, got {n}")
@@ -104,9 +104,9 @@ def v_trace(
     terminated: Array,
     truncated: Array,
     discount: Array,
-    lambda_: Array = 1.0,
-    clip_rho: Array = 1.0,
-    clip_c: Array = 1.0,
+    lambda_: Array | float = 1.0,
+    clip_rho: Array | float = 1.0,
+    clip_c: Array | float = 1.0,
 ) -> tuple[Array, Array]:
     """V-trace targets v_t and advantages rho_t (r_t + gamma v_{t+1} - V_t) (Espeholt et al. 2018, eq. 1).
 
@@ -134,5 +134,5 @@ def differential_return(reward: Array, gain: Array, next_value: Array, lambda_: 
 
 
 def taken(action_value: Array, action: Array) -> Array:
-    """q(s_t, a_t), [...], of action values [..., A] and actions [...]."""
+    """q(s_t, a_t), [...]: the entries of action values [..., A] at actions [...]."""
     return jnp.take_along_axis(action_value, action[..., None], axis=-1)[..., 0]

@@ -1,4 +1,4 @@
-"""A step and its inputs in; a scan that ends early out."""
+"""`scan_while`: a `lax.scan` that, on CPU, stops once no lane has work left."""
 
 from collections.abc import Callable
 
@@ -10,26 +10,31 @@ from pgjax.types import Array, PyTree
 
 @jax.custom_batching.custom_vmap
 def any_lane(x: Array) -> Array:
-    """[] bool: whether any number of `x` is true; under vmap, in any lane, and so the same for all of them."""
+    """[] bool: whether any number of `x` is true; under vmap, whether one is in any lane, so all lanes agree."""
     return jnp.any(x)
 
 
 @any_lane.def_vmap
-def _any_lane_batched(axis_size, in_batched, x):
+def _any_lane_batched(axis_size: int, in_batched: list[bool], x: Array) -> tuple[Array, bool]:
     return any_lane(x), False
 
 
 def remaining(mask: Array) -> Array:
-    """[I] bool: whether anything of mask [I, ...] counts in this row or behind it."""
+    """[I] bool: whether the mask [I, ...] counts anything in this row or a later one."""
     counts = jnp.any(mask > 0, axis=tuple(range(1, mask.ndim)))
     return jax.lax.cummax(counts.astype(jnp.int32), reverse=True) > 0
 
 
-def scan_while(step: Callable, carry: PyTree, inputs: PyTree, going: Callable) -> tuple[PyTree, PyTree]:
-    """lax.scan(step, carry, inputs), which a CPU leaves as soon as nothing is going on in any lane.
+def scan_while(
+    step: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+    carry: PyTree,
+    inputs: PyTree,
+    going: Callable[[PyTree, PyTree], Array],
+) -> tuple[PyTree, PyTree]:
+    """lax.scan(step, carry, inputs), which ends early on a CPU: as soon as `going` is false in every lane.
 
-    So `step` must change nothing that counts from there on. The rows that a CPU leaves out are zero. Elsewhere it is
-    the scan itself: a GPU would have to ask its host after each step. Not differentiable in reverse.
+    From there on `step` must change nothing that counts. The rows that a CPU leaves out are zero. On other devices the
+    scan runs to its end, since a GPU would have to ask its host after each step. It has no reverse-mode derivative.
 
     Args:
       going: (carry, the next step's inputs) -> bool array of any shape.

@@ -1,12 +1,28 @@
-"""The discount that follows a step: 0 after an end of the environment's own, gamma at a time limit."""
+"""Time limits: `cut` ends a step at one, and `discounts` gives the discount that follows the step.
+
+The discount is 0 after an end of the environment's own, and gamma at a time limit.
+"""
+
+from typing import Any
 
 import jax.numpy as jnp
 
-from pgjax.types import Array
+from pgjax.types import Array, Step
+
+
+def cut(seen: Step, time: Any, limit: int) -> Step:
+    """The step, truncated too where it is the last that the limit allows; never truncated where terminated.
+
+    Args:
+      seen: a step of one environment or of many, in JAX or numpy arrays.
+      time: [] or [B] int: the number of steps of the episode before this one.
+      limit: the most steps of an episode, as `Env.max_steps`.
+    """
+    return seen._replace(truncated=(seen.truncated | (time + 1 >= limit)) & ~seen.terminated)
 
 
 def discounts(terminated: Array, truncated: Array, discount: Array) -> tuple[Array, Array]:
-    """The time-limit rule, in the one place where it is written.
+    """The weights of the value ahead and of the return ahead: the time-limit rule, written here alone.
 
     Returns:
       bootstrap: gamma (1 - terminated): the weight of V'_t. A truncated episode bootstraps from

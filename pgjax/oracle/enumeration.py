@@ -1,12 +1,14 @@
-"""An enumerable world and a policy in; exact moments of what follows a linear recursion, and every trajectory, out."""
+"""Exact moments of linear recursions, such as returns and estimators, and every trajectory of an enumerable MDP."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pgjax.oracle.mdp import MDP, checked
-from pgjax.types import Trajectory
+from pgjax import rollout
+from pgjax.numerics import time_limits
+from pgjax.oracle.mdp import MDP, checked_tables
+from pgjax.types import Step, Trajectory
 
 
 class Projected(NamedTuple):
@@ -17,25 +19,27 @@ class Projected(NamedTuple):
     variance: np.ndarray  # [P] of each parameter
 
 
-def moments(mdp: MDP, pi: np.ndarray, step: Callable, last: Callable) -> tuple[np.ndarray, np.ndarray]:
+def moments(
+    mdp: MDP, pi: np.ndarray, step: Callable[[int], np.ndarray], last: Callable[[bool], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Exact E[z_0], [K], and E[z_0 z_0^T], [K, K], where z_t = step(t)[s_t, a_t, s_{t+1}] @ z_{t+1}.
 
     Sobel's recursion (1982) for the variance of a return, in K dimensions: given s_{t+1} the future is
     independent of the past, so M_t[s] = sum_{a, s'} pi P X M_{t+1}[s'] X^T with X = step(t).
 
     Args:
-      pi: [S, A] of the policy that acts, which need not be the one that is estimated.
+      pi: [S, A], the acting policy, which need not be the policy whose gradient is estimated.
       step: t -> [S, A, S, K, K]; or [S, A, 1, K, K] where s_{t+1} plays no part, which is S times cheaper.
-      last: whether the episode terminated, or else was truncated -> [S, K]: z at the state then entered.
+      last: true after a termination, false after a truncation -> [S, K]: z at the state then entered.
     """
-    mdp, pi = checked(mdp, pi, limited=True)
-    ended = mdp.terminal
+    mdp, pi = checked_tables(mdp, pi, limited=True)
+    horizon, ended = mdp.horizon or 0, mdp.terminal
     shape = np.shape(last(True))
     if shape[:-1] != (len(pi),) or np.shape(last(False)) != shape:
         raise ValueError(f"moments: last has shapes {shape} and {np.shape(last(False))}, expected [S, K] twice")
     mean = np.where(ended[:, None], last(True), last(False)).astype(np.float64)
     second = mean[:, :, None] * mean[:, None, :]
-    for t in reversed(range(mdp.horizon)):
+    for t in reversed(range(horizon)):
         x, shape = np.asarray(step(t), np.float64), (*mdp.transition.shape, *second.shape[1:])
         if x.shape not in (shape, (*pi.shape, 1, *second.shape[1:])):
             raise ValueError(f"moments: step({t}) has shape {x.shape}, expected [S, A, S, K, K] = {shape}")
@@ -68,34 +72,35 @@ def covariance(mean: np.ndarray, second: np.ndarray, scores: np.ndarray) -> np.n
 def trajectories(mdp: MDP, pi: np.ndarray, most: int = 200_000) -> tuple[Trajectory, np.ndarray]:
     """Every trajectory [T, N] of positive probability under pi [S, A], and its probability [N].
 
-    Whole episodes; behind an end, the action is the likeliest one and
-    `next_obs` the last state too. ValueError where N would pass `most`.
+    The trajectories are whole episodes. After an end the action is the likeliest one, and `next_obs` is the last state
+    too. ValueError where N would exceed `most`.
     """
-    mdp, pi = checked(mdp, pi, limited=True)
+    mdp, pi = checked_tables(mdp, pi, limited=True)
+    horizon = mdp.horizon or 0
     joint, ended = pi[:, :, None] * mdp.transition, np.flatnonzero(mdp.terminal)
     joint[ended] = 0
-    joint[ended, np.argmax(pi[ended], axis=1), ended] = 1  # behind an end, the one way on
+    joint[ended, np.argmax(pi[ended], axis=1), ended] = 1  # after an end there is one way on
     # Counted before any is made, in Python's integers, which don't overflow.
-    ways = np.linalg.matrix_power(np.sum(joint > 0, axis=1).astype(object), mdp.horizon)
+    ways = np.linalg.matrix_power(np.sum(joint > 0, axis=1).astype(object), horizon)
     total = np.sum(ways[mdp.start > 0])
     if total > most:
         raise ValueError(f"trajectories: there are {total}, more than most={most}; shorten the horizon or raise most")
     path = np.flatnonzero(mdp.start > 0)[None]  # rows: s_0, a_0, s_1, a_1, ...
-    for _ in range(mdp.horizon):
+    for _ in range(horizon):
         parent, action, entered = np.nonzero(joint[path[-1]])
         path = np.concatenate([path[:, parent], action[None], entered[None]])
     obs, action, entered = path[:-1:2], path[1::2], path[2::2]
     alive, terminal = ~mdp.terminal[obs], mdp.terminal[entered]
-    trajectory = Trajectory(
+    reward: Any = np.where(alive, mdp.reward[obs, action], 0).astype(np.float32)
+    never: Any = np.zeros_like(alive)
+    seen = Step(entered.astype(np.int32), reward, terminated=alive & terminal, truncated=never)
+    seen = time_limits.cut(seen, np.arange(horizon)[:, None], horizon)
+    trajectory = rollout.row(
         obs=obs.astype(np.int32),
+        time=(np.cumsum(alive, axis=0) - alive).astype(np.int32),
         action=action.astype(np.int32),
         log_prob=np.log(pi[obs, action]).astype(np.float32),
-        reward=np.where(alive, mdp.reward[obs, action], 0).astype(np.float32),
-        terminated=alive & terminal,
-        truncated=alive & ~terminal & (np.arange(mdp.horizon)[:, None] == mdp.horizon - 1),
-        next_obs=entered.astype(np.int32),
+        seen=seen._replace(truncated=seen.truncated & alive),
         mask=alive.astype(np.float32),
-        time=(np.cumsum(alive, axis=0) - alive).astype(np.int32),
-        memory=(),
     )
     return trajectory, mdp.start[obs[0]] * np.prod(joint[obs, action, entered], axis=0)

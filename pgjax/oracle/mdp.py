@@ -1,7 +1,7 @@
-"""A finite MDP and a policy in; exact values and gradients out, in float64 numpy."""
+"""Exact values and gradients of a policy in a finite MDP, in float64 numpy."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ class MDP(NamedTuple):
 
 
 class Values(NamedTuple):
-    """What a policy is worth: with a time limit a row for each time, without one no such axis; 0 at terminal states."""
+    """A policy's exact values: one row per time step where the MDP has a time limit; 0 at terminal states."""
 
     objective: np.ndarray  # [] J, the expected discounted return from the start
     value: np.ndarray  # [T + 1, S] with value[T] = 0, or [S]
@@ -33,7 +33,7 @@ class Values(NamedTuple):
 
 
 class Average(NamedTuple):
-    """What a policy is worth per step, for ever; the values are differential, stationary @ value = 0."""
+    """A policy's average reward, and its differential values, for which stationary @ value = 0."""
 
     gain: np.ndarray  # [] reward per step
     value: np.ndarray  # [S]
@@ -71,7 +71,7 @@ def values(mdp: MDP, pi: np.ndarray) -> Values:
     The Bellman equations q = R + gamma P v and v = sum_a pi q (Sutton & Barto 2018, eq. 3.14), backwards
     in time, or solved at once where there is no time limit; ValueError where gamma = 1 makes them singular.
     """
-    mdp, pi = checked(mdp, pi)
+    mdp, pi = checked_tables(mdp, pi)
     alive = ~mdp.terminal
     through = np.einsum("sa,sax->sx", pi, mdp.transition) * alive
     if mdp.horizon is None:
@@ -91,7 +91,7 @@ def values(mdp: MDP, pi: np.ndarray) -> Values:
 def gradient(mdp: MDP, policy: Policy, params: PyTree) -> tuple[np.ndarray, PyTree]:
     """J and dJ / d params, a tree like `params`: autodiff of the recursion, or of the solve, in `values`."""
     states = len(mdp.start)
-    mdp, _ = checked(mdp, probabilities(policy, params, states))
+    mdp, _ = checked_tables(mdp, probabilities(policy, params, states))
 
     def objective(log_pi):
         pi, v = jnp.exp(log_pi), jnp.zeros(states)
@@ -107,9 +107,10 @@ def gradient(mdp: MDP, policy: Policy, params: PyTree) -> tuple[np.ndarray, PyTr
 
 
 def continuing(mdp: MDP) -> MDP:
-    """The same as a problem that goes on for ever: where it would end, the next start follows; no time limit.
+    """The MDP as a continuing problem: where an episode would end, the next one starts; there is no time limit.
 
-    What would enter a terminal state enters a state of `start`. Terminal states, then never seen, lead to one too.
+    A transition into a terminal state becomes one into a state drawn from `start`. Terminal states are then never
+    entered; they lead to a start too.
     """
     terminal, start = np.asarray(mdp.terminal, bool), np.asarray(mdp.start, np.float64)
     transition = np.asarray(mdp.transition, np.float64)
@@ -121,12 +122,12 @@ def continuing(mdp: MDP) -> MDP:
 def average_reward(mdp: MDP, pi: np.ndarray) -> Average:
     """Gain and differential values of pi [S, A]; horizon and discount play no part.
 
-    v = sum_a pi q with q = R - gain + P v (Sutton & Barto 2018, section 10.3). Where states are terminal, the next
-    start follows, as in `continuing`: the gain is the reward of an episode over its length, by the renewal theorem,
-    and a terminal state is worth what a start is. ValueError where the stationary distribution is not unique.
+    v = sum_a pi q with q = R - gain + P v (Sutton & Barto 2018, section 10.3). After a terminal state comes the next
+    start, as in `continuing`: the gain is the reward of an episode over its length, by the renewal theorem, and a
+    terminal state has the value of a start. ValueError where the stationary distribution is not unique.
     """
     terminal = np.asarray(mdp.terminal, bool)
-    mdp, pi = checked(mdp, pi, average=True)
+    mdp, pi = checked_tables(mdp, pi, average=True)
     system = np.eye(len(pi)) - np.einsum("sa,sax->sx", pi, mdp.transition)
     reward = np.sum(pi * mdp.reward, axis=1)
     # A rank-one term makes the singular I - P regular: here it picks the solution that sums to 1 ...
@@ -142,7 +143,7 @@ def average_reward(mdp: MDP, pi: np.ndarray) -> Average:
 def average_reward_gradient(mdp: MDP, policy: Policy, params: PyTree) -> tuple[np.ndarray, PyTree]:
     """The gain and its gradient, a tree like `params`, by autodiff of the solve in `average_reward`."""
     states = len(mdp.start)
-    mdp, _ = checked(mdp, probabilities(policy, params, states), average=True)
+    mdp, _ = checked_tables(mdp, probabilities(policy, params, states), average=True)
 
     def gain(log_pi):
         pi = jnp.exp(log_pi)
@@ -152,10 +153,16 @@ def average_reward_gradient(mdp: MDP, policy: Policy, params: PyTree) -> tuple[n
     return _of_policy(gain, policy, params, states, jax.value_and_grad)
 
 
-def _of_policy(function: Callable, policy: Policy, params: PyTree, num_states: int, transform=lambda f: f) -> PyTree:
-    """transform(params -> function(log pi [S, A])) at `params`, in float64; the caller's precision stays as it is."""
+def _of_policy(
+    function: Callable[[jax.Array], Any],
+    policy: Policy,
+    params: PyTree,
+    num_states: int,
+    transform: Callable[[Callable[[PyTree], Any]], Callable[[PyTree], Any]] = lambda f: f,
+) -> PyTree:
+    """transform(params -> function(log pi [S, A])) at `params`, in float64, whatever precision the caller uses."""
     if has_memory(policy):
-        raise ValueError("oracle: the policy has a memory; exact values are those of a memoryless policy")
+        raise ValueError("oracle: the policy has a memory; exact values need a memoryless policy")
 
     def of_params(params):
         dist, _ = policy.act(params, policy.memory(num_states), jnp.arange(num_states, dtype=jnp.int32))
@@ -168,8 +175,15 @@ def _of_policy(function: Callable, policy: Policy, params: PyTree, num_states: i
         return jax.tree.map(np.array, transform(of_params)(params))
 
 
-def checked(mdp: MDP, pi: np.ndarray, limited: bool = False, average: bool = False) -> tuple[MDP, np.ndarray]:
-    """The same in float64 numpy, where the tables fit together and what is asked of them exists."""
+def checked_tables(mdp: MDP, pi: np.ndarray, limited: bool = False, average: bool = False) -> tuple[MDP, np.ndarray]:
+    """`mdp` and `pi` in float64 numpy.
+
+    Args:
+      limited: whether a finite horizon is needed; average: whether the gain per step is, for a continuing MDP.
+
+    Raises:
+      ValueError: for tables that don't fit together or are no probabilities, and where the values don't exist.
+    """
     tables = {"transition": mdp.transition, "reward": mdp.reward, "start": mdp.start, "pi": pi}
     tables = {name: np.asarray(table, np.float64) for name, table in tables.items()}
     terminal, (s, a) = np.asarray(mdp.terminal, bool), (*tables["pi"].shape, 0, 0)[:2]
@@ -185,10 +199,10 @@ def checked(mdp: MDP, pi: np.ndarray, limited: bool = False, average: bool = Fal
         raise ValueError("oracle: no episode starts in a terminal state; start must be 0 there")
     if limited if mdp.horizon is None else mdp.horizon < 1:
         raise ValueError(f"oracle: whole episodes need a finite horizon of at least 1, got {mdp.horizon}")
-    mdp = mdp._replace(**tables, terminal=terminal)
+    mdp = MDP(tables["transition"], tables["reward"], tables["start"], terminal, mdp.horizon, mdp.discount)
     mdp = continuing(mdp) if average else mdp
     if average or (mdp.horizon is None and mdp.discount >= 1):
-        # Whether pi ever leads from one state to the other: paths of twice the length in each round.
+        # reach: whether pi ever leads from one state to another. Each round doubles the length of the paths.
         reach = np.eye(s) + np.einsum("sa,sax->sx", pi, mdp.transition) > 0
         for _ in range(s.bit_length()):
             reach = np.float64(reach) @ reach > 0

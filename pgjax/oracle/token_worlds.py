@@ -1,4 +1,4 @@
-"""Token environments as an MDP whose states are the prompts and what was written."""
+"""Token environments as an MDP whose states are prompts with the tokens written so far."""
 
 from typing import Any
 
@@ -6,24 +6,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax import rollout
 from pgjax.oracle.mdp import MDP
-from pgjax.policies.distributions import Categorical
-from pgjax.types import Array, Evaluation, Policy, PyTree, Trajectory
+from pgjax.types import Array, Evaluation, Policy, PyTree, Step, Trajectory
 
 
 def tabulate(world: Any, held_out: bool = False, discount: float = 1.0, most: int = 2000) -> tuple[MDP, np.ndarray]:
-    """A token world as an MDP over what was written so far, and what is seen in each of its states, [S, L].
+    """A token environment as an MDP over the sequences so far, and the observation of each of its states, [S, L].
 
     States are each problem's unfinished sequences, breadth first from the prompts, which come first and are equally
-    likely; the last is the end, where nothing is seen. Sequences of two problems that look alike are two states.
+    likely; the last state is the end, whose observation is all zeros. Equal sequences of two problems are two states.
 
     Args:
       world: an `envs.tokens.TokenWorld`, stepped by its own `step_env`.
       held_out: begin with the problems that are kept from training, else with all the others.
-      most: the number of states that is let pass; the table of transitions has its square.
+      most: the largest number of states allowed; the table of transitions has its square.
 
     Raises:
-      ValueError: where there are more.
+      ValueError: where there are more states.
     """
 
     def step(state, action):
@@ -37,12 +37,14 @@ def tabulate(world: Any, held_out: bool = False, discount: float = 1.0, most: in
     while size := len(level.tokens):
         count += size
         if count + 1 > most:
-            raise ValueError(f"tabulate: there are more than most={most} states; take a smaller world or raise most")
+            raise ValueError(
+                f"tabulate: there are more than most={most} states; take a smaller environment or raise most"
+            )
         after, earned, done = jax.tree.map(np.asarray, branch(level, actions))
         obs.append(np.asarray(level.tokens))
         reward.append(earned.astype(np.float64))
         going = ~done
-        # No two sequences go on as the same one, so each that goes on is a state of its own; the end is the last.
+        # Every unfinished sequence is a distinct state; all finished ones share the last state.
         entered.append(np.where(going, count - 1 + np.cumsum(going).reshape(done.shape), -1))
         level = jax.tree.map(lambda x, going=going: x[going], after)
     transition = np.zeros((count + 1, len(actions), count + 1))
@@ -60,10 +62,10 @@ def tabulate(world: Any, held_out: bool = False, discount: float = 1.0, most: in
 
 
 def observing(policy: Policy, obs: np.ndarray) -> Policy:
-    """A memoryless policy of state indices: it says of state s what `policy` says of the observation obs[s].
+    """A memoryless policy of state indices: at state s it does what `policy` does at the observation obs[s].
 
-    For a policy whose memory holds nothing that can't be seen, such as the transformer's cache. Each step is evaluated
-    as an episode of its own: `act` would take a fresh memory for that of a sequence of which the prompt alone is there.
+    The memory of `policy` must hold nothing but past observations, as the transformer's cache does. Each step is
+    evaluated as an episode of its own, since `act` takes a fresh memory for that of a bare prompt.
     """
 
     def evaluate(params: PyTree, trajectory: Trajectory) -> Evaluation:
@@ -73,20 +75,9 @@ def observing(policy: Policy, obs: np.ndarray) -> Policy:
         alone = alone._replace(**seen, memory=policy.memory(alone.mask.size))
         return jax.tree.map(lambda x: x.reshape(*shape, *x.shape[2:]), policy.evaluate(params, alone))
 
-    def act(params: PyTree, memory: tuple, index: Array) -> tuple[Categorical, tuple]:
-        nothing, never = jnp.zeros(index.shape), jnp.zeros(index.shape, bool)
-        row = Trajectory(
-            obs=index,
-            action=jnp.zeros_like(index),
-            log_prob=nothing,
-            reward=nothing,
-            terminated=never,
-            truncated=never,
-            next_obs=index,
-            mask=jnp.ones(index.shape),
-            time=jnp.zeros_like(index),
-            memory=(),
-        )
-        return evaluate(params, row).dist, memory
+    def act(params: PyTree, memory: PyTree, index: Array) -> tuple[Any, PyTree]:
+        none, nothing, never = jnp.zeros_like(index), jnp.zeros(index.shape), jnp.zeros(index.shape, bool)
+        seen = Step(index, nothing, never, never)
+        return evaluate(params, rollout.row(index, none, none, nothing, seen, jnp.ones(index.shape))).dist, memory
 
     return Policy(init=policy.init, memory=lambda batch: (), act=act, evaluate=evaluate)

@@ -1,19 +1,17 @@
-"""Policies: networks, distributions and wrappers that make a `Policy` out of them."""
+"""Policies: networks, distributions, and functions that make a `Policy` of them or wrap one."""
 
-from pgjax.policies.make import make
 from pgjax.policies.modules import from_linen, from_nnx, functional, recurrent
-from pgjax.policies.traits import by_observation, has_memory, needs_whole_episodes
+from pgjax.policies.registry import make
+from pgjax.policies.traits import has_memory
 from pgjax.policies.wrappers import exploring, with_observation_moments
 
 __all__ = [
-    "by_observation",
     "exploring",
     "from_linen",
     "from_nnx",
     "functional",
     "has_memory",
     "make",
-    "needs_whole_episodes",
     "recurrent",
     "with_observation_moments",
 ]

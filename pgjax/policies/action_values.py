@@ -1,6 +1,6 @@
-"""Observations, and actions beside them, in; action values and squashed actions out: networks that replay trains.
+"""The networks of learners with replay: action values Q(s, a), and actors with squashed actions.
 
-The towers are those of `networks`. Where observations are discrete, a network is a row of numbers for each of them.
+They use the towers of `networks`. Where observations are discrete, a network is a row of numbers for each of them.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from flax import nnx
 
 from pgjax.config import Config
 from pgjax.envs import spaces
-from pgjax.policies import networks
+from pgjax.policies import networks, registry
 from pgjax.policies.distributions import Categorical, SquashedGaussian
 from pgjax.policies.orthogonal import orthogonal
 from pgjax.types import Array, Env, Policy, PyTree
@@ -21,15 +21,15 @@ from pgjax.types import Array, Env, Policy, PyTree
 Bound = tuple[float, ...]
 
 
-LOG_STD = (-20.0, 2.0)  # Haarnoja et al. 2018, in their program
+LOG_STD = (-20.0, 2.0)  # the bounds in the program of Haarnoja et al. 2018
 
 
 class Trunk(nnx.Module):
     """Observations [..., *obs], and `beside` more numbers [..., beside], to features [..., width]."""
 
     def __init__(self, env: Env, config: Config, beside: int = 0, *, rngs: nnx.Rngs):
-        kind = networks.chosen(env, config)
-        eyes = {"mlp": _Flat, "cnn": _Image, "table": _OneHot}
+        kind = registry.chosen(env, config)
+        eyes: dict[str, Any] = {"mlp": _Flat, "cnn": _Image, "table": _OneHot}
         if kind not in eyes:
             raise ValueError(f"network must be one of auto, {', '.join(eyes)} for a learner with replay; got {kind!r}")
         if kind == "table":
@@ -41,7 +41,7 @@ class Trunk(nnx.Module):
         self.torso = networks.Torso(inputs, config, rngs=rngs)
         self.width = (inputs, *config.hidden)[-1]
 
-    def __call__(self, obs, *beside):
+    def __call__(self, obs: Array, *beside: Array) -> Array:
         return self.torso(jnp.concatenate([self.eye.features(obs), *beside], axis=-1))
 
 
@@ -57,12 +57,14 @@ class Critic(nnx.Module):
     def __call__(self, obs: Array, action: Array | None = None) -> Array:
         if self.box is None:
             return self.output(self.trunk(obs))
+        if action is None:
+            raise ValueError("action=None: over a Box of actions the critic is Q(s, a); give the action")
         low, high = like(action, self.box)
         return self.output(self.trunk(obs, 2 * (action - low) / (high - low) - 1))[..., 0]
 
 
 class Twins(nnx.Module):
-    """Two critics that differ in their first weights, [2, ...]: the lesser is less of an overestimate."""
+    """Two critics with different first weights, [2, ...]: the smaller value overestimates less."""
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
         self.both = nnx.List([Critic(env, config, rngs=rngs) for _ in range(2)])
@@ -72,7 +74,7 @@ class Twins(nnx.Module):
 
 
 class Actor(nnx.Module):
-    """Categorical, or a SquashedGaussian whose standard deviation too depends on the observation."""
+    """A Categorical, or a SquashedGaussian whose standard deviation depends on the observation too."""
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
         self.box = box(env)
@@ -89,7 +91,7 @@ class Actor(nnx.Module):
 
 
 class Greedy(nnx.Module):
-    """Action values, and the distribution that takes the best for certain: `policies.from_nnx` makes it a Policy."""
+    """The greedy distribution of action values, and these values: `policies.from_nnx` makes it a Policy."""
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
         self.q = Critic(env, config, rngs=rngs)
@@ -103,7 +105,7 @@ def box(env: Env) -> tuple[Bound, Bound] | None:
     """(low, high), D numbers each, of a Box of actions; None for finitely many actions.
 
     Raises:
-      ValueError: where it has no bounds, or more axes than one.
+      ValueError: for a Box without bounds or with more than one axis.
     """
     space = env.action_space
     if not hasattr(space, "low"):
@@ -115,12 +117,13 @@ def box(env: Env) -> tuple[Bound, Bound] | None:
 
 
 def like(x: Array, bounds: tuple[Bound, Bound]) -> tuple[Array, Array]:
-    """Bounds of D numbers as [..., D]."""
-    return tuple(jnp.broadcast_to(jnp.asarray(bound, x.dtype), x.shape) for bound in bounds)
+    """The bounds, D numbers each, broadcast to the shape [..., D] of x."""
+    low, high = (jnp.broadcast_to(jnp.asarray(bound, x.dtype), x.shape) for bound in bounds)
+    return low, high
 
 
 class Exploring(NamedTuple):
-    """With probability `share` a uniform action, else one of `dist`; for acting only."""
+    """Draws a uniform action with probability `share`, else one of `dist`; for acting only."""
 
     dist: Any  # a Categorical, or over a box
     low: Array | None  # [..., D] of a Box of actions; None for a Categorical
@@ -129,7 +132,7 @@ class Exploring(NamedTuple):
 
     def sample(self, key: Array) -> Array:
         """[...] or [..., D]"""
-        if self.low is None:
+        if self.low is None or self.high is None:
             return self._mixed().sample(key)
         key_which, key_uniform, key_dist = jax.random.split(key, 3)
         uniform = jax.random.uniform(key_uniform, self.low.shape, self.low.dtype, self.low, self.high)
@@ -138,13 +141,13 @@ class Exploring(NamedTuple):
 
     def log_prob(self, action: Array) -> Array:
         """[...]"""
-        if self.low is None:
+        if self.low is None or self.high is None:
             return self._mixed().log_prob(action)
         uniform = -jnp.sum(jnp.log(self.high - self.low), axis=-1)
         return jnp.logaddexp(jnp.log(self.share) + uniform, jnp.log1p(-self.share) + self.dist.log_prob(action))
 
     def mode(self) -> Array:
-        """[...] or [..., D]: that of `dist`."""
+        """[...] or [..., D]: the mode of `dist`."""
         return self.dist.mode()
 
     def _mixed(self) -> Categorical:
@@ -153,7 +156,7 @@ class Exploring(NamedTuple):
 
 
 def exploring_actor(env: Env, policy: Policy, params: PyTree, share: Array | float) -> tuple[Policy, PyTree]:
-    """A policy for acting alone, and its parameters: a share of its actions is drawn uniformly."""
+    """A policy for acting only, which draws a share of its actions uniformly; and its parameters."""
     bounds = box(env)
 
     def act(both, memory, obs):
@@ -162,20 +165,20 @@ def exploring_actor(env: Env, policy: Policy, params: PyTree, share: Array | flo
         low, high = (None, None) if bounds is None else like(dist.mode(), bounds)
         return Exploring(dist, low, high, share), memory
 
-    return Policy(init=policy.init, memory=policy.memory, act=act, evaluate=policy.evaluate), (params, share)
+    return policy._replace(act=act), (params, share)
 
 
 class _Flat(networks.MLP):
-    """What MLP sees, without its towers."""
+    """The features of MLP, without its towers."""
 
-    def _build(self, inputs, env, config, rngs):
+    def _build(self, inputs: int, env: Env, config: Config, rngs: nnx.Rngs) -> None:
         self.width = inputs
 
 
 class _Image(networks.CNN):
-    """What CNN sees, without its towers."""
+    """The features of CNN, without its towers."""
 
-    def _build(self, inputs, env, config, rngs):
+    def _build(self, inputs: int, env: Env, config: Config, rngs: nnx.Rngs) -> None:
         self.width = inputs
 
 
@@ -187,5 +190,5 @@ class _OneHot(nnx.Module):
             )
         self.width = env.observation_space.n
 
-    def features(self, obs):
+    def features(self, obs: Array) -> Array:
         return jax.nn.one_hot(obs, self.width)

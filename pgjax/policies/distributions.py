@@ -1,4 +1,4 @@
-"""Action distributions as pytrees: parameters in, samples and log-probabilities out.
+"""Action distributions as pytrees: samples, log-probabilities, entropies and divergences of their parameters.
 
 Leading axes are batch axes, and every field has them. A distribution has `sample(key)`, `log_prob(action)`,
 `entropy()`, `mode()` and `kl(other)`, the divergence KL(self || other); entropies are in nats.
@@ -91,7 +91,7 @@ class DiagGaussian(NamedTuple):
 
 
 def check_fields(dist: Any, batch: tuple[int, ...], name: str) -> None:
-    """That each array of a distribution has the batch axes: batches are cut along them, field by field."""
+    """ValueError where an array of a distribution lacks the batch axes, along which batches are cut."""
     for path, x in jax.tree_util.tree_flatten_with_path(dist)[0]:
         if jnp.shape(x)[: len(batch)] != batch:
             raise ValueError(
@@ -100,11 +100,14 @@ def check_fields(dist: Any, batch: tuple[int, ...], name: str) -> None:
             )
 
 
-def units(space: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(middle, half), D numbers each: the units in which a Box of actions with one axis is to be seen.
+Units = tuple[tuple[float, ...], tuple[float, ...]]  # middle, half
 
-    Where a component has both bounds they are (low + high) / 2 and (high - low) / 2; where one is infinite (or the
-    largest float32) nothing says what the units are, and they are the number of the Box nearest to 0, and 1.
+
+def units(space: Any) -> Units:
+    """(middle, half), D numbers each: the units of a Box of actions with one axis.
+
+    They are (low + high) / 2 and (high - low) / 2 where a component has both bounds. Where one bound is infinite (or
+    the largest float32), they are the number of the Box nearest to 0, and 1.
 
     Raises:
       ValueError: where the Box has more axes than one, or a lower bound above the upper.
@@ -121,22 +124,21 @@ def units(space: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(middle.tolist()), tuple(np.where(bounded, 0.5 * high - 0.5 * low, 1.0).tolist())
 
 
-def gaussian(mean: Array, log_std: Array, units: tuple[tuple[float, ...], tuple[float, ...]]) -> DiagGaussian:
+def gaussian(mean: Array, log_std: Array, units: Units) -> DiagGaussian:
     """The DiagGaussian of a = middle + half u, u of this mean and log_std [..., D], in the `units` of a Box.
 
     At mean 0 and log_std 0 it covers a finite Box, and a linear change of the Box's units changes nothing that is
     learned: log-probabilities and entropies shift by a constant; ratios, divergences and gradients stay.
     """
-    middle, half = units
     log_std = jnp.broadcast_to(log_std, mean.shape)
-    if not any(middle) and set(half) <= {1.0}:
+    if not any(units[0]) and set(units[1]) <= {1.0}:
         return DiagGaussian(mean, log_std)
-    each = (jnp.broadcast_to(jnp.asarray(x, mean.dtype), mean.shape) for x in (middle, half, np.log(half)))
+    each = (jnp.broadcast_to(jnp.asarray(x, mean.dtype), mean.shape) for x in (*units, np.log(units[1])))
     middle, half, log_half = each
     return DiagGaussian(middle + half * mean, log_std + log_half)
 
 
-# Of sums over a normal's bell. For what is smooth and wide, equal steps beat Gauss-Hermite's nodes.
+# Nodes of sums over a normal's bell. For smooth and wide functions, equal steps beat Gauss-Hermite's nodes.
 _NODES = np.linspace(-7, 7, 64)
 
 
@@ -145,11 +147,11 @@ class SquashedGaussian(NamedTuple):
 
     Haarnoja et al. 2018, app. C: log p(a) = log N(u) - sum log da/du.
 
-    Next to a bound the numbers a lie so close that u can't be told from them. The last cells, some 64 roundings wide
-    (from |u| = 6.6 on for [-1, 1] in float32), are each taken as a whole: there log_prob(a) is the log of the mean
-    density, P(cell) / its volume. So it is the likelihood of what can be seen: it integrates to 1, ratios are exact,
-    and E[f(a) d log_prob(a)] = d E[f(a)] however far out the mean is, in a Box of many more numbers
-    than 128. `sample_and_log_prob`, `entropy` and `kl` know u and are those of the Gaussian in full.
+    Next to a bound the numbers a are too coarse to recover u. The last cells, some 64 roundings wide (from |u| = 6.6
+    on for [-1, 1] in float32), are each treated as a whole: there log_prob(a) is the log of the mean density,
+    P(cell) / its volume. So log_prob is the likelihood of the rounded action: it integrates to 1, ratios are exact, and
+    E[f(a) d log_prob(a)] = d E[f(a)] however far out the mean is, in a Box of many more numbers than 128.
+    `sample_and_log_prob`, `entropy` and `kl` know u and are exact for the Gaussian.
     """
 
     mean: Array  # [..., D] of u
@@ -169,13 +171,13 @@ class SquashedGaussian(NamedTuple):
         return self._squash(u), jnp.sum(normal - self._log_slope(u), axis=-1)
 
     def log_prob(self, action: Array) -> Array:
-        """[...]; within a last cell that of its mean density, see above."""
+        """[...]; within a last cell the log of its mean density, see above."""
         half = 0.5 * (self.high - self.low)
         cell_low, cell_high = _cell(-self.low, half), _cell(self.high, half)
         from_low, from_high = action - self.low, self.high - action
         below, above = from_low < cell_low, from_high < cell_high
         within = ~(below | above)
-        # What isn't chosen must be finite all the same: its gradient, times 0, would be no number.
+        # The branch that isn't chosen must be finite too: its gradient is multiplied by 0, which would give NaN.
         x = jnp.where(within, from_low - from_high, 0.0) / (2 * half)
         middle = jnp.arctanh(jnp.clip(x, -0.5, 0.5))
         outer = 0.5 * (jnp.log(jnp.where(within, from_low, 1.0)) - jnp.log(jnp.where(within, from_high, 1.0)))
@@ -189,7 +191,7 @@ class SquashedGaussian(NamedTuple):
         return jnp.sum(jnp.where(within, density, mass), axis=-1)
 
     def entropy(self) -> Array:
-        """[...]; H(u) + E[log da/du], differential: the smaller the closer to a bound. There is no closed form."""
+        """[...]; H(u) + E[log da/du], which falls as the mean nears a bound. There is no closed form."""
         half = 0.5 * (self.high - self.low)
         slope = jnp.log(half) - 2 * _mean_log_cosh(self.mean, self.log_std)
         return self._gaussian().entropy() + jnp.sum(slope, axis=-1)
@@ -199,14 +201,14 @@ class SquashedGaussian(NamedTuple):
         return self._squash(self.mean)
 
     def kl(self, other: "SquashedGaussian") -> Array:
-        """[...], of the same bounds: that of the Gaussians, since a bijection changes no divergence."""
+        """[...]; for equal bounds the divergence of the Gaussians, since a bijection changes no divergence."""
         return self._gaussian().kl(other._gaussian())
 
     def _gaussian(self) -> DiagGaussian:
         return DiagGaussian(self.mean, self.log_std)
 
     def _squash(self, u: Array) -> Array:
-        # The distance to the nearer bound is what must have its digits there; tanh is 1 from |u| = 8 on.
+        # Near a bound the distance to it must keep its digits; tanh is 1 from |u| = 8 on.
         middle = 0.5 * (self.low + self.high) + 0.5 * (self.high - self.low) * jnp.tanh(u)
         width = self.high - self.low
         low, high = self.low + width * jax.nn.sigmoid(2 * u), self.high - width * jax.nn.sigmoid(-2 * u)
@@ -227,9 +229,9 @@ def _cell(bound: Array, half: Array) -> Array:
 def _mean_log_cosh(mean: Array, log_std: Array) -> Array:
     """E[log cosh u] [..., D], u normal; within 1e-6 of its size in float32.
 
-    log cosh u + log 2 is close to |u|; so it is to A(u) = E|u + s n|, n standard normal, which is as smooth, and whose
-    mean is known: A of the deviation sqrt(s^2 + std^2). The rest, a bump some 2 wide, is a sum over the product of
-    its own bell and the normal's.
+    log cosh u + log 2 is close to |u|, and closer to A(u) = E|u + s n| with n standard normal, which is as smooth. The
+    mean of A is known: it is A with the deviation sqrt(s^2 + std^2). The rest, a bump about 2 wide, is summed over the
+    product of its own bell and the normal's.
     """
     s, bump, std = 0.8, 2.0, jnp.exp(log_std)
     nodes = jnp.asarray(_NODES.reshape(-1, *[1] * mean.ndim), mean.dtype)

@@ -1,12 +1,12 @@
-"""A GPT-2 checkpoint in; the shape and parameters of a `Transformer`, its Policy and its tokenizer out.
+"""Reads a GPT-2 checkpoint: the shape and parameters of a `Transformer`, its Policy and its tokenizer.
 
 Checkpoints (Radford et al. 2019) are read as Hugging Face's GPT2LMHeadModel writes them: model.safetensors and
 config.json in one folder, and tokenizer.json for text. Needs the extra `lm`.
 
 In pgjax token 0 ends a sequence and pads it; in GPT-2 id 0 is an ordinary token ("!"), and the end of a text has
-another id, config.json's eos_token_id. So these two change places, in the rows of the embedding and in the tokenizer
-alike, and all others keep their ids. What can't be said then: a sequence that has the end of a text before or between
-other tokens. GPT-2 may be started from that token alone; here a sequence starts with a prompt of ordinary ones.
+another id, config.json's eos_token_id. So these two ids are exchanged, in the rows of the embedding and in the
+tokenizer alike, and all others stay. A sequence can then not hold the end of a text before or between other tokens.
+GPT-2 may start from that token alone; here a sequence starts with a prompt of ordinary tokens.
 """
 
 import json
@@ -22,7 +22,7 @@ from pgjax.policies import modules, transformer
 from pgjax.policies.transformer import Shape, Transformer
 from pgjax.types import Array, Policy, PyTree
 
-# What a Transformer can't be told: config.json's field -> (one of these; the value where the field is left out).
+# Fixed in a Transformer: field of config.json -> (the values allowed; the value where the field is left out).
 FIXED = {
     "model_type": (("gpt2",), "gpt2"),
     "activation_function": (("gelu_new", "gelu_pytorch_tanh"), "gelu_new"),
@@ -70,7 +70,8 @@ def load(
     file, config = _files(path, config)
     fields = _fields(config)
     names = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")  # in the order of a Shape
-    whole = transformer.checked(Shape(*(_count(fields, name, config) for name in names)))
+    counts = (_count(fields, name, config) for name in names)
+    whole = transformer.checked_shape(Shape._make((*counts, "learned")))
     if fields.get("n_inner") not in (None, 4 * whole.width):
         raise ValueError(_refused(config, "n_inner", fields["n_inner"], (None, 4 * whole.width)))
     length = whole.length if length is None else length
@@ -103,14 +104,14 @@ def load(
 
 
 def policy(shape: Shape, params: PyTree, prompt: int) -> Policy:
-    """The Policy of a loaded model, for worlds whose sequences begin with `prompt` tokens or fewer.
+    """The Policy of a loaded model, for environments whose prompts have `prompt` tokens or fewer.
 
-    Its `init` gives `params` whatever the key, so a learner starts from them; compiled, they are constants of that
+    Its `init` gives `params` for every key, so a learner starts from them; compiled, they are constants of that
     program. Observations are [B, L] tokens with L = shape.length.
     """
     if not 1 <= prompt <= shape.length:
         raise ValueError(f"prompt must lie between 1 and the length {shape.length}, got {prompt}")
-    # Copies, since a program that trains is given its parameters for good.
+    # Copies, since a training program donates its parameters.
     return transformer.policy(lambda key: jax.tree.map(jnp.array, params), _functional(shape)[1], shape, prompt)
 
 
@@ -121,7 +122,7 @@ class Tokenizer(NamedTuple):
     end: int  # the checkpoint's own id of the end of a text
 
     def encode(self, text: str, length: int | None = None) -> np.ndarray:
-        """[n] int32, or [length] with zeros behind; ValueError where that is too short, or `text` holds the end."""
+        """[n] int32, or [length] padded with zeros; ValueError where that is too short, or `text` holds the end."""
         tokens = _exchanged(np.array(self.codec.encode(text, add_special_tokens=False).ids, np.int32), self.end)
         if not np.all(tokens):
             raise ValueError(f"text holds {self.codec.id_to_token(self.end)!r}, which ends a sequence; take it out")
@@ -162,18 +163,18 @@ def tokenizer(folder: str | pathlib.Path) -> Tokenizer:
             f"{file} has {known} tokens, {config} says vocab_size={size}, eos_token_id={end}; give the tokenizer that "
             "the model was trained with"
         )
-    # It would cut texts or pad them with a token that isn't 0.
+    # The codec's own settings would cut texts, or pad them with a token that isn't 0.
     codec.no_truncation()
     codec.no_padding()
     return Tokenizer(codec, end)
 
 
-def _functional(shape: Shape):
+def _functional(shape: Shape) -> tuple[transformer.Init, transformer.Merge]:
     return modules.functional(lambda rngs: Transformer(shape, rngs=rngs), constants=False)
 
 
 def _exchanged(tokens: np.ndarray, end: int) -> np.ndarray:
-    """The checkpoint's ids as pgjax's, and pgjax's as the checkpoint's: 0 and `end` change places."""
+    """The tokens with 0 and `end` exchanged: from the checkpoint's ids to pgjax's, and back."""
     return np.where(tokens == 0, end, np.where(tokens == end, 0, tokens)).astype(np.int32)
 
 
@@ -191,7 +192,7 @@ def _files(path: str | pathlib.Path, config: str | pathlib.Path | None) -> tuple
 
 
 def _fields(config: pathlib.Path) -> dict[str, Any]:
-    """config.json, as far as it is that of a model which a Transformer can be."""
+    """config.json; ValueError where a Transformer can't be the model that it describes."""
     try:
         fields = json.loads(config.read_text())
     except (OSError, ValueError) as error:
@@ -203,7 +204,7 @@ def _fields(config: pathlib.Path) -> dict[str, Any]:
     return fields
 
 
-def _refused(config: pathlib.Path, name: str, value: Any, allowed: tuple) -> str:
+def _refused(config: pathlib.Path, name: str, value: Any, allowed: tuple[Any, ...]) -> str:
     choice = " or ".join(json.dumps(value) for value in allowed)
     return f"{config}: {name} must be {choice}, got {json.dumps(value)}; load a model that was trained so"
 
@@ -225,7 +226,7 @@ def _end(fields: dict[str, Any], config: pathlib.Path) -> int:
 
 
 def _tensors(file: pathlib.Path) -> dict[str, np.ndarray]:
-    """Name -> array of all that the file holds, without the prefix of models that have a head."""
+    """Name -> array of every tensor in the file; the prefix of models with a head is dropped from names."""
     with importing("safetensors", "lm", "checkpoint"):
         from safetensors import SafetensorError
         from safetensors.numpy import load_file

@@ -1,4 +1,4 @@
-"""Networks and tables in, a `Policy` out: flax modules as pure functions of their parameters.
+"""`from_nnx`, `from_linen` and `recurrent` make a `Policy` of a flax module, as pure functions of its parameters.
 
 A module maps observations [..., *obs] to `(distribution [...], value [...])`. Its parameters are
 one nested dict of arrays.
@@ -13,22 +13,24 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pgjax.policies.distributions import Categorical, check_fields
-from pgjax.types import Env, Evaluation, Policy, Trajectory
+from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
+
+Build = Callable[[nnx.Rngs], nnx.Module]
 
 
-def from_nnx(build: Callable[[nnx.Rngs], nnx.Module], constants: bool = True) -> Policy:
+def from_nnx(build: Build, constants: bool = True) -> Policy:
     """A memoryless policy from the user's own nnx module.
 
     Args:
       build: `nnx.Rngs -> module`; `module(obs)` returns `(distribution, value)`, or action values
         [..., A] in place of the value. Its variables are `nnx.Param`s; a module with others (batch
         statistics, dropout keys) is refused.
-      constants: whether the module may hold arrays besides its Params, in closures too; without them it
-        is traced in less time.
+      constants: whether the module may hold arrays besides its Params, in closures too; False makes
+        tracing faster.
 
-    A module that also has `actor(obs)` and `critic(obs)` is asked only for what is needed. A Gaussian of its own is in
-    the world's units: `networks.ActorHead`, or `distributions.gaussian` with the `units` of the action space, makes one
-    that covers a finite Box.
+    A module may also have `actor(obs)` and `critic(obs)`, which are called where only one of the two is needed. A
+    Gaussian of the module's own is in the units of the environment: `networks.ActorHead`, or `distributions.gaussian`
+    with the `units` of the action space, makes one that covers a finite Box.
     """
     init, merge = functional(build, constants)
 
@@ -71,27 +73,26 @@ def from_linen(module: Any, env: Env) -> Policy:
     return _memoryless(lambda key: module.init(key, example), call)
 
 
-def _memoryless(init: Callable, call: Callable) -> Policy:
+def _memoryless(init: Callable[[Array], PyTree], call: Callable[..., Any]) -> Policy:
     def act(params, memory, obs):
         return call(params, obs, "actor"), memory
 
     def evaluate(params, trajectory):
         now = call(params, trajectory.obs)
-        # What action values are worth depends on the policy there; a value speaks for itself.
+        # The value of action values depends on the policy at next_obs; a state value needs the critic alone.
         whole = _of_actions(*now)
         following = call(params, trajectory.next_obs) if whole else (None, call(params, trajectory.next_obs, "critic"))
         return _evaluation(now, following, trajectory)
 
-    evaluate.by_observation = True
-    return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate)
+    return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate, stepwise=evaluate)
 
 
-def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int, constants: bool = True) -> Policy:
+def recurrent(build: Build, width: int, constants: bool = True) -> Policy:
     """A policy with a memory [B, width] that starts each episode at zero.
 
     Args:
-      build: `nnx.Rngs -> module`; `module.remember(memory, obs) -> memory` takes in one observation,
-        `module.read(memory) -> (distribution, value)` looks at what is remembered.
+      build: `nnx.Rngs -> module`; `module.remember(memory, obs) -> memory` adds one observation to the memory,
+        `module.read(memory) -> (distribution, value)` acts on it.
       constants: as in `from_nnx`.
     """
     init, merge = functional(build, constants)
@@ -125,7 +126,7 @@ def recurrent(build: Callable[[nnx.Rngs], nnx.Module], width: int, constants: bo
 
 
 def _of_actions(dist: Any, value: Any) -> bool:
-    """Whether a critic gave action values [..., A] rather than a value [...]."""
+    """Whether a critic gives action values [..., A] rather than a value [...]."""
     return jnp.ndim(value) > jnp.ndim(dist.entropy())
 
 
@@ -145,13 +146,14 @@ def _evaluation(now: tuple[Any, Any], following: tuple[Any, Any], trajectory: Tr
 
 
 def _expected(dist: Categorical, action_value: Any) -> Any:
-    """sum_a pi(a) q(a); a critic's error moves q, not the policy."""
+    """sum_a pi(a) q(a), without a gradient for pi: the critic's error trains q alone."""
     return jnp.sum(jax.lax.stop_gradient(jnp.exp(dist.log_probs())) * action_value, axis=-1)
 
 
-def functional(build: Callable[[nnx.Rngs], nnx.Module], constants: bool) -> tuple[Callable, Callable]:
+def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree], Callable[[PyTree], Any]]:
     """init(key) -> params, a nested dict; merge(params) -> module. `constants`: as in `from_nnx`."""
-    graph, shapes, rest = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
+    split: Any = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
+    graph, shapes, rest = split
     if kept := nnx.to_pure_dict(nnx.filter_state(rest, nnx.Variable)):
         raise ValueError(
             f"the module has variables that are no nnx.Param: {', '.join(map(str, kept))}; "
@@ -163,8 +165,8 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module], constants: bool) -> tupl
 
     def merge(params):
         if constants:
-            # Built anew where it is used, so that they belong to the trace at hand; the compiler drops the
-            # unused initial parameters.
+            # The module is built anew at each use, so that its constants belong to the current trace; the
+            # compiler drops the unused initial parameters.
             module = build(nnx.Rngs(0))
             state = nnx.state(module, nnx.Param)
             nnx.replace_by_pure_dict(state, params)
@@ -181,7 +183,7 @@ def _checked(output: Any, name: str) -> tuple[Any, Any]:
     if not (isinstance(output, tuple) and len(output) == 2 and hasattr(output[0], "log_prob")):
         raise TypeError(f"{name}: expected (distribution, value), got {type(output).__name__}")
     dist, value = output
-    # Where every field lacks batch axes so does the entropy, and the value says what they are.
+    # If every field lacks batch axes, so does the entropy, and the value's shape gives them.
     batch = jnp.shape(dist.entropy()) or jnp.shape(value)
     check_fields(dist, batch, name)
     actions = (*batch, dist.logits.shape[-1]) if isinstance(dist, Categorical) else batch

@@ -1,4 +1,4 @@
-"""The actor-critic networks of this package: observations in, `(distribution, value)` out.
+"""The actor-critic networks of this package: modules from observations to `(distribution, value)`.
 
 No LAPACK call may be compiled over lanes (on CPU two batched ones can wait for each other for
 ever), and no convolution either (with weights for each lane it becomes a grouped one, slow on
@@ -6,34 +6,22 @@ CPU): orthogonal matrices come from a Gram-Schmidt scan, convolutions are produc
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from pgjax.config import Config
-from pgjax.envs.spaces import check_actions, check_image, layout, outputs
+from pgjax.envs.spaces import layout, outputs
 from pgjax.policies import kernels
-from pgjax.policies.distributions import Categorical, gaussian, units
+from pgjax.policies.distributions import Categorical, DiagGaussian, gaussian, units
 from pgjax.policies.orthogonal import orthogonal
-from pgjax.types import Env
+from pgjax.types import Array, Env
+
+Dist = Categorical | DiagGaussian
 
 _ACTIVATIONS = {"tanh": jnp.tanh, "relu": jax.nn.relu}
-
-
-def chosen(env: Env, config: Config) -> str:
-    """The kind of network that `config.network` means: "auto" goes by the layout of the observations.
-
-    Raises:
-      ValueError: where no network of this package fits the environment's spaces.
-    """
-    check_actions(env.action_space)
-    seen, kind = layout(env.observation_space), config.network
-    if kind == "auto":
-        kind = {"": "table", "L": "transformer", "HWC": "cnn"}.get(seen, "mlp")
-    if (kind, seen) == ("cnn", "HWC"):
-        check_image(env.observation_space, told=config.network == "cnn")
-    return kind
 
 
 def _require(condition: bool, kind: str, env: Env, wanted: str) -> None:
@@ -43,7 +31,10 @@ def _require(condition: bool, kind: str, env: Env, wanted: str) -> None:
 
 def _require_xla(kind: str, config: Config) -> None:
     if config.kernel != "xla":
-        raise ValueError(f"kernel={config.kernel!r} is of network='mlp' or 'cnn', this is {kind!r}; use kernel='xla'")
+        raise ValueError(
+            f"kernel={config.kernel!r} only applies to network='mlp' or 'cnn', but the network is {kind!r}; "
+            "use kernel='xla'"
+        )
 
 
 def _linear(inputs: int, outputs: int, scale: float, rngs: nnx.Rngs) -> nnx.Linear:
@@ -60,7 +51,7 @@ class Torso(nnx.Module):
             raise ValueError(f"activation must be one of {', '.join(_ACTIVATIONS)}; got {config.activation!r}")
         self.activation = _ACTIVATIONS[config.activation]
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         for layer in self.layers:
             x = self.activation(layer(x))
         return x
@@ -73,7 +64,7 @@ class ActorHead(nnx.Module):
     in the units of the Box, see `distributions.gaussian`: the first one covers it.
     """
 
-    def __init__(self, features: int, space, *, rngs: nnx.Rngs):
+    def __init__(self, features: int, space: Any, *, rngs: nnx.Rngs):
         self.continuous = hasattr(space, "low")
         width = outputs(space)
         if self.continuous:
@@ -81,17 +72,17 @@ class ActorHead(nnx.Module):
             self.log_std = nnx.Param(jnp.zeros(space.shape))
         self.output = _linear(features, width, 0.01, rngs)
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Dist:
         return self.distribution(self.output(x))
 
-    def distribution(self, x):
+    def distribution(self, x: Array) -> Dist:
         if self.continuous:
             return gaussian(x, self.log_std[...], self.units)
         return Categorical(x)
 
 
 def action_values(env: Env, config: Config) -> int:
-    """A where the critic gives a value for each action, [..., A]; 0 where it gives one for each state, [...]."""
+    """The number A of action values [..., A] that the critic gives; 0 for a critic of states, [...]."""
     if config.critic == "value":
         return 0
     if not hasattr(env.action_space, "n"):
@@ -108,7 +99,7 @@ class MLP(nnx.Module):
         self.axes = len(space.shape)
         self._build(math.prod(space.shape), env, config, rngs)
 
-    def _build(self, inputs, env, config, rngs):
+    def _build(self, inputs: int, env: Env, config: Config, rngs: nnx.Rngs) -> None:
         if not config.hidden:
             raise ValueError("hidden=() leaves a network no layer; give one width or more, or network='table'")
         self.actor_torso = Torso(inputs, config, rngs=rngs)
@@ -121,26 +112,27 @@ class MLP(nnx.Module):
         self.fused = config.activation if config.kernel == "fused" else None
         self.precision = "tf32" if config.precision == "tensorfloat32" else None
 
-    def features(self, obs):
+    def features(self, obs: Array) -> Array:
         obs = jnp.asarray(obs, jnp.float32)
         return obs.reshape(*obs.shape[: obs.ndim - self.axes], -1)
 
-    def through(self, torso, output, x):
-        """A torso and the linear layer on it. Fused, a shared torso is computed for each of its two heads."""
+    def through(self, torso: Torso, output: nnx.Linear, x: Array) -> Array:
+        """A torso and the linear layer on it. A fused kernel computes a shared torso once for each of its two heads."""
         if self.fused is None:
             return output(torso(x))
-        layers = [(layer.kernel[...], layer.bias[...]) for layer in (*torso.layers, output)]
-        return kernels.tower(layers, x, self.fused, precision=self.precision)
+        layers: list[Any] = [*torso.layers, output]
+        pairs = [(layer.kernel[...], layer.bias[...]) for layer in layers]
+        return kernels.tower(pairs, x, self.fused, precision=self.precision)
 
-    def actor(self, obs):
+    def actor(self, obs: Array) -> Dist:
         return self.actor_head.distribution(self.through(self.actor_torso, self.actor_head.output, self.features(obs)))
 
-    def critic(self, obs):
+    def critic(self, obs: Array) -> Array:
         torso = self.critic_torso if self.critic_torso is not None else self.actor_torso
         value = self.through(torso, self.critic_head, self.features(obs))
         return value if self.action_values else value[..., 0]
 
-    def __call__(self, obs):
+    def __call__(self, obs: Array) -> tuple[Dist, Array]:
         return self.actor(obs), self.critic(obs)
 
 
@@ -156,7 +148,7 @@ class CNN(MLP):
         self.convolution = _linear(9 * depth, self.channels, 2**0.5, rngs)
         self._build((height - 2) * (width - 2) * self.channels, env, config, rngs)
 
-    def features(self, obs):
+    def features(self, obs: Array) -> Array:
         obs = jnp.asarray(obs, jnp.float32)
         h, w = obs.shape[-3] - 2, obs.shape[-2] - 2
         patches = [obs[..., i : i + h, j : j + w, :] for i in range(3) for j in range(3)]
@@ -177,24 +169,25 @@ class Table(nnx.Module):
         self.continuous = hasattr(env.action_space, "low")
         if self.continuous and config.temperature != 1:
             raise ValueError(
-                f"temperature={config.temperature:g} is of a softmax, and actions are {env.action_space!r}"
+                f"temperature={config.temperature:g} needs a discrete action space, got {env.action_space!r}; "
+                "remove temperature"
             )
         width = outputs(env.action_space)
-        self.units = units(env.action_space) if self.continuous else ()
         self.preference = nnx.Param(jnp.zeros((states, width)))
         if self.continuous:
+            self.units = units(env.action_space)
             self.log_std = nnx.Param(jnp.zeros((states, width)))
         self.value = _value_table(env, config)
 
-    def actor(self, obs):
+    def actor(self, obs: Array) -> Dist:
         if self.continuous:
             return gaussian(self.preference[...][obs], self.log_std[...][obs], self.units)
         return Categorical(self.preference[...][obs] / self.temperature)
 
-    def critic(self, obs):
+    def critic(self, obs: Array) -> Array:
         return self.value[...][obs]
 
-    def __call__(self, obs):
+    def __call__(self, obs: Array) -> tuple[Dist, Array]:
         return self.actor(obs), self.critic(obs)
 
 
@@ -210,18 +203,18 @@ class Sigmoid(nnx.Module):
         self.preference = nnx.Param(jnp.zeros(env.observation_space.n))
         self.value = _value_table(env, config)
 
-    def actor(self, obs):
+    def actor(self, obs: Array) -> Categorical:
         theta = self.preference[...][obs] / self.temperature
         return Categorical(jnp.stack([jnp.zeros_like(theta), theta], axis=-1))
 
-    def critic(self, obs):
+    def critic(self, obs: Array) -> Array:
         return self.value[...][obs]
 
-    def __call__(self, obs):
+    def __call__(self, obs: Array) -> tuple[Dist, Array]:
         return self.actor(obs), self.critic(obs)
 
 
-def _value_table(env: Env, config: Config) -> nnx.Param:
+def _value_table(env: Env, config: Config) -> nnx.Param[Array]:
     count = action_values(env, config)
     return nnx.Param(jnp.zeros((env.observation_space.n, count) if count else env.observation_space.n))
 
@@ -242,13 +235,13 @@ class Recurrent(nnx.Module):
         self.action_values = action_values(env, config)
         self.critic_head = _linear(width, self.action_values or 1, 1.0, rngs)
 
-    def remember(self, memory, obs):
+    def remember(self, memory: Array, obs: Array) -> Array:
         obs = jnp.asarray(obs, jnp.float32)
         x = self.torso(obs.reshape(*obs.shape[: obs.ndim - self.axes], -1))
         reset, update = jnp.split(jax.nn.sigmoid(self.gates(jnp.concatenate([x, memory], -1))), 2, -1)
         candidate = jnp.tanh(self.candidate(jnp.concatenate([x, reset * memory], -1)))
         return update * memory + (1 - update) * candidate
 
-    def read(self, memory):
+    def read(self, memory: Array) -> tuple[Dist, Array]:
         value = self.critic_head(memory)
         return self.actor_head(memory), value if self.action_values else value[..., 0]

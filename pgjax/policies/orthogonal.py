@@ -1,10 +1,14 @@
-"""A key and a shape in, the first weights of a layer out; no LAPACK call, see `networks`."""
+"""The orthogonal initialiser of a layer's weights, without a LAPACK call: see `networks`."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
+from pgjax.types import Array
 
-def orthogonal(scale: float):
+
+def orthogonal(scale: float) -> Callable[..., Array]:
     """Initialiser: a uniformly random (semi-)orthogonal matrix times `scale`, by Gram-Schmidt."""
 
     def init(key, shape, dtype=jnp.float32):
@@ -14,7 +18,7 @@ def orthogonal(scale: float):
 
         def step(basis, inputs):
             i, v = inputs
-            for _ in range(2):  # once more for what rounding left behind
+            for _ in range(2):  # the second time removes rounding errors
                 v = v - (basis @ v) @ basis
             return basis.at[i].set(v / jnp.linalg.norm(v)), None
 

@@ -1,4 +1,4 @@
-"""Traits of a policy: whether it has memory, and whether it needs whole episodes."""
+"""`has_memory`: the one trait that follows from a policy's functions; the others are declared fields of `Policy`."""
 
 import functools
 
@@ -7,16 +7,6 @@ import jax
 from pgjax.types import Policy
 
 
-def by_observation(policy: Policy) -> bool:
-    """Whether what it says of a step is known to depend on that step alone, and next_value to be value at next_obs."""
-    return getattr(policy.evaluate, "by_observation", False)
-
-
 def has_memory(policy: Policy) -> bool:
-    """Whether the order of steps matters to the policy."""
+    """Whether the policy has a memory, so that the order of steps matters."""
     return bool(jax.tree.leaves(jax.eval_shape(functools.partial(policy.memory, 1))))
-
-
-def needs_whole_episodes(policy: Policy) -> bool:
-    """Whether what is evaluated must be whole episodes, each from its beginning on."""
-    return getattr(policy.evaluate, "whole_episodes", False)

@@ -1,4 +1,4 @@
-"""A decoder-only transformer over tokens, and a Policy of it: cached decoding to act, all places at once to learn.
+"""A decoder-only transformer over tokens as a Policy: it acts by cached decoding, and learns from all places at once.
 
 Vaswani et al. 2017 in the form of Radford et al. 2019 (GPT-2): norms before each block and at the end, GELU, the
 output layer tied to the embedding. Positions are learned, or rotary (Su et al. 2021, eq. 34).
@@ -17,9 +17,11 @@ from pgjax.numerics.scans import any_lane
 from pgjax.policies.distributions import Categorical
 from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
 
+Pair = tuple[Array, Array]  # a layer's keys and values
+
 
 class Shape(NamedTuple):
-    """What fixes the shapes of a transformer."""
+    """The sizes of a transformer, which fix the shapes of its parameters."""
 
     vocabulary: int  # V
     length: int  # L, the most tokens of a sequence
@@ -30,38 +32,38 @@ class Shape(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """The memory of B sequences that are being written; an episode begins with an empty one."""
+    """The memory of B unfinished sequences; an episode begins with an empty one."""
 
-    keys: tuple  # of each layer, [B, L, heads, D / heads]
-    values: tuple
-    length: Array  # [B] tokens that were taken in
+    keys: tuple[Array, ...]  # of each layer, [B, L, heads, D / heads]
+    values: tuple[Array, ...]
+    length: Array  # [B] number of tokens in the cache
 
 
-def checked(shape: Shape) -> Shape:
-    """The same; ValueError where the numbers don't fit together."""
+def checked_shape(shape: Shape) -> Shape:
+    """Returns `shape`; ValueError where its numbers don't fit together."""
     if shape.positions not in ("learned", "rotary"):
         raise ValueError(f"positions must be one of learned, rotary; got {shape.positions!r}")
     if shape.heads < 1 or shape.width % shape.heads or (shape.positions == "rotary" and shape.width // shape.heads % 2):
         even = " into an even number" if shape.positions == "rotary" else ""
-        raise ValueError(f"heads={shape.heads} don't divide the width {shape.width}{even}; choose another number")
+        raise ValueError(f"heads={shape.heads} must divide the width {shape.width}{even}; choose another number")
     return shape
 
 
 def shape_of(env: Env, config: Config) -> Shape:
-    """The transformer that a Config asks for, sized for the world's tokens; ValueError where it can't be."""
+    """The Shape that a Config describes, sized for the environment's tokens; ValueError where none fits."""
     space = env.observation_space
     if layout(space) != "L":
-        raise ValueError(f"network='transformer' needs tokens to look at, got {space!r}; use network='auto'")
+        raise ValueError(f"network='transformer' needs observations of tokens, got {space!r}; use network='auto'")
     if len(set(config.hidden)) != 1:
-        raise ValueError(f"a transformer's layers are all of one width, got hidden={config.hidden}; repeat one number")
+        raise ValueError(f"hidden={config.hidden}: a transformer's layers all have one width; repeat one number")
     wrong = {
         "critic": config.critic != "value",
         "kernel": config.kernel != "xla",
     }
     if any(wrong.values()):
         name = next(name for name in wrong if wrong[name])
-        raise ValueError(f"{name}={getattr(config, name)!r} is not of network='transformer'; leave it out")
-    return checked(
+        raise ValueError(f"{name}={getattr(config, name)!r} does not apply to network='transformer'; remove {name}")
+    return checked_shape(
         Shape(
             vocabulary=len(space.vocabulary),
             length=space.shape[0],
@@ -74,17 +76,17 @@ def shape_of(env: Env, config: Config) -> Shape:
 
 
 def _norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    # The fast variance is the mean of squares less the square of the mean: nothing is left of it in float32 where
-    # numbers lie far from 0.
+    # The fast variance, the mean of squares less the square of the mean, loses all digits in float32 where numbers lie
+    # far from 0.
     return nnx.LayerNorm(width, epsilon=1e-5, use_fast_variance=False, rngs=rngs)
 
 
 class Block(nnx.Module):
-    """Attention and a two-layer perceptron, each behind a norm and beside the residual stream."""
+    """Attention and a two-layer perceptron, each after a norm, and added to the residual stream."""
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
         width, self.shape = shape.width, shape
-        # What writes to the residual stream is smaller, since all the layers' outputs add up there.
+        # Layers that write to the residual stream start smaller, since all their outputs add up there.
         added = nnx.initializers.variance_scaling(0.5 / shape.layers, "fan_in", "truncated_normal")
         self.norm_attention = _norm(width, rngs)
         self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
@@ -93,11 +95,11 @@ class Block(nnx.Module):
         self.up = nnx.Linear(width, 4 * width, rngs=rngs)
         self.down = nnx.Linear(4 * width, width, kernel_init=added, rngs=rngs)
 
-    def __call__(self, x: Array, places: Array, past: tuple[Array, Array] | None = None) -> tuple[Array, tuple]:
-        """x [B, t, D] at `places` [B, t] or [1, t] in; the same further on, and keys and values, out.
+    def __call__(self, x: Array, places: Array, past: Pair | None = None) -> tuple[Array, Pair]:
+        """The block's output [B, t, D] for x [B, t, D] at `places` [B, t] or [1, t], and its keys and values.
 
-        `past` are keys and values [B, L, heads, D / heads] into which those of x, one token, are written first;
-        without it x is the whole sequence, from its first place on.
+        `past` holds earlier keys and values [B, L, heads, D / heads]; those of x, then one token, are written into it
+        first. Without `past`, x is the whole sequence from its first place on.
         """
         heads = (*x.shape[:2], self.shape.heads, -1)
         q, k, v = (y.reshape(heads) for y in jnp.split(self.qkv(self.norm_attention(x)), 3, axis=-1))
@@ -114,7 +116,7 @@ class Block(nnx.Module):
 
 
 def rotated(x: Array, places: Array) -> Array:
-    """x [B, t, heads, d] turned by angles that grow with the place: products then depend on distances alone."""
+    """x [B, t, heads, d] rotated by angles that grow with the place, so that products depend on distances alone."""
     half = x.shape[-1] // 2
     angle = places[..., None] / 10_000 ** (jnp.arange(half) / half)[None, None]
     cos, sin = jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
@@ -123,7 +125,7 @@ def rotated(x: Array, places: Array) -> Array:
 
 
 def _write(past: Array, new: Array, places: Array) -> Array:
-    """past [B, L, ...] with new [B, 1, ...] at its places [B, 1]."""
+    """`past` [B, L, ...] with `new` [B, 1, ...] written at `places` [B, 1]."""
     here = jnp.arange(past.shape[1])[None] == places  # [B, L]
     return jnp.where(here[..., None, None], new, past)
 
@@ -132,7 +134,7 @@ class Transformer(nnx.Module):
     """Tokens to features [..., D]; features to logits [..., V] and to a value [...]."""
 
     def __init__(self, shape: Shape, *, rngs: nnx.Rngs):
-        self.shape = checked(shape)
+        self.shape = checked_shape(shape)
         draw = nnx.initializers.normal(0.02)
         self.embedding = nnx.Param(draw(rngs.params(), (shape.vocabulary, shape.width)))
         if shape.positions == "learned":
@@ -141,7 +143,9 @@ class Transformer(nnx.Module):
         self.norm = _norm(shape.width, rngs)
         self.value_head = nnx.Linear(shape.width, 1, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
-    def __call__(self, tokens: Array, places: Array | None = None, past: list | None = None) -> tuple[Array, list]:
+    def __call__(
+        self, tokens: Array, places: Array | None = None, past: list[Pair] | None = None
+    ) -> tuple[Array, list[Pair]]:
         """Features [B, t, D] of tokens [B, t], and each layer's keys and values; as in `Block`."""
         places = jnp.arange(tokens.shape[1])[None] if places is None else places
         x = self.embedded(tokens)
@@ -166,15 +170,19 @@ class Transformer(nnx.Module):
         return self.value_head(features)[..., 0]
 
 
-def policy(init: Callable, merge: Callable, shape: Shape, prompt: int) -> Policy:
-    """A Policy over token sequences, which remembers each layer's keys and values: observations are [B, L] tokens.
+Init = Callable[[Array], PyTree]  # key -> params
+Merge = Callable[[PyTree], Transformer]  # params -> the module
 
-    `act` takes the prompt in when its memory is fresh, and one token at a time from then on; `evaluate` sees whole
-    episodes [T, B], each sequence once, all its places side by side, and both say the same.
+
+def policy(init: Init, merge: Merge, shape: Shape, prompt: int) -> Policy:
+    """A Policy over token sequences, whose memory is each layer's keys and values; observations are [B, L] tokens.
+
+    `act` reads the prompt when its memory is fresh, and one token at a time from then on. `evaluate` reads whole
+    episodes [T, B], each sequence once with all its places side by side. Both give the same distributions.
 
     Args:
       init, merge: key -> params; params -> Transformer.
-      prompt: the most tokens that a sequence begins with.
+      prompt: the largest number of tokens in a prompt.
     """
 
     def memory(batch: int) -> Cache:
@@ -184,7 +192,7 @@ def policy(init: Callable, merge: Callable, shape: Shape, prompt: int) -> Policy
     def act(params: PyTree, memory: Cache, obs: Array) -> tuple[Categorical, Cache]:
         module, fresh = merge(params), memory.length == 0
         past = list(zip(memory.keys, memory.values, strict=True))
-        # The prompt's places alone: a branch copies all that passes through it.
+        # Only the prompt's places, since a branch copies all its values.
         first = jax.tree.map(lambda x: x[:, :prompt], past)
         begun = jax.lax.cond(any_lane(fresh), lambda _: module(obs[:, :prompt])[1], lambda first: first, first)
         keep = lambda past, new, old: past.at[:, :prompt].set(jnp.where(fresh[:, None, None, None], new, old))  # noqa: E731
@@ -210,18 +218,17 @@ def policy(init: Callable, merge: Callable, shape: Shape, prompt: int) -> Policy
             next_value=_at(value, ahead)[..., 0],
         )
 
-    evaluate.whole_episodes = True
-    return Policy(init=init, memory=memory, act=act, evaluate=evaluate)
+    return Policy(init=init, memory=memory, act=act, evaluate=evaluate, whole_episodes=True)
 
 
 def written(trajectory: Trajectory) -> Array:
     """[B, L] the tokens of whole episodes [T, B], prompts and answers."""
     seen = jnp.maximum(trajectory.obs, trajectory.next_obs)
-    # Behind an end more may seem to be written, which nobody answers for.
+    # After an end the rows may hold further tokens, which don't count.
     return jnp.max(jnp.where(trajectory.mask[..., None] > 0, seen, 0), axis=0)
 
 
-def reward_model(init: Callable, merge: Callable) -> tuple[Callable, Callable]:
+def reward_model(init: Init, merge: Merge) -> tuple[Init, Callable[[PyTree, Array], Array]]:
     """init(key) -> params; score(params, tokens [B, L]) -> [B]: a transformer's value at the last token.
 
     Args:

@@ -1,25 +1,23 @@
-"""Policies wrapped: exploration by uniform actions, and observations scaled by their running moments."""
+"""Wrappers of a policy: exploration by uniform actions, and observations scaled by their running moments."""
 
 import jax.numpy as jnp
 
 from pgjax.numerics.running_moments import Moments, normalize
-from pgjax.policies import traits
 from pgjax.policies.distributions import Categorical
-from pgjax.policies.traits import by_observation
 from pgjax.types import Policy
 
 
 def exploring(policy: Policy, epsilon: float) -> Policy:
-    """The policy as it acts when a share `epsilon` of its actions is drawn uniformly; `evaluate` stays its own.
+    """A policy that draws a share `epsilon` of its actions uniformly; `evaluate` is that of the original policy.
 
-    b = (1 - epsilon) pi + epsilon / A. The log_prob of its trajectories is b's, so that
+    It acts by b = (1 - epsilon) pi + epsilon / A. The log_prob of its trajectories is b's, so that
     exp(now.log_prob - trajectory.log_prob) is the importance ratio pi / b.
     """
 
     def act(params, memory, obs):
         dist, memory = policy.act(params, memory, obs)
         if not isinstance(dist, Categorical):
-            raise ValueError(f"epsilon={epsilon:g} mixes a finite number of actions, got {type(dist).__name__}")
+            raise ValueError(f"epsilon={epsilon:g} needs a policy over discrete actions, got {type(dist).__name__}")
         share = (1 - epsilon) * jnp.exp(dist.log_probs()) + epsilon / dist.logits.shape[-1]
         return Categorical(jnp.log(share)), memory
 
@@ -27,7 +25,7 @@ def exploring(policy: Policy, epsilon: float) -> Policy:
 
 
 def with_observation_moments(policy: Policy, moments: Moments) -> Policy:
-    """The policy as it is when observations reach it normalised by `moments`."""
+    """The policy on observations that are normalised by `moments`."""
 
     def act(params, memory, obs):
         return policy.act(params, memory, normalize(moments, obs))
@@ -38,6 +36,4 @@ def with_observation_moments(policy: Policy, moments: Moments) -> Policy:
         )
         return policy.evaluate(params, seen)
 
-    evaluate.by_observation = by_observation(policy)
-    evaluate.whole_episodes = traits.needs_whole_episodes(policy)
-    return policy._replace(act=act, evaluate=evaluate)
+    return policy._replace(act=act, evaluate=evaluate, stepwise=evaluate if policy.by_observation else None)

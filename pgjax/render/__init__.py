@@ -1,1 +1,1 @@
-"""Episodes as pictures: they are played, drawn as frames and written as a GIF or a video."""
+"""Plays episodes, draws their states, and writes them as a GIF or a video."""

@@ -1,8 +1,8 @@
-"""An episode in; a picture of each of its states, [H, W, 3] uint8, out.
+"""Draws each state of an episode as a picture, [H, W, 3] uint8.
 
-Classic control is drawn by Gymnasium's own renderer, from the gymnax state. Every other world is drawn by what the
-policy sees: images by channel (for MinAtar the picture that gymnax's visualiser paints too), vectors as bars,
-tokens as text, discrete observations as cells. A world that is stepped on the host makes its pictures itself.
+Classic control is drawn by Gymnasium's own renderer, from the gymnax state. Every other environment is drawn by its
+observations: images by channel (for MinAtar the picture that gymnax's visualiser paints too), vectors as bars,
+tokens as text, discrete observations as cells. An environment that is stepped in Python makes its own pictures.
 """
 
 import contextlib
@@ -18,15 +18,15 @@ from pgjax.envs import spaces
 from pgjax.render.play import Episode
 from pgjax.types import Env, PyTree
 
-SIZE = 400  # pixels of a drawn observation, about
+SIZE = 400  # about how many pixels wide and high an observation is drawn
 
 
 WHITE, INK, MARKED, FAINT = (255, 255, 255), (60, 60, 60), (220, 70, 60), (225, 225, 225)
 
 
-# The gymnax module that a state comes from -> Gymnasium's name of the world, and where it keeps what it draws:
-# its attribute -> the parameter. Found by the state, so that a world made by the user's own factory is drawn too.
-CLASSIC = {
+# The gymnax module of a state -> Gymnasium's name of the environment, and the parameters that it draws: its attribute
+# -> gymnax's name. The state decides, so that an environment of the user's own factory is drawn too.
+CLASSIC: dict[str, tuple[str, dict[str, str | None]]] = {
     "cartpole": ("CartPole-v1", {"x_threshold": "x_threshold", "length": "length"}),
     "pendulum": ("Pendulum-v1", {}),
     "acrobot": ("Acrobot-v1", {"LINK_LENGTH_1": "link_length_1", "LINK_LENGTH_2": "link_length_2"}),
@@ -39,18 +39,18 @@ CLASSIC = {
 
 
 class Pictures(NamedTuple):
-    """An episode to look at."""
+    """The pictures of an episode."""
 
-    every: Iterator[np.ndarray]  # T + 1 times [H, W, 3] uint8, all of one size, drawn as they are asked for
-    fps: int  # at which the world looks alive
-    note: str  # what would make better pictures; "" where nothing is lacking
+    every: Iterator[np.ndarray]  # T + 1 times [H, W, 3] uint8, all of one size, each drawn when it is needed
+    fps: int  # frames per second at which the environment moves naturally
+    note: str  # how to get better pictures; "" where these are the best
 
 
 def pictures(env: Env, played: Episode) -> Pictures:
     """A picture of each state of an episode, the first one included."""
     seen = _each(_observation(env, played.obs), played)
     if env.host:
-        return _filmed(env, played) or Pictures(seen, 15, "observations; its world has no pictures of its own")
+        return _filmed(env, played) or Pictures(seen, 15, "observations; the environment has no pictures of its own")
     module, _, world = type(played.states).__module__.rpartition(".")
     if module != "gymnax.environments.classic_control" or world not in CLASSIC:
         return Pictures(seen, 15, "")
@@ -59,7 +59,7 @@ def pictures(env: Env, played: Episode) -> Pictures:
     return _classic(*CLASSIC[world], env.params, played)
 
 
-def _each(draw: Callable, played: Episode) -> Iterator[np.ndarray]:
+def _each(draw: Callable[[Any, Any], np.ndarray], played: Episode) -> Iterator[np.ndarray]:
     for t in range(len(played.reward) + 1):
         yield draw(*jax.tree.map(lambda x, t=t: x[t], (played.states, played.obs)))
 
@@ -87,7 +87,7 @@ def _classic(name: str, attributes: dict[str, str | None], params: Any, played: 
         setattr(world, attribute, float(getattr(params, parameter or attribute)))
 
     def draw(state: Any, obs: Any) -> np.ndarray:
-        # The fields of a gymnax state stand in the order of Gymnasium's vector.
+        # The fields of a gymnax state have the order of Gymnasium's vector.
         values = {field: float(x) for field, x in vars(state).items() if field != "time"}
         if "last_u" in values:
             world.last_u = values.pop("last_u")
@@ -98,19 +98,20 @@ def _classic(name: str, attributes: dict[str, str | None], params: Any, played: 
 
 
 def _filmed(env: Env, played: Episode) -> Pictures | None:
-    """The pictures that a world on the host makes of itself, as it plays the same actions again; None if of none."""
+    """The pictures of an environment stepped in Python, as it plays the actions again; None where it makes none."""
     with importing("gymnasium", "gymnasium"):
         import gymnasium
 
     from pgjax.envs.gymnasium import Simulators
 
-    class Filmed(gymnasium.Wrapper):
+    class Filmed(gymnasium.Wrapper[Any, Any, Any, Any]):
         def step(self, action):
             came = super().step(action)
             self.picture = np.array(self.render(), np.uint8)  # before the reset of an episode that has ended
             return came
 
     _pygame()
+    assert env.host is not None
     with contextlib.closing(env.host(1)) as shown:
         if not isinstance(shown, Simulators):
             return None
@@ -128,15 +129,15 @@ def _filmed(env: Env, played: Episode) -> Pictures | None:
                 _, seen = world.step(action[None])
                 if not np.array_equal(seen.obs[0], played.obs[t + 1]):
                     raise ValueError(
-                        f"the world went another way at step {t + 1} when it played the same actions again"
+                        f"the environment went another way at step {t + 1} when it played the same actions again"
                     )
                 yield one.picture
 
     return Pictures(film(), metadata.get("render_fps") or 30, "")
 
 
-def _observation(env: Env, obs: PyTree) -> Callable:
-    """What draws observations; shapes and scales are those of the episode's `obs` [T + 1, ...]."""
+def _observation(env: Env, obs: PyTree) -> Callable[[Any, Any], np.ndarray]:
+    """The function that draws an observation; shapes and scales are those of the episode's `obs` [T + 1, ...]."""
     shape = np.shape(obs)[1:] if isinstance(obs, np.ndarray) else None
     if spaces.is_discrete(env.observation_space) and shape == ():
         return lambda state, now: _cells(int(now), int(env.observation_space.n))
@@ -152,13 +153,13 @@ def _observation(env: Env, obs: PyTree) -> Callable:
 
 
 def _vectors(tree: PyTree, axes: int) -> np.ndarray:
-    """A tree's numbers behind its first `axes` axes, side by side."""
+    """The numbers of a tree after its first `axes` axes, side by side."""
     leaves = [np.asarray(x, float) for x in jax.tree.leaves(tree)]
     return np.concatenate([x.reshape(*x.shape[:axes], -1) for x in leaves], axis=-1)
 
 
 def _image(now: np.ndarray, low: float, high: float) -> np.ndarray:
-    """[H, W] as greys, [H, W, 3] bytes as they are, [H, W, C] in the colour of the last channel that is on."""
+    """Draws [H, W] as greys, [H, W, 3] bytes unchanged, [H, W, C] in the colour of the last channel that is on."""
     if now.ndim == 3 and now.shape[-1] == 3 and now.dtype == np.uint8:
         picture = now
     else:
@@ -171,7 +172,7 @@ def _image(now: np.ndarray, low: float, high: float) -> np.ndarray:
             with importing("matplotlib"):
                 import matplotlib
 
-            colours = np.array(matplotlib.colormaps["tab10"].colors)[np.arange(value.shape[-1]) % 10]
+            colours = matplotlib.colormaps["tab10"](np.arange(value.shape[-1]) % 10)[:, :3]
             last = value.shape[-1] - 1 - np.argmax(value[..., ::-1] > 0, axis=-1)
             value = np.take_along_axis(value, last[..., None], axis=-1) * colours[last]
         picture = np.asarray(255 * value, np.uint8)
@@ -180,7 +181,7 @@ def _image(now: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _text(words: str, length: int) -> np.ndarray:
-    """A line of tokens, in room for `length` of them."""
+    """Draws a line of tokens, with room for `length` of them."""
     side = max(12, SIZE // length)
     picture, draw = _canvas(side * length, 2 * side)
     for i, token in enumerate(words):
@@ -189,7 +190,7 @@ def _text(words: str, length: int) -> np.ndarray:
 
 
 def _bars(now: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """One bar for each number, from zero, on the scale that it has in the episode."""
+    """Draws one bar for each number, from zero, on the number's own scale in the episode."""
     picture, draw = _canvas(SIZE, SIZE)
     width = SIZE / len(now)
     span = np.where(high > low, high - low, 1.0)
@@ -206,7 +207,7 @@ def _bars(now: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _cells(now: int, count: int) -> np.ndarray:
-    """A cell for each observation, the present one marked."""
+    """Draws a cell for each observation, the current one marked."""
     columns = min(count, max(10, int(np.ceil(np.sqrt(count)))))
     side = SIZE // columns
     picture, draw = _canvas(SIZE, max(side * -(-count // columns), 80))

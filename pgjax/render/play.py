@@ -1,4 +1,4 @@
-"""An environment, a policy and its parameters in; one whole episode, with all its states, out."""
+"""Plays one whole episode with a policy, and keeps all its states."""
 
 import contextlib
 from typing import NamedTuple
@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax.numerics import time_limits
 from pgjax.numerics.scans import scan_while
 from pgjax.training.host_loop import Worlds
 from pgjax.types import Array, Env, Policy, PyTree
@@ -15,16 +16,16 @@ from pgjax.types import Array, Env, Policy, PyTree
 class Episode(NamedTuple):
     """One whole episode, on the host: numpy arrays."""
 
-    states: PyTree  # [T + 1, ...] the first one included; () of a world that is stepped on the host
+    states: PyTree  # [T + 1, ...] the first one included; () of an environment that is stepped in Python
     obs: PyTree  # [T + 1, ...]
     action: np.ndarray  # [T, ...]
     reward: np.ndarray  # [T]
-    terminated: bool  # by the world; otherwise the time ran out
-    seed: int = 0  # of a world that is stepped on the host
+    terminated: bool  # by the environment; otherwise the time ran out
+    seed: int = 0  # of an environment that is stepped in Python
 
 
 def play(key: Array, env: Env, policy: Policy, params: PyTree, greedy: bool = False) -> Episode:
-    """One episode from its first state to its end.
+    """Play one episode from its first state to its end.
 
     Args:
       greedy: take the mode of each distribution; otherwise actions are sampled.
@@ -35,12 +36,14 @@ def play(key: Array, env: Env, policy: Policy, params: PyTree, greedy: bool = Fa
 
 
 def _pure(key_start: Array, keys: Array, env: Env, policy: Policy, params: PyTree, greedy: bool) -> Episode:
-    def step(carry, key):
+    def step(carry, inputs):
         state, obs, memory, _ = carry
+        key, t = inputs
         key_action, key_env = jax.random.split(key)
         dist, memory = policy.act(params, memory, jax.tree.map(lambda x: x[None], obs))
         action = (dist.mode() if greedy else dist.sample(key_action))[0]
         state, seen = env.step(key_env, env.params, state, action)
+        seen = time_limits.cut(seen, t, env.max_steps)
         done = seen.terminated | seen.truncated
         return (state, seen.obs, memory, done), (state, seen.obs, action, seen.reward, seen.terminated, done)
 
@@ -48,14 +51,15 @@ def _pure(key_start: Array, keys: Array, env: Env, policy: Policy, params: PyTre
     state, obs = jax.tree.map(lambda x: x[0], jax.lax.map(lambda key: env.reset(key, env.params), key_start[None]))
     carry = (state, obs, policy.memory(1), jnp.bool_(False))
     # What follows the end is cut off below: elsewhere than on a CPU the scan goes on to the time limit.
-    _, rows = scan_while(step, carry, keys, lambda carry, _: ~carry[3])
+    _, rows = scan_while(step, carry, (keys, jnp.arange(env.max_steps)), lambda carry, _: ~carry[3])
     *rows, done = jax.tree.map(np.asarray, rows)
-    length = int(np.argmax(done)) + 1 if done.any() else env.max_steps
+    length = int(np.argmax(done)) + 1
     states, seen, action, reward, terminated = jax.tree.map(lambda x: x[:length], rows)
     return Episode(_behind(state, states), _behind(obs, seen), action, reward, bool(terminated[-1]))
 
 
 def _hosted(key_start: Array, keys: Array, env: Env, policy: Policy, params: PyTree, greedy: bool) -> Episode:
+    assert env.host is not None
     seed = int(jax.random.bits(key_start))
     memory, rows = policy.memory(1), []
     with contextlib.closing(Worlds(env.host, env.max_steps, 1)) as world:

@@ -1,4 +1,4 @@
-"""An environment, a policy and its parameters in; a video of whole episodes out."""
+"""Writes a video of whole episodes that a policy plays."""
 
 import contextlib
 import itertools
@@ -25,12 +25,12 @@ EPISODES = 1000  # of one video at most: all are played before the first is draw
 
 
 class Written(NamedTuple):
-    """What came of it."""
+    """A video that was written."""
 
     path: pathlib.Path
     frames: int
     returns: list[float]  # of each episode, undiscounted
-    note: str  # what would make better pictures; "" where nothing is lacking
+    note: str  # how to get better pictures; "" where these are the best
 
 
 def captioned(env: Env, played: Episode, title: str) -> frames.Pictures:
@@ -65,12 +65,12 @@ def write(
     Args:
       greedy: take the mode of each distribution; otherwise actions are sampled.
       seed: of the episodes; episode i has the key fold_in(key(seed), i).
-      fps: pictures per second; by default what suits the world.
+      fps: pictures per second; by default the environment's own speed.
 
     Raises:
-      ValueError: for a path or an fps that can't be had, before anything is played.
+      ValueError: for a path or an fps that is impossible, before anything is played.
     """
-    path = check(path, fps)
+    path = checked_path(path, fps)
     episodes, seed = whole("episodes", episodes, most=EPISODES), seed_number(seed)
     played = [play(jax.random.fold_in(jax.random.key(seed), i), env, policy, params, greedy) for i in range(episodes)]
     counted = [f"   episode {i + 1} of {episodes}" if episodes > 1 else "" for i in range(episodes)]
@@ -86,8 +86,12 @@ def write(
     return Written(path, count, [float(np.sum(one.reward, dtype=np.float64)) for one in played], shown[0].note)
 
 
-def check(path: str | pathlib.Path, fps: float | None = None) -> pathlib.Path:
-    """The path, if a video can be written there."""
+def checked_path(path: str | pathlib.Path, fps: float | None = None) -> pathlib.Path:
+    """The path of a video.
+
+    Raises:
+      ValueError: where no video can be written there, or not with this fps.
+    """
     path = place("out", path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"out: {str(path)!r} must end in {' or '.join(SUFFIXES)}")
@@ -112,7 +116,7 @@ def _gif(path: pathlib.Path, every: Iterator[np.ndarray], fps: float) -> None:
     with importing("PIL"):
         from PIL import Image
 
-    # One palette each: the colours of a run differ little, and a common one would need all pictures at once.
+    # Each picture has its own palette: a common one would need all pictures at once.
     first, *rest = (Image.fromarray(picture).quantize(64) for picture in every)
     first.save(path, save_all=True, append_images=rest, duration=1000 / fps, loop=0)
 
@@ -124,13 +128,14 @@ def _mp4(path: pathlib.Path, every: Iterator[np.ndarray], fps: float) -> None:
     first = next(every)
     size, rate = f"{first.shape[1]}x{first.shape[0]}", str(fps)
     raw = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", rate, "-i", "-"]
-    # What every browser plays, and starts to play before it has all of it.
+    # A format that every browser plays, and starts before it has the whole file.
     coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-movflags", "+faststart", str(path)]
-    # Its own writer would fork a process that has threads, of JAX; this doesn't.
+    # imageio's own writer would fork this process, which has threads of JAX; Popen doesn't.
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error", *raw, *coded]
     with tempfile.TemporaryFile() as said:
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said) as coder:
-            with contextlib.suppress(BrokenPipeError):  # it says why below
+            assert coder.stdin is not None
+            with contextlib.suppress(BrokenPipeError):  # ffmpeg's own message follows below
                 for picture in itertools.chain([first], every):
                     coder.stdin.write(np.ascontiguousarray(picture).data)
                 coder.stdin.close()

@@ -1,4 +1,4 @@
-"""Several runs in; their comparison, or why there is none, out."""
+"""Compares several runs on the page, or says why they can't be compared."""
 
 import numpy as np
 
@@ -6,17 +6,18 @@ from pgjax import analysis, statistics
 from pgjax.analysis.summary import few, span
 from pgjax.report.html import figure, heading, paragraph, table
 from pgjax.report.sections import apart, interval, number
-from pgjax.runs.read import Run
+from pgjax.runs.run import Run
 
 
-def comparison(runs: list[Run]) -> str:
-    """The best settings of each run against each other, and all settings together."""
+def comparison(runs: dict[str, Run]) -> str:
+    """Compares the best settings of the runs, and all settings together; `runs` are by name."""
     parts = [heading("Comparison", 2)]
-    if len({run.world for run in runs}) > 1:
-        worlds = "; ".join(f"{run.name}: {_world(run)}" for run in runs)
-        said = f"The runs are on different environments ({worlds}). Their returns have no common scale, so they are "
+    environments = {name: _environment(run) for name, run in runs.items()}
+    if len(set(environments.values())) > 1:
+        listed = "; ".join(f"{name}: {environment}" for name, environment in environments.items())
+        said = f"The runs are on different environments ({listed}). Their returns have no common scale, so they are "
         return parts[0] + paragraph(f"{said}not compared here; each is shown by itself below.", "warning")
-    every = {run.name: analysis.rows({run.name: run.metrics}) for run in runs}
+    every = {name: analysis.rows({name: run.metrics}) for name, run in runs.items()}
     best: dict[str, analysis.Row] = {}
     missing = []
     for name, rows in every.items():
@@ -30,18 +31,18 @@ def comparison(runs: list[Run]) -> str:
     if len(best) < 2:
         parts.append(paragraph("Fewer than two runs have final returns: there is nothing to compare.", "note"))
         return "".join(parts)
-    if any(run.summary.get("interrupted") for run in runs):
+    if any(run.interrupted for run in runs.values()):
         parts.append(paragraph("A run here was interrupted: its settings trained less than was planned.", "warning"))
     parts += [heading("The best setting of each run"), _best(list(best.values()))]
     parts += [heading("Probability of improvement"), _improvement(best)]
     rows = list(best.values())
-    parts.append(paragraph(apart(rows, *analysis.ranked(rows)[:2])))
+    parts.append(paragraph(apart(rows)))
     draw = lambda f, rows: lambda file: f(rows, file)  # noqa: E731
     parts.append(figure("Learning curves of the best settings", draw(analysis.curve, rows)))
     parts.append(figure("Performance profiles of the best settings", draw(analysis.profiles, rows)))
     settings = [row for rows in every.values() for row in rows]
     if len(settings) > len(best):
-        parts.append(figure("All settings of all runs", draw(analysis.forest, settings), _seeds(runs)))
+        parts.append(figure("All settings of all runs", draw(analysis.forest, settings), _seeds(list(runs.values()))))
     return "".join(parts)
 
 
@@ -63,7 +64,7 @@ def _best(rows: list[analysis.Row]) -> str:
 
 
 def _improvement(best: dict[str, analysis.Row]) -> str:
-    """P(row > column), a matrix."""
+    """The matrix of P(row > column)."""
     lines, sure = [], []
     for i, (name, row) in enumerate(best.items()):
         line = [name]
@@ -82,12 +83,13 @@ def _improvement(best: dict[str, analysis.Row]) -> str:
 
 
 def _seeds(runs: list[Run]) -> str:
-    """What the rank intervals rest on."""
+    """A sentence on how the intervals of ranks resample seeds."""
     if len({tuple(run.metrics["seed"].values.tolist()) for run in runs}) == 1:
         return "All settings share their seeds; the intervals of ranks resample seeds for all together."
     return "The runs have different seeds; the intervals of ranks resample each seed for the settings that have it."
 
 
-def _world(run: Run) -> str:
-    name, fixed = run.world
-    return " ".join([str(name), *(f"{key}={value}" for key, value in fixed)])
+def _environment(run: Run) -> str:
+    """The environment with the parameters set for the whole run; returns on different ones have no common scale."""
+    fixed = sorted((k, str(v)) for k, v in run.config.get("fixed", {}).items() if k.startswith("env."))
+    return " ".join([run.config["env"], *(f"{key}={value}" for key, value in fixed)])

@@ -1,4 +1,4 @@
-"""Text, tables and figures in; HTML out. All text is escaped here."""
+"""Turns text, tables and figures into HTML, and escapes all text."""
 
 import base64
 import html
@@ -35,7 +35,7 @@ summary { cursor: pointer; color: var(--soft); }
 
 
 def page(title: str, parts: Iterable[str]) -> str:
-    """A whole document."""
+    """The whole document: its title, and parts that are HTML."""
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     body = f"<h1>{escape(title)}</h1>" + "".join(parts) + f'<p class="note">pgjax {escape(__version__)}</p>'
     return (
@@ -45,37 +45,46 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def escape(text: object) -> str:
+    """Text as HTML shows it."""
     return html.escape(str(text), quote=True)
 
 
 def heading(text: str, level: int = 3) -> str:
+    """A heading; level 1 is the title of the page."""
     return f"<h{level}>{escape(text)}</h{level}>\n"
 
 
 def paragraph(text: str, kind: str = "") -> str:
+    """A paragraph; its kind is "note", "warning" or ""."""
     return f'<p class="{kind}">{escape(text)}</p>\n' if kind else f"<p>{escape(text)}</p>\n"
 
 
 def code(text: str) -> str:
+    """A block of code."""
     return f"<pre><code>{escape(text)}</code></pre>\n"
 
 
 def facts(pairs: dict[str, object]) -> str:
+    """A list of names with their values."""
     return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in pairs.items()) + "</dl>\n"
 
 
 def folded(summary: str, content: str) -> str:
+    """HTML that is hidden until the reader opens its summary."""
     return f"<details><summary>{escape(summary)}</summary>{content}</details>\n"
 
 
 def table(
-    head: Sequence[str], lines: Sequence[Sequence[object]], text: Sequence[int] = (0,), sure: Iterable[tuple] = ()
+    head: Sequence[str],
+    lines: Sequence[Sequence[object]],
+    text: Sequence[int] = (0,),
+    sure: Iterable[tuple[int, int]] = (),
 ) -> str:
-    """Rows of cells; `text` are the columns set to the left, `sure` the (row, column) printed bold."""
-    sure = set(sure)
+    """A table; the columns `text` are set to the left, the cells (row, column) of `sure` are bold."""
+    bold = set(sure)
 
     def cell(tag, value, line, column):
-        kinds = " ".join(["text"] * (column in text) + ["sure"] * ((line, column) in sure))
+        kinds = " ".join(["text"] * (column in text) + ["sure"] * ((line, column) in bold))
         return f'<{tag} class="{kinds}">{escape(value)}</{tag}>' if kinds else f"<{tag}>{escape(value)}</{tag}>"
 
     rows = ["".join(cell("th", value, None, j) for j, value in enumerate(head))]
@@ -84,7 +93,7 @@ def table(
 
 
 def figure(name: str, draw: Callable[[io.BytesIO], None], caption: str = "") -> str:
-    """A heading and what `draw` writes, inside the page; or why there is nothing to draw."""
+    """A heading and the figure that `draw` writes, inside the page; or why there is nothing to draw."""
     file = io.BytesIO()
     try:
         draw(file)

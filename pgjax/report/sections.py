@@ -1,4 +1,4 @@
-"""One run in; its part of the page out."""
+"""Writes the section of the page about one run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from pgjax import analysis, statistics
 from pgjax.analysis.axes import swept
 from pgjax.analysis.summary import few, final_returns, span, spelled
 from pgjax.report.html import code, facts, figure, folded, heading, paragraph, table
-from pgjax.runs.read import Run
+from pgjax.runs.run import Run
 
 SHOWN = 20  # rows of a table before the rest is folded away
 
@@ -17,32 +17,33 @@ SHOWN = 20  # rows of a table before the rest is folded away
 LOSSES = {"failed": "failed", "unscored": "no finite score", "stopped": "stopped"}
 
 
-def section(run: Run, alone: bool = False) -> str:
-    """Everything about one run."""
-    parts = [heading("The run" if alone else f"{run.name}: {run.title}", 2)]
-    if run.summary.get("interrupted"):
-        parts.append(paragraph(_interrupted(run), "warning"))
-    typed = bool(run.config.get("command"))
-    parts += [paragraph("The command:" if typed else "Called from Python as:"), code(run.call), facts(_facts(run))]
-    parts += [_lost(run.rows, kind) for kind in ("failed", "unscored", "stopped")]
-    parts += [heading("Final returns"), final_table(run.rows, run.summary.get("eval_episodes"))]
-    parts.append(paragraph(apart(run.rows, *analysis.ranked(run.rows)[:2]), "note") if len(run.rows) > 1 else "")
-    draw = lambda f: lambda file: f(run.rows, file)  # noqa: E731
+def section(run: Run, name: str = "") -> str:
+    """All parts about one run, below its name where the page has several runs."""
+    rows = analysis.rows(run.metrics)
+    parts = [heading(f"{name}: {run.title}" if name else "The run", 2)]
+    if run.interrupted:
+        parts.append(paragraph(_interrupted(rows), "warning"))
+    made = "The command:" if run.config.get("command") else "Called from Python as:"
+    parts += [paragraph(made), code(run.call), facts(_facts(run, len(rows)))]
+    parts += [_lost(rows, kind) for kind in ("failed", "unscored", "stopped")]
+    parts += [heading("Final returns"), final_table(rows, run.summary.get("eval_episodes"))]
+    parts.append(paragraph(apart(rows), "note") if len(rows) > 1 else "")
+    draw = lambda f: lambda file: f(rows, file)  # noqa: E731
     parts.append(figure("Learning curves", draw(analysis.curve)))
     parts.append(figure("Settings by rank", draw(analysis.forest)))
     parts.append(figure("Performance profiles", draw(analysis.profiles)))
-    axes = swept(run.rows)
+    axes = swept(rows)
     if axes:
         parts.append(figure("Sensitivity to each hyperparameter", draw(analysis.sensitivity)))
     if len(axes) > 1:
         parts.append(figure("Pairs of hyperparameters", draw(analysis.heat_maps)))
-    if len(axes) > 1 and len(run.rows) >= 6:
+    if len(axes) > 1 and len(rows) >= 6:
         parts.append(figure("Parallel coordinates", draw(analysis.parallel)))
     return "".join(parts)
 
 
 def final_table(rows: list[analysis.Row], episodes: int | None) -> str:
-    """Final returns sorted by rank, each hyperparameter a column."""
+    """The table of final returns, sorted by rank, with a column for each hyperparameter."""
     names = list(dict.fromkeys(name for row in rows for name in row.values))
     head = ["rank", "95 %", *(names or ["setting"]), "IQM", "95 %", "mean", "median", "std", "greedy IQM", "seeds"]
     losses = [kind for kind in LOSSES if any(getattr(row, kind).any() for row in rows)]
@@ -78,16 +79,17 @@ def final_table(rows: list[analysis.Row], episodes: int | None) -> str:
     return out + (folded(f"the other {len(rest)} settings", table(head, rest, text)) if rest else "")
 
 
-def apart(rows: Sequence[analysis.Row], first: int | None = None, second: int | None = None) -> str:
-    """How many seeds tell two rows apart, in a sentence."""
-    if second is None or not all(np.isfinite(rows[h].finals).any() for h in (first, second)):
+def apart(rows: Sequence[analysis.Row]) -> str:
+    """A sentence: the number of seeds needed to distinguish the two best rows."""
+    best = [rows[h] for h in analysis.ranked(rows)[:2]]
+    if len(best) < 2 or not all(np.isfinite(row.finals).any() for row in best):
         return "Fewer than two settings have a final return: there are no two to tell apart."
-    x, y = analysis.scores([rows[first], rows[second]])[1].T
-    names = " and ".join(rows[h].name or "default" for h in (first, second))
+    x, y = analysis.scores(best)[1].T
+    names = " and ".join(row.name or "default" for row in best)
     try:
         seeds, design = statistics.seeds_needed(x, y)
     except ValueError:
-        return f"To say how many seeds tell the best two ({names}) apart takes 2 seeds or more of each."
+        return f"How many seeds distinguish the best two ({names}) can be estimated from 2 seeds or more of each."
     if not np.isfinite(seeds):
         return f"The best two ({names}) have equal means: no number of seeds tells them apart."
     how = "the same seeds for both (paired)" if design == "paired" else "independent seeds (unpaired)"
@@ -99,27 +101,29 @@ def apart(rows: Sequence[analysis.Row], first: int | None = None, second: int | 
 
 
 def number(value: Any) -> str:
+    """A number in a table; '-' for NaN."""
     value = float(value)
     return "-" if np.isnan(value) else f"{value:.1f}" if 10 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def interval(low: Any, high: Any) -> str:
+    """An interval in a table; '-' for NaN."""
     return "-" if np.isnan(low) else f"{number(low)} to {number(high)}"
 
 
-def _interrupted(run: Run) -> str:
-    said = "Interrupted: the run was stopped before its end, and this page shows what was done up to then."
-    without = sum(not np.isfinite(row.finals).any() for row in run.rows)
-    return said + (f" {without} of {len(run.rows)} settings have no final return." if without else "")
+def _interrupted(rows: Sequence[analysis.Row]) -> str:
+    said = "Interrupted: the run was stopped before its end, and this page shows its results up to then."
+    without = sum(not np.isfinite(row.finals).any() for row in rows)
+    return said + (f" {without} of {len(rows)} settings have no final return." if without else "")
 
 
-def _facts(run: Run) -> dict[str, object]:
+def _facts(run: Run, settings: int) -> dict[str, object]:
     s, config = run.summary, run.config
     device = config["device"]
     times = {"compile": "compile_seconds", "train": "train_seconds", "evaluate": "evaluate_seconds"}
     seconds = ", ".join(f"{name} {s[key]:.1f} s" for name, key in times.items() if s.get(key) is not None)
     speed = f"; {s['env_steps_per_second']:,.0f} per second" if s.get("env_steps_per_second") else ""
-    settings, seeds = len(run.rows), len(run.metrics["seed"])
+    seeds = len(run.metrics["seed"])
     return {
         "folder": run.path,
         "lanes": f"{settings * seeds}: {_many(settings, 'setting')}, {_many(seeds, 'seed')}",
@@ -131,7 +135,7 @@ def _facts(run: Run) -> dict[str, object]:
 
 
 def _lost(rows: Sequence[analysis.Row], kind: str) -> str:
-    """Which lanes failed, or were stopped, by name."""
+    """A list of the lanes that failed, were not scored or were stopped."""
     found = [(row.name or "default", row.seeds[getattr(row, kind)]) for row in rows if getattr(row, kind).any()]
     if not found:
         return paragraph("No lane failed.", "note") if kind == "failed" else ""

@@ -1,1 +1,1 @@
-"""Runs: they are started, resumed, extended, replayed, written to a folder and read back."""
+"""Runs: starts, resumes, extends and replays them, writes their folders and reads them back."""

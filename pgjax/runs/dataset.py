@@ -1,4 +1,4 @@
-"""What the chunks of a run measured in; one labelled dataset out."""
+"""Collects the metrics of a run's chunks in one labelled dataset, and reads it back."""
 
 import pathlib
 import warnings
@@ -12,16 +12,17 @@ from pgjax.sweeps.plan import Plan
 
 
 def coordinates(setting: dict[str, Any]) -> dict[str, Any]:
-    """Labels as the dataset has them."""
+    """The labels of a setting as the dataset spells them."""
     return {name: label(value) for name, value in setting.items()}
 
 
 def label(value: Any) -> Any:
+    """The value as a coordinate of the dataset: a tuple is text, such as '64x64'."""
     return "x".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def load(path: pathlib.Path) -> Any:
-    """The xarray Dataset in a folder of zarr; what else lies there is left alone."""
+    """The xarray Dataset in a folder of zarr; other files in the folder are ignored."""
     with importing("xarray"):
         import xarray
 
@@ -32,7 +33,7 @@ def load(path: pathlib.Path) -> Any:
 
 
 class Store:
-    """Collects what the chunks of a run measured: arrays [settings..., seed, update]."""
+    """Collects the metrics of a run's chunks in arrays [settings..., seed, update]."""
 
     def __init__(self, plan: Plan):
         self.plan = plan
@@ -44,15 +45,15 @@ class Store:
         self.stopped = np.zeros(self.shape, bool)
         self.env_steps = np.full((*self.shape, self.updates), np.nan)
 
-    def _rows(self, chunk: chunks.Chunk) -> tuple[np.ndarray, ...]:
-        """Where in the arrays each lane of a chunk is: an index array for each axis but the last."""
+    def _rows(self, chunk: chunks.Chunk) -> tuple[Any, ...]:
+        """The place of each lane of a chunk in the arrays: an index array for each axis but the last."""
         seeds = {seed: i for i, seed in enumerate(self.plan.seeds)}
         settings = self.plan.groups[chunk.group].settings
         places = [[v.index(settings[h][k]) for k, v in self.plan.axes.items()] + [seeds[s]] for h, s in chunk.lanes]
         return tuple(np.array(places).T)
 
     def add(self, chunk: chunks.Chunk, metrics: dict[str, np.ndarray], finals: dict[str, np.ndarray]) -> None:
-        """Metrics [W, U] of the updates since the chunk's first, and its evaluation [W, E]."""
+        """Add the metrics [W, U] of the updates since the chunk's first, and its evaluation [W, E]."""
         rows, count = self._rows(chunk), len(chunk.lanes)
         for name, values in metrics.items():
             values = values[:count]
@@ -72,7 +73,7 @@ class Store:
             array[(*rows, slice(values.shape[-1]))] = values[:count]
 
     def stop(self, group: int, settings: list[int]) -> None:
-        """Mark the settings that were given up."""
+        """Mark settings that a halving rule stopped."""
         lanes = tuple((h, seed) for h in settings for seed in self.plan.seeds)
         self.stopped[self._rows(chunks.Chunk(group, 0, 0, 0, lanes))] = True
 
@@ -83,7 +84,7 @@ class Store:
 
         dims = (*self.plan.axes, "seed")
         known = self.env_steps.reshape(-1, self.updates)
-        # A failed lane has no steps any more; the others say where it would be.
+        # A failed lane has no steps after its failure; those of the other lanes are used.
         most = np.fmax.reduce(known, axis=0)
         same = np.all((known == most) | np.isnan(known))
         steps = ("update", most) if same else ((*dims, "update"), self.env_steps)
@@ -93,13 +94,13 @@ class Store:
         if self.stopped.any():
             data["stopped"] = (dims, self.stopped)
         labels = {name: _coordinate(values) for name, values in self.plan.axes.items()}
-        for name in (self.plan.points or [{}])[0]:
-            labels[name] = ("setting", _coordinate([point[name] for point in self.plan.points]))
+        points = self.plan.points or [{}]
+        labels |= {name: ("setting", _coordinate([point[name] for point in points])) for name in points[0]}
         coords = {**labels, "seed": self.plan.seeds, "update": np.arange(1, self.updates + 1), "env_steps": steps}
         return xarray.Dataset(data, coords)
 
 
 def _coordinate(values: list[Any]) -> Any:
     values = [label(v) for v in values]
-    # zarr warns of text of a fixed length.
+    # zarr warns about text of a fixed length.
     return np.array(values, object) if isinstance(values[0], str) else values

@@ -1,4 +1,4 @@
-"""The folder of a run: created, written and left without half a file."""
+"""Creates, writes and reads the folder of a run; no file in it is ever half written."""
 
 import contextlib
 import itertools
@@ -13,16 +13,22 @@ from typing import Any
 import jax
 import numpy as np
 
+from pgjax.dependencies import PackageError
 from pgjax.engine import files
 from pgjax.hyperparameters import name_of
-from pgjax.runs.result import Result
+from pgjax.runs import dataset
+
+_OTHER = "it is not as pgjax wrote it"
 
 
 def create(path: pathlib.Path, config: dict[str, Any]) -> list[pathlib.Path]:
-    """Make the run folder with its config.json, both or neither; a folder that exists is left alone.
+    """Make the run folder with its config.json, both or neither.
 
     Returns:
-      the folders that were made, the run's first, then those above it: what `discard` takes back.
+      the folders that were made, the run's first, then those above it: `discard` removes them again.
+
+    Raises:
+      ValueError: where the folder exists or can't be made.
     """
     shown, path = str(path), path.absolute()
     draft, made = path.with_name(f".{path.name}.{os.getpid()}"), []
@@ -43,7 +49,7 @@ def create(path: pathlib.Path, config: dict[str, Any]) -> list[pathlib.Path]:
 
 
 def discard(made: Sequence[pathlib.Path]) -> None:
-    """Take back what `create` made, but for folders that hold something else by now."""
+    """Remove the folders that `create` made, except those that hold something else by now."""
     for place in made:
         (place / "config.json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
@@ -51,11 +57,12 @@ def discard(made: Sequence[pathlib.Path]) -> None:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
+    """Write a value as JSON, the whole file or nothing: see `plain`."""
     files.replace_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def plain(value: Any) -> Any:
-    """Strict JSON: arrays as lists, numbers that JSON lacks as text, functions by name."""
+    """The value as strict JSON: arrays as lists, numbers that JSON lacks as text, functions by name."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (np.ndarray, np.generic, jax.Array)):
@@ -67,12 +74,71 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else name_of(value)
 
 
-def write(result: Result, draw: Callable[[pathlib.Path], None]) -> None:
-    """metrics.zarr, what `draw` draws, and last summary.json: where that is, all is."""
-    (result.path / "summary.json").unlink(missing_ok=True)
-    draft = result.path / ".metrics.zarr"
+def write(path: pathlib.Path, summary: dict[str, Any], metrics: Any, draw: Callable[[pathlib.Path], None]) -> None:
+    """Write metrics.zarr, the figure that `draw` draws, and summary.json last: a folder that has it is complete."""
+    (path / "summary.json").unlink(missing_ok=True)
+    draft = path / ".metrics.zarr"
     shutil.rmtree(draft, ignore_errors=True)
-    result.metrics.to_zarr(draft, mode="w", zarr_format=3, consolidated=False)
-    files.replace(draft, result.path / "metrics.zarr")
-    draw(result.path / "curve.png")
-    write_json(result.path / "summary.json", result.summary)
+    metrics.to_zarr(draft, mode="w", zarr_format=3, consolidated=False)
+    files.replace(draft, path / "metrics.zarr")
+    draw(path / "curve.png")
+    write_json(path / "summary.json", summary)
+
+
+def read_json(path: pathlib.Path, needed: Sequence[str]) -> dict[str, Any]:
+    """The content of config.json or summary.json.
+
+    Raises:
+      ValueError: in one line, where there is no such file, it is torn, or it lacks one of the `needed` keys.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(lacking(path)) from None
+    except (OSError, ValueError) as error:
+        fix = f"pgjax resume {path.parent} writes it anew" if path.name == "summary.json" else _OTHER
+        raise ValueError(f"path: {str(path)!r} can't be read: {error}; {fix}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"path: {str(path)!r} holds no JSON object; {_OTHER}")
+    require(path, found, needed)
+    return found
+
+
+def require(path: pathlib.Path, found: dict[str, Any], needed: Sequence[str]) -> None:
+    """ValueError where the content of a JSON file lacks one of the `needed` keys."""
+    for key in needed:
+        if key not in found:
+            raise ValueError(f"path: {str(path)!r} has no {key!r}; an older pgjax wrote it, or another program")
+
+
+def read_metrics(path: pathlib.Path) -> Any:
+    """The xarray Dataset of metrics.zarr in the folder `path`.
+
+    Raises:
+      ValueError: in one line, where there is none, it is torn, or it holds something else.
+    """
+    place = path / "metrics.zarr"
+    if not place.is_dir():
+        raise ValueError(lacking(place))
+    try:
+        metrics = dataset.load(place)
+    except PackageError:
+        raise
+    except Exception as error:  # whatever a torn file makes zarr and its codecs raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"path: {str(place)!r} can't be read: {reason}; pgjax resume {path} writes it anew") from error
+    if "finite" not in metrics or "seed" not in metrics.dims:
+        raise ValueError(f"path: {str(place)!r} holds no metrics of lanes; pgjax resume {path} writes it anew")
+    return metrics
+
+
+def lacking(path: pathlib.Path) -> str:
+    """The message for a file that the folder of a run lacks."""
+    killed = (path.parent / "config.json").exists()
+    fix = f"the run was killed: pgjax resume {path.parent} goes on" if killed else "give a run folder"
+    return f"path: {str(path.parent)!r} holds no {path.name}, only {content(path.parent)}; {fix}"
+
+
+def content(path: pathlib.Path) -> str:
+    """The names of all files in a folder."""
+    return ", ".join(sorted(file.name for file in path.iterdir())) or "nothing"

@@ -1,4 +1,4 @@
-"""A plan and what the user gave for it in; the content of config.json, everything needed to run it again, out."""
+"""Makes the content of config.json: all that is needed to run a plan again."""
 
 import contextlib
 import functools
@@ -25,11 +25,11 @@ def config(
     algorithm: Any,
     env: Any,
     command: Any,
-    specs: dict[str, str],
+    specs: dict[str, str | None],
     options: dict[str, Any],
     execution: dict[str, Any],
 ) -> dict[str, Any]:
-    """What config.json holds; a function of the user's by name and place."""
+    """The content of config.json, with each of the user's functions by name and place."""
     mine = {name: options[name] for name in ("loss", "policy") if options.get(name) is not None}
     place = lambda name, thing: anchor(specs.get(name)) or spec(thing)  # noqa: E731
     objects = {
@@ -69,7 +69,7 @@ def config(
 
 
 def machine() -> dict[str, Any]:
-    """Versions and device: what a rerun needs to know."""
+    """The versions of the packages and the device, which a rerun must match to be bit-identical."""
     packages = ("jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "flashbax", "numpy", "xarray", "zarr")
     versions = {"python": platform.python_version(), "pgjax": pgjax.__version__}
     device = jax.devices()[0]
@@ -87,7 +87,7 @@ def _version(package: str) -> str | None:
 
 
 def origin(thing: Any) -> str:
-    """Where a plug or a factory of the user's comes from: name, module and file."""
+    """Name, module and file of a plug or a factory of the user's."""
     import inspect
 
     while isinstance(thing, functools.partial):
@@ -99,8 +99,9 @@ def origin(thing: Any) -> str:
 
 
 def spec(thing: Any) -> str | None:
-    """The `module:name` by which another process finds a function again, or None where there is none."""
-    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", "")
+    """The `module:name` by which another process can import a function, or None if it can't."""
+    module: Any = getattr(thing, "__module__", None)
+    name = getattr(thing, "__qualname__", "")
     found = getattr(sys.modules.get(module), name, None) is thing
-    # What a script defines is found only by running the script, which would train again.
+    # A function of a script can be imported only by running the script, which would train again.
     return f"{module}:{name}" if found and module != "__main__" else None

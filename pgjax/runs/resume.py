@@ -1,4 +1,4 @@
-"""A run folder in; the run gone on with, made longer or given more seeds, or one lane of it trained again, out."""
+"""Resumes a run from its folder, makes it longer or gives it more seeds, and trains one lane of it again."""
 
 import pathlib
 import sys
@@ -7,40 +7,38 @@ from typing import Any
 from pgjax.engine import chunks, processes
 from pgjax.engine.execution import Execution, logger
 from pgjax.engine.stages import extended
-from pgjax.runs import folder as runs_folder
-from pgjax.runs import load, record, result
-from pgjax.runs.result import Result
-from pgjax.runs.start import Prepared, finish
+from pgjax.runs import folder, load, rebuild, record
+from pgjax.runs.run import Run
+from pgjax.runs.start import Job, finish
 from pgjax.sweeps.values import place, whole
 
 
-def resume(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Result:
-    """Go on with a run that was stopped or killed; the end is that of a run that never was, bit for bit.
+def resume(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Run:
+    """Go on with a run that was stopped or killed; it ends as if it had never been stopped, bit for bit.
 
-    A stream of worlds on the host begins new episodes instead: their state is not kept.
+    A stream of environments stepped in Python begins new episodes instead, since their state is not saved.
 
     Args:
       path: the run folder.
-      devices: how many of this process's devices; other than before is all the same, but for shard="envs". By
-        default as many as the run asked for, as far as there are.
+      devices: how many of this process's devices; their number doesn't change the results, except with shard="envs".
+        By default as many as the run asked for, as far as there are.
       log: "tensorboard" or "wandb", to log there from here on; "none", to log no more; by default as the run did.
       edited: go on though the source of the run's own loss, environment or other function has changed since.
       algorithm, env, loss, policy: see `pgjax.load`.
     """
-    return finish(prepare(path, **options), progress)
+    return finish(resumed_job(path, **options), progress)
 
 
-def prepare(
-    path: str | pathlib.Path,
-    *,
-    devices: int | None = None,
-    log: str | None = None,
-    edited: bool = False,
-    **objects: Any,
-) -> Prepared:
-    """The run of a folder, as it was prepared and has been scheduled since."""
-    config, made = load.read(path, edited, **objects)
-    if (before := _rounds(config)) != (now := _rounds(record.machine())):
+def resumed_job(
+    path: str | pathlib.Path, *, devices: Any = None, log: str | None = None, edited: bool = False, **objects: Any
+) -> Job:
+    """The run of a folder, with the plan and the execution that it was started with. See `resume`."""
+    return _job(load.planned(path, edited, **objects), devices, log)
+
+
+def _job(run: Run, devices: Any = None, log: str | None = None) -> Job:
+    path, config = run.folder, run.config
+    if (before := _rounding(config)) != (now := _rounding(record.machine())):
         print(f"pgjax: the run was begun with {before}, and rounds otherwise with {now}", file=sys.stderr)
     try:
         execution, wanted = Execution(**config["execution"]), whole("devices", devices)
@@ -57,41 +55,49 @@ def prepare(
     execution = execution._replace(devices=wanted)
     if log is not None:
         execution = execution._replace(log=None if log == "none" else log)
-    return Prepared(made, config, pathlib.Path(path), execution, logger(execution, path))
+    return Job(run.plan, config, path, execution, logger(execution, path))
 
 
-def _rounds(machine: dict[str, Any]) -> str:
-    """What the last bit of a run hangs on, besides its width."""
+def _rounding(machine: dict[str, Any]) -> str:
+    """The jaxlib and the device, on which the last bit of a run depends, as it does on its width."""
     return f"jaxlib {machine.get('versions', {}).get('jaxlib')} on {machine.get('device', {}).get('kind')}"
 
 
-def extend(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Result:
-    """Make a finished run longer, or give it more seeds; what was trained isn't trained again.
+def extend(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Run:
+    """Make a finished run longer, or give it more seeds; trained updates are not trained again.
 
     Args:
-      steps, updates, seeds: how many there shall be in all, of each lane, rounded up to whole segments;
-        seeds count on from the last.
+      steps, updates: how many each lane shall have in all, rounded up to whole segments.
+      seeds: how many there shall be in all; the new ones count on from the last.
       devices, log, edited, algorithm, env, loss, policy: see `resume`.
     """
-    return finish(prepare_extension(path, **options), progress)
+    return finish(extended_job(path, **options), progress)
 
 
-def prepare_extension(
-    path: str | pathlib.Path, *, steps: Any = None, updates: Any = None, seeds: Any = None, **options: Any
-) -> Prepared:
-    """Check an extension and write it down; `execute` then does it, or `resume` where that was cut short."""
-    before = prepare(path, **options)
-    schedule = chunks.read(before.path / "chunks.json")
-    if schedule is None or load.summary(before.path).get("interrupted", True):
+def extended_job(
+    path: str | pathlib.Path,
+    *,
+    steps: Any = None,
+    updates: Any = None,
+    seeds: Any = None,
+    devices: Any = None,
+    log: str | None = None,
+    edited: bool = False,
+    **objects: Any,
+) -> Job:
+    """Check an extension and write it down; `execute` then trains it, or `resume` where that was cut short."""
+    run = load.planned(path, edited, **objects)
+    job = _job(run, devices, log)
+    if run.interrupted:
         raise ValueError(f"path: the run in {str(path)!r} hasn't ended; pgjax resume {path} first")
-    if before.execution.halving:
+    if job.execution.halving:
         raise ValueError(f"path: the run in {str(path)!r} gave settings up by halving; it can't be extended")
-    longer = extended(before.plan, schedule, whole("steps", steps), whole("updates", updates), whole("seeds", seeds))
+    longer = extended(run.plan, run.schedule, whole("steps", steps), whole("updates", updates), whole("seeds", seeds))
 
-    # Killed between the two, the run is as it was, only to be summed up again.
-    (before.path / "summary.json").unlink()
-    chunks.write(before.path / "chunks.json", longer)
-    return before._replace(plan=load.scheduled(before.plan, longer))
+    # If the process is killed between these two writes, the run is unchanged; only summary.json must be written again.
+    (run.folder / "summary.json").unlink()
+    chunks.write(run.folder / "chunks.json", longer)
+    return job._replace(plan=rebuild.scheduled(run.plan, longer))
 
 
 def replay(
@@ -102,53 +108,51 @@ def replay(
     progress: bool = True,
     edited: bool = False,
     **labels: Any,
-) -> Result:
-    """Train one lane of a run again, alone and at the run's width: the same curve, bit for bit.
+) -> Run:
+    """Train one lane of a run again, alone and at the run's width; its curve is the same, bit for bit.
 
-    But for a stream of worlds on the host that was stopped in between: their state is not kept.
+    A stream of environments stepped in Python that was stopped in between has another curve, since their state is not
+    saved.
 
     Args:
-      seed, labels: which lane, as in `Run.lane` of `pgjax.load`.
-      out: a folder for it, a run folder of its own.
+      seed, labels: which lane, as in `Run.lane`.
+      out: the run folder of the new run; None writes nothing.
       edited: see `resume`.
     """
-    return finish(prepare_replay(path, seed=seed, out=out, edited=edited, **labels), progress)
+    return finish(replayed_job(path, seed=seed, out=out, edited=edited, **labels), progress)
 
 
-def prepare_replay(
+def replayed_job(
     path: str | pathlib.Path, *, seed: int, out: str | pathlib.Path | None = None, edited: bool = False, **labels: Any
-) -> Prepared:
-    """The run of one lane, its width and its last update those of the lane that it repeats."""
-    before = prepare(path, log="none", edited=edited)
-    schedule = chunks.read(before.path / "chunks.json")
-    if schedule is None:
-        raise ValueError(f"path: the run in {str(path)!r} hasn't begun; pgjax resume {path} first")
-    g, h = result.find(before.plan, labels, seed)
-    last = max(schedule.chunks[i].last for i, _ in chunks.history(schedule, g, (h, seed)))
-    group = before.plan.groups[g]
-    setting = group.settings[h]
-    if group.env.host and group.config.rollout == "unroll" and len(chunks.history(schedule, g, (h, seed))) > 1:
-        raise ValueError("a stream of worlds on the host began anew where the run was extended, and can't be replayed")
-    axes = {full: [setting[label]] for full, label in zip(before.config["axes"], before.plan.axes, strict=False)}
-    points = before.config["points"] and [before.config["points"][setting["setting"]]]
-    shared = before.execution.shard == "envs"
+) -> Job:
+    """A new run of one lane, with the width and the last update of the lane that it repeats. See `replay`."""
+    run = load.planned(path, edited)
+    before = _job(run, log="none").execution
+    g, h, history = run.locate(seed, labels)
+    group, setting = run.plan.groups[g], run.plan.groups[g].settings[h]
+    if group.env.host and group.config.rollout == "unroll" and len(history) > 1:
+        raise ValueError(
+            "a stream of environments stepped in Python began anew where the run was extended, and can't be replayed"
+        )
+    shared = before.shard == "envs"
     execution = Execution(
-        devices=before.execution.devices if shared else 1,
-        shard=before.execution.shard,
-        width=schedule.widths[g],
-        segment=schedule.segments[g],
+        devices=before.devices if shared else 1,
+        shard=before.shard,
+        width=run.schedule.widths[g],
+        segment=run.schedule.segments[g],
     )
+    last = max(run.schedule.chunks[i].last for i, _ in history)
     config = {
-        **before.config,
+        **run.config,
         "seeds": [seed],
-        "axes": axes,
-        "points": points,
-        "groups": [{**before.config["groups"][g], "settings": [setting], "updates": last}],
+        "axes": {full: [setting[label]] for full, label in zip(run.config["axes"], run.axes, strict=False)},
+        "points": run.config["points"] and [run.config["points"][setting["setting"]]],
+        "groups": [{**run.config["groups"][g], "settings": [setting], "updates": last}],
         "execution": execution._asdict(),
-        "replay": {"of": str(before.path.absolute()), "seed": seed, **labels},
+        "replay": {"of": str(run.folder.absolute()), "seed": seed, **labels},
     }
-    alone = load.planned(before.path, config, {})
-    folder, made = None if out is None else place("out", out), ()
-    if folder is not None:
-        made = runs_folder.create(folder, config)
-    return Prepared(alone, config, folder, execution, made=made)
+    config = folder.plain(config)
+    alone = rebuild.plan(run.folder, config, run.objects)
+    target = None if out is None else place("out", out)
+    made = () if target is None else folder.create(target, config)
+    return Job(alone, config, target, execution, made=made)

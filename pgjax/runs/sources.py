@@ -1,7 +1,4 @@
-"""A function or an object of the user's in; digests of the source that it is made of, out.
-
-So that a run that goes on, or is trained again, does so with what it was begun with.
-"""
+"""Digests the source files of a user's function or object, so that a run is resumed with the code it was begun with."""
 
 import contextlib
 import functools
@@ -17,11 +14,11 @@ from typing import Any
 import jax
 import numpy as np
 
-# Plain values, which hold no function of anybody's.
+# Plain values, which hold no functions.
 VALUES = (str, bytes, int, float, complex, type(None), np.ndarray, np.generic, jax.Array, types.ModuleType)
 
 
-# What is installed has a version, which config.json records.
+# Installed packages have versions, which config.json records.
 INSTALLED = {pathlib.Path(sysconfig.get_path("stdlib")).resolve(), pathlib.Path(__file__).resolve().parents[1]}
 
 
@@ -29,13 +26,13 @@ def digests(thing: Any) -> dict[str, str]:
     """Name of a file -> digest of its text, for every file of the user's own that `thing` is made of.
 
     These are the files of the functions and classes found in it (in closures, partials, tuples and attributes too),
-    and of the modules that those import, as far as they are not installed packages. What a script or a notebook
-    defines has its own name and is its own text alone: the rest of a script may do other things each time.
+    and of the modules that these files import, except installed packages. A function of a script or a notebook is
+    digested alone, under its own name: the rest of a script may differ from run to run.
     """
     found: dict[str, str] = {}
     try:
         parts = list(_parts(thing, {}))
-    except RecursionError:  # objects that hold one another a thousand deep: the first tells who made them
+    except RecursionError:  # objects nested a thousand deep: the module of the first stands for all
         first = thing if isinstance(thing, (types.FunctionType, type)) else type(thing)
         parts = [first] if _own(_namespace(first)) else []
     for part in parts:
@@ -53,13 +50,13 @@ def digests(thing: Any) -> dict[str, str]:
 
 
 def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """Names of `now` whose text was in none of those before, else of those before that are gone; files may move."""
+    """Names in `now` whose digest is new, or else names in `before` whose digest is gone; moved files don't count."""
     new = [name for name, digest in now.items() if digest not in before.values()]
     return new or [name for name, digest in before.items() if digest not in now.values()]
 
 
 def _parts(thing: Any, seen: dict[int, Any]) -> Iterator[Any]:
-    """The user's own functions and classes in an object; `seen` holds what was looked at, by its id."""
+    """The user's own functions and classes in an object; `seen` holds the objects already visited, by id."""
     if isinstance(thing, VALUES) or id(thing) in seen:
         return
     seen[id(thing)] = thing  # held, since another object could get the id of one that is gone
@@ -87,7 +84,7 @@ def _parts(thing: Any, seen: dict[int, Any]) -> Iterator[Any]:
 
 
 def _wrapped(thing: Any) -> Any:
-    """The function that jax.jit or a decorator made this of."""
+    """The function that jax.jit or another decorator wrapped."""
     try:
         return getattr(thing, "__wrapped__", None)
     except Exception:  # an object's own __getattr__ may raise anything
@@ -95,7 +92,7 @@ def _wrapped(thing: Any) -> Any:
 
 
 def _files(space: dict[str, Any], seen: set[str]) -> set[str]:
-    """The files of a module, given by its names, and of all of the user's own that it imports."""
+    """The files of a module, given by its namespace, and of all of the user's own modules that it imports."""
     if not _own(space) or space.get("__file__") in (None, *seen):
         return seen
     seen.add(space["__file__"])
@@ -108,7 +105,7 @@ def _files(space: dict[str, Any], seen: set[str]) -> set[str]:
 
 
 def _namespace(part: Any) -> dict[str, Any]:
-    """The names of the module that a function or a class was written in, which may no longer be in sys.modules."""
+    """The namespace of the module that defines a function or a class; it may no longer be in sys.modules."""
     if isinstance(part, types.FunctionType):
         return part.__globals__
     methods = (x for x in vars(part).values() if isinstance(x, types.FunctionType) and x.__module__ == part.__module__)
@@ -117,7 +114,7 @@ def _namespace(part: Any) -> dict[str, Any]:
 
 
 def _own(space: dict[str, Any]) -> bool:
-    """Whether a module is a file of the user's, or what a notebook or a script defines."""
+    """Whether a module is a file of the user's, a notebook or a script."""
     file = space.get("__file__")
     if not isinstance(file, str):
         return space.get("__name__") == "__main__"

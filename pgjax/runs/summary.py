@@ -1,4 +1,4 @@
-"""The checkpoints of a run in; its Result out: the dataset, and the numbers of summary.json."""
+"""Collects the checkpoints of a run into its dataset and the numbers of summary.json."""
 
 import pathlib
 from typing import Any
@@ -9,7 +9,7 @@ from pgjax import analysis
 from pgjax.engine import chunks, halving
 from pgjax.engine.checkpoints import Archive
 from pgjax.runs.dataset import Store
-from pgjax.runs.result import Result
+from pgjax.runs.run import Run
 from pgjax.sweeps.plan import Plan
 
 
@@ -21,40 +21,35 @@ def collect(
     path: pathlib.Path | None,
     eta: int | None,
     clock: dict[str, float],
-) -> Result:
-    """What the chunks came to so far, as one Result.
+) -> Run:
+    """The run, with the metrics and the evaluation of its chunks so far.
 
     Args:
       eta: of the halving, or None.
       clock: seconds that this process spent.
     """
     store, done, seconds = Store(chosen), [0] * len(chosen.groups), 0.0
-    ended = True
+    ends, newest = [group.updates for group in chosen.groups], schedule.chunks[-1]
+    ended = newest.last == ends[newest.group]  # otherwise there is a rung to come
     for number, chunk in enumerate(schedule.chunks):
-        kept = archive.measured(number)
-        if (
-            kept is None
-            or kept.update < chunk.last
-            or (chunk.last == chosen.groups[chunk.group].updates and not kept.finals)
-        ):
-            ended = False
+        kept, final = archive.measured(number), chunk.last == ends[chunk.group]
+        ended = ended and kept is not None and kept.update >= chunk.last and (bool(kept.finals) or not final)
         if kept is not None:
-            # An evaluation from before the run was extended is none of its end.
-            store.add(chunk, kept.metrics, kept.finals if chunk.last == chosen.groups[chunk.group].updates else {})
+            # Ignore evaluations made before the run was extended: they are not of the final policy.
+            store.add(chunk, kept.metrics, kept.finals if final else {})
             done[chunk.group] = max(done[chunk.group], kept.update)
             seconds += kept.seconds
-    last = schedule.chunks[-1]
-    ended = ended and last.last == chosen.groups[last.group].updates  # or there is a rung to come
     decisions = []
-    for stage in range(schedule.chunks[-1].stage) if eta else ():
-        decisions.append(halving.decision(chosen, archive, schedule, stage, eta))
+    for stage in range(newest.stage if eta else 0):
+        decisions.append(halving.decision(chosen, archive, schedule, stage, eta or 0))
         for i, (g, h) in enumerate(decisions[-1]["settings"]):
             if i not in decisions[-1]["kept"]:
                 store.stop(g, [h])
-    metrics = store.dataset()
-    settings = analysis.summarise(metrics)
+    run = Run(config, path, archive)
+    run.plan, run.schedule, run.metrics = chosen, schedule, store.dataset()
+    settings = analysis.summarise(run.metrics)
     trained = float(np.nansum(np.nanmax(np.nan_to_num(store.env_steps), axis=-1)))
-    summary = {
+    run.summary = {
         "algorithm": config["algorithm"],
         "env": config["env"],
         "interrupted": not ended,
@@ -72,4 +67,4 @@ def collect(
         "extended": schedule.extended,
         "settings": settings,
     }
-    return Result(metrics, summary, path, not ended, chosen, schedule, archive)
+    return run

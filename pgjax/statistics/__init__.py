@@ -1,14 +1,14 @@
-"""Scores of runs in; aggregates, their intervals, comparisons and ranks out. NumPy, float64.
+"""Aggregates of the scores of runs, their intervals, comparisons and ranks. NumPy, float64.
 
 `S` seeds, `M` tasks, `H` settings; larger scores are better. NaN is a run without a score: a lane that failed
 or was stopped. A statistic of one sample is NaN where a score of the sample is, so that the caller must leave
-such runs out, and say so. Only `naniqm`, `ranking` and `seeds_needed`, which hold settings side by side on the
-same seeds, leave out what is missing themselves, each from its own setting alone.
+these runs out, and say so. Only `naniqm`, `ranking` and `seeds_needed`, which compare settings on the same seeds,
+leave missing scores out themselves, each from its own setting alone.
 
-An interval says where the statistic of all seeds there might be lies, and holds it as often as its level says; how
-often for how many seeds is measured in benchmarks/results/coverage.md. One seed says nothing about other seeds: every
-interval is then NaN. Where all scores are equal an interval has no width, which is right only if all others equal
-them too.
+An interval holds the statistic of all possible seeds with the frequency that its level gives;
+benchmarks/results/coverage.md measures that frequency for each number of seeds. One seed says nothing about other
+seeds: every interval is then NaN. Where all scores are equal an interval has no width, which is right only if all
+other seeds' scores equal them too.
 
 Agarwal et al. 2021: Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS.
 """

@@ -1,10 +1,10 @@
-"""Scores of several settings in; profiles, chances to improve and ranks, with their intervals, out."""
+"""Compares the scores of several settings: profiles, probabilities of improvement and ranks, with intervals."""
 
 import numpy as np
 from scipy.special import betaincinv
 
 from pgjax.dependencies import importing
-from pgjax.statistics.intervals import check, matrix, naniqm, percentiles, resamples, widening
+from pgjax.statistics.intervals import check_samples, matrix, naniqm, percentiles, resamples, widening
 
 
 def performance_profile(
@@ -25,7 +25,7 @@ def performance_profile(
       profile, lower and upper end, each [T]. All NaN where a value is; the ends are NaN from one run of each task.
     """
     values, thresholds = matrix("values", values), np.asarray(thresholds, float)
-    check(level, values=values)
+    check_samples(level, values=values)
     if np.isnan(values).any():
         return (np.full(thresholds.shape, np.nan),) * 3
     above = values.size - np.searchsorted(np.sort(values, axis=None), thresholds, side="right")
@@ -53,7 +53,7 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray, level: float = 0.95
       probability, lower and upper end. All NaN where a value is; the ends are NaN from one run on either side.
     """
     x, y = matrix("x", x), matrix("y", y)
-    check(level, x=x, y=y)
+    check_samples(level, x=x, y=y)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must hold the same tasks, got {x.shape[1]} and {y.shape[1]}; give [runs, tasks]")
     share = float(((np.sign(x[:, None] - y[None]) + 1) / 2).mean())  # [N, K, M]
@@ -83,10 +83,10 @@ def ranking(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rank of each setting by its IQM, 1 the best, with bootstrap intervals of the ranks.
 
-    Settings share their seeds, so a draw resamples seeds for all settings together: what a lucky seed gives to
-    every setting does not blur their order. Equal settings share the mean of their ranks. The interval says which
-    ranks other seeds might have given (Hall and Miller 2009, Annals of Statistics 37(6B)). As in `bootstrap`, what a
-    draw moves a setting's IQM by counts sqrt(n / (n - 1)) t_{n-1} / z times, n the number of its scores: of ten
+    Settings share their seeds, so a draw resamples seeds for all settings together: a seed that is lucky for every
+    setting does not blur their order. Equal settings share the mean of their ranks. The interval holds the ranks that
+    other seeds might have given (Hall and Miller 2009, Annals of Statistics 37(6B)). As in `bootstrap`, the shift of a
+    setting's IQM in a draw is multiplied by sqrt(n / (n - 1)) t_{n-1} / z, n the number of its scores: of ten
     settings of normal scores, each .3 standard deviations from the next, 95 % intervals hold the true ranks in 94 % of
     cases at 3 seeds and more from 4 on (without: 85 and 94 %), and at 2 seeds in 81 %; of lognormal ones in 92 % at 3.
 
@@ -99,7 +99,7 @@ def ranking(
         from scipy.stats import rankdata
 
     values = matrix("values", values)
-    check(level, draws, values=values)
+    check_samples(level, draws, values=values)
     middle, count = naniqm(values, axis=0), (~np.isnan(values)).sum(axis=0)
     by = np.where(count > 1, widening(np.maximum(count, 2), level), 0.0)
     order = lambda score: rankdata(-np.nan_to_num(score, nan=-np.inf, posinf=np.inf), axis=-1)  # noqa: E731
@@ -108,7 +108,7 @@ def ranking(
     for block in np.array_split(picks, min(len(picks), 1 + len(picks) * values.size // 2**22)):
         with np.errstate(invalid="ignore"):
             score = middle + by * (naniqm(values[block], axis=1) - middle)
-        # What drew none of its scores, or has infinite ones, stays where it is.
+        # A setting whose draw has no score, or has infinite ones, keeps its IQM.
         drawn.append(order(np.where(np.isnan(score), middle, score)))
     ends = percentiles(np.concatenate(drawn), level)
     return order(middle), *(np.where(count > 1, end, np.nan) for end in ends)

@@ -1,4 +1,4 @@
-"""Scores in; aggregates and their bootstrap intervals, right also for a few seeds, out.
+"""Aggregates of scores and their bootstrap intervals, which are right also for a few seeds.
 
 The percentile interval of Agarwal et al. (2021, sec. 4.1) holds the true value in 75 % of cases at 3 seeds and 88 % at
 4, where it says 95 %: a resample of n scores varies less than n new ones, by (n - 1) / n in variance, and its spread
@@ -8,8 +8,8 @@ is known no better than Student's s with n - 1 degrees of freedom. So its ends a
 
 the ratio of Student's interval of a mean to the normal one from a resample's spread (Hesterberg 2015, What Teachers
 Should Know About the Bootstrap, The American Statistician 69(4), sec. 3.2, who widens the percentiles' level by it).
-Of a mean of normal scores that is Student's interval; what the resamples show of skewness is kept. As Student's, an
-interval of few seeds may reach beyond what a score can be, such as the highest return.
+For a mean of normal scores that is Student's interval; the skewness of the resamples is kept. As Student's, an
+interval of few seeds may reach beyond the range of the scores, such as the highest return.
 """
 
 import itertools
@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
+
+Statistic = Callable[..., Any]  # (values, axis=...) -> an array without that axis, as np.mean
 
 
 def iqm(values: np.ndarray, axis: int | None = -1) -> np.ndarray:
@@ -31,7 +33,7 @@ def iqm(values: np.ndarray, axis: int | None = -1) -> np.ndarray:
 
 
 def naniqm(values: np.ndarray, axis: int | None = -1) -> np.ndarray:
-    """As `iqm`, of the values that are there; NaN where there is none."""
+    """The `iqm` of the values that are not NaN; NaN where all are."""
     values = np.asarray(values, float)
     # A copy that lies along the axis: sorting it is ten times faster than along a strided one.
     values = values.ravel() if axis is None else np.array(np.moveaxis(values, axis, -1), order="C")
@@ -43,15 +45,16 @@ def naniqm(values: np.ndarray, axis: int | None = -1) -> np.ndarray:
 
 
 def bootstrap(
-    values: np.ndarray, statistic: Callable = iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
+    values: np.ndarray, statistic: Statistic = iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of a statistic over seeds: percentiles of resampled seeds, moved outwards for how few seeds there are.
 
     Of 2,000 samples each, the 95 % interval of the IQM held the true one in 93 to 97 % at any number of seeds from 3
-    on, of normal and lognormal scores, and in 92 to 93 % at 2. It can't where so few seeds don't show what there is:
-    scores of two kinds (75 % at 3 seeds, 88 % at 4: all are of one kind), many at a bound (90 to 92 % at 3). Nor can
-    that of a mean of heavily skewed scores (lognormal with sigma 1: 83 to 86 % at 3 to 16 seeds, 91 % at 64), as
-    Student's can't; of normal ones it does (94 to 95 %). The median's holds in 91 % at 3 seeds, 94 % and more from 4.
+    on, of normal and lognormal scores, and in 92 to 93 % at 2. It held it less often where a few seeds don't show the
+    whole distribution: scores of two kinds (75 % at 3 seeds, 88 % at 4: all are of one kind), many at a bound (90 to
+    92 % at 3). So did the interval of a mean of heavily skewed scores (lognormal with sigma 1: 83 to 86 % at 3 to 16
+    seeds, 91 % at 64), as Student's does; of normal ones it held in 94 to 95 %. The interval of the median held in
+    91 % at 3 seeds, 94 % and more from 4.
 
     Args:
       values: [S] or [S, ...]; each further axis keeps its own statistic, on the same resampled seeds. Of several
@@ -64,7 +67,7 @@ def bootstrap(
       ValueError: for no values, or a level that is not a share.
     """
     values = np.asarray(values, float)
-    check(level, draws, values=values)
+    check_samples(level, draws, values=values)
     middle = np.asarray(statistic(values[None], axis=1), float)[0]
     if len(values) < 2:
         return np.full(middle.shape, np.nan), np.full(middle.shape, np.nan)
@@ -75,7 +78,7 @@ def bootstrap(
 
 
 def stratified(
-    values: np.ndarray, statistic: Callable = iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
+    values: np.ndarray, statistic: Statistic = iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Interval of a statistic over runs of several tasks, by stratified bootstrap, moved outwards as `bootstrap` does.
 
@@ -85,14 +88,14 @@ def stratified(
 
     Args:
       values: [S, M]: run s of task m; [S] is one task.
-      statistic: called as `statistic(resample [S, M], axis=None)`; what it returns may have any shape [...].
+      statistic: called as `statistic(resample [S, M], axis=None)`; its result may have any shape [...].
     Returns:
       lower and upper end, each [...]; NaN from one run of each task.
     Raises:
       ValueError: for no values, more than two axes, or a level that is not a share.
     """
     values = matrix("values", values)
-    check(level, draws, values=values)
+    check_samples(level, draws, values=values)
     generator, (runs, tasks) = np.random.default_rng(seed), values.shape
     middle = np.asarray(statistic(values, axis=None), float)
     if runs < 2:
@@ -105,7 +108,12 @@ def stratified(
 
 
 def difference(
-    x: np.ndarray, y: np.ndarray, statistic: Callable = iqm, level: float = 0.95, draws: int = 2000, seed: int = 0
+    x: np.ndarray,
+    y: np.ndarray,
+    statistic: Statistic = iqm,
+    level: float = 0.95,
+    draws: int = 2000,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
     """A statistic of x less that of y, seeds of their own each, and its interval: Welch's, of a mean of normal scores.
 
@@ -118,7 +126,7 @@ def difference(
       difference, lower and upper end; the ends are NaN from one seed on either side.
     """
     x, y = np.asarray(x, float), np.asarray(y, float)
-    check(level, draws, x=x, y=y)
+    check_samples(level, draws, x=x, y=y)
     generator = np.random.default_rng(seed)
     middle, drawn = [], []
     for z in (x, y):
@@ -137,7 +145,7 @@ def difference(
 def optimality_gap(values: np.ndarray, target: float, axis: int | None = None) -> np.ndarray:
     """By how much runs miss a target: `target - mean min(x, target)` (Agarwal et al. 2021, sec. 4.3).
 
-    What a run has above the target makes up for nothing. The interval is that of
+    The part of a run above the target doesn't make up for others. Its interval is
     `stratified(values, functools.partial(optimality_gap, target=target))`.
     `values` is [S] or [S, M]; axis None is over all runs of all tasks.
     """
@@ -179,10 +187,15 @@ def percentiles(drawn: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray
     beyond = max(1, math.ceil(count * (1 - level) / 2 - 1e-9))
     ordered = np.partition(drawn, (beyond - 1, count - beyond), axis=0)
     missing = np.isnan(drawn).any(axis=0)
-    return tuple(np.where(missing, np.nan, ordered[place]) for place in (beyond - 1, count - beyond))
+    return np.where(missing, np.nan, ordered[beyond - 1]), np.where(missing, np.nan, ordered[count - beyond])
 
 
 def matrix(name: str, values: Any) -> np.ndarray:
+    """The values as [runs, tasks].
+
+    Raises:
+      ValueError: for more than two axes.
+    """
     values = np.asarray(values, float)
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2:
@@ -190,7 +203,8 @@ def matrix(name: str, values: Any) -> np.ndarray:
     return values
 
 
-def check(level: float, draws: int = 1, **samples: np.ndarray) -> None:
+def check_samples(level: float, draws: int = 1, **samples: np.ndarray) -> None:
+    """ValueError for a level that is not a share, no draws, or a sample without values."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     if draws < 1:

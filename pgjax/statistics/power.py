@@ -1,4 +1,4 @@
-"""Scores of two settings in; how many seeds tell them apart, out."""
+"""Computes the number of seeds needed to distinguish two settings."""
 
 import math
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from scipy.special import nctdtr, ndtri, stdtrit
 
 
 class SeedsNeeded(NamedTuple):
-    """How many seeds each of two settings needs, and of which test: 'paired' or 'unpaired'."""
+    """The number of seeds that each of two settings needs, and the test: 'paired' or 'unpaired'."""
 
     seeds: float
     design: str
@@ -17,10 +17,10 @@ class SeedsNeeded(NamedTuple):
 def seeds_needed(
     x: np.ndarray, y: np.ndarray, power: float = 0.8, level: float = 0.05, common: bool = True
 ) -> SeedsNeeded:
-    """How many seeds each tell the means of two settings apart, were the observed means and variances the true ones.
+    """The number of seeds of each setting needed to distinguish their means, if the observed moments are the true ones.
 
-    The least n of 2 or more at which a two-sided t test finds the difference d of means as often as `power` says, by
-    the noncentral t distribution:
+    It is the least n of 2 or more at which a two-sided t test finds the difference d of means with probability `power`,
+    by the noncentral t distribution:
 
         paired    d sqrt(n) / sd(x - y),              n - 1 degrees of freedom
         unpaired  d sqrt(n / (var(x) + var(y))),      (n - 1) (var(x) + var(y))^2 / (var(x)^2 + var(y)^2)
@@ -46,7 +46,7 @@ def seeds_needed(
     if min(map(len, alone)) < 2:
         raise ValueError(f"x and y need 2 scores or more each, got {len(alone[0])} and {len(alone[1])}")
 
-    # Squares of the largest and of the smallest numbers would be none.
+    # Squares of very large and of very small numbers would overflow and underflow.
     largest = max(np.abs(z).max() for z in alone) or 1.0
     x, y, alone = x / largest, y / largest, [z / largest for z in alone]
 
@@ -57,7 +57,7 @@ def seeds_needed(
         return SeedsNeeded(float(_least(abs(gap), variances, power, level)), design)
 
     unpaired = test("unpaired", alone[0].mean() - alone[1].mean(), [z.var(ddof=1) for z in alone])
-    pairs = (x - y)[np.isfinite(x) & np.isfinite(y)] if common else []
+    pairs = (x - y)[np.isfinite(x) & np.isfinite(y)] if common else np.empty(0)
     if len(pairs) < 2:
         return unpaired
     return min(test("paired", pairs.mean(), [pairs.var(ddof=1)]), unpaired, key=lambda row: row.seeds)

@@ -4,7 +4,7 @@ import inspect
 from typing import Any
 
 from pgjax import envs, hyperparameters
-from pgjax.envs.gymnax import check
+from pgjax.envs.gymnax import check_shapes
 from pgjax.envs.parameters import replace_fields
 from pgjax.errors import named
 from pgjax.types import Env
@@ -34,7 +34,7 @@ def made(env: Any, static: dict[str, Any]) -> Env:
             f"gymnax one{_hint(world)}"
         )
     with named("the environment"):
-        check(world)
+        check_shapes(world)
     limit = static.get("max_steps_in_episode", world.max_steps)
     return world._replace(params=replace_fields(world.params, static, "the environment"), max_steps=int(limit))
 

@@ -1,17 +1,22 @@
-"""Names and values of settings in, as the user gave them; full names `part.name` and typed values out.
+"""Settings as the user gave them in; full names `part.name` and typed values out.
 
 `known` is part -> name -> default of everything that can be set.
 """
 
-from typing import Any
+import math
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pgjax import errors
 from pgjax.envs.parameters import Static
+from pgjax.hyperparameters import Range
+from pgjax.sweeps import search
 from pgjax.sweeps.values import bounded, convert, distinct
 
 Known = dict[str, dict[str, Any]]
+Allowed = Callable[[str], Range | None]
 
 
 def resolve(name: str, known: Known) -> str:
@@ -39,7 +44,8 @@ def unique(full: str, known: Known) -> bool:
 def swept(full: str, known: Known) -> bool:
     """Whether lanes of one program may differ in it: a float that is no shape."""
     owner, _, name = full.partition(".")
-    built = isinstance(known[owner], Static) and name in known[owner].built
+    options = known[owner]
+    built = isinstance(options, Static) and name in options.built
     return owner != "config" and not built and isinstance(default(full, known), float)
 
 
@@ -64,9 +70,60 @@ def given(settings: dict[str, Any], known: Known) -> dict[str, Any]:
     return found
 
 
-def axes(given: dict[str, Any], known: Known, ranged: bool = True) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+class Given(NamedTuple):
+    """Settings by full name."""
+
+    fixed: dict[str, Any]  # the same in every setting
+    axes: dict[str, list[Any]]  # of a grid
+    points: list[dict[str, Any]] | None  # of a list of settings, without what is fixed
+
+    @property
+    def listed(self) -> bool:
+        return self.points is not None
+
+    @property
+    def size(self) -> int:
+        return math.prod(map(len, self.axes.values())) if self.points is None else len(self.points)
+
+    def table(self) -> list[dict[str, Any]]:
+        """Each setting, without what is fixed."""
+        return search.grid(self.axes) if self.points is None else self.points
+
+
+def settings(asked: Any, known: Known, allowed: Allowed, varied: Collection[str] = ()) -> Given:
+    """The settings, checked and in the types of their defaults.
+
+    Args:
+      asked: a dict of name -> value or list of values, or a list of settings; None is {}.
+      allowed: full name -> where its values must lie, as `values.convert` takes it.
+      varied: full names that belong to each point of a list even where all points agree in them.
+    """
+    listed = isinstance(asked, list)
+    if not isinstance(asked or {}, dict) and not (listed and all(isinstance(x, dict) for x in asked)):
+        raise TypeError(f"settings must be a dict of name -> value or list of values, or a list; got {asked!r}")
+    for one in asked if listed else [asked or {}]:
+        if ranges := [name for name, x in one.items() if isinstance(x, search.Range)]:
+            raise ValueError(f"{ranges[0]} is a Range; draw settings from it by search.sample(settings, samples)")
+    if not listed:
+        axes, fixed = _axes(given(asked or {}, known), known, allowed)
+        return Given(fixed, axes, None)
+    table = [
+        {full: convert(full, x, default(full, known), allowed(full)) for full, x in given(one, known).items()}
+        for one in asked
+    ]
+    if any(set(one) != set(table[0]) for one in table):
+        raise ValueError(f"settings: a list of settings must give the same names in each, got {asked[0]!r} ...")
+    if len({one.get("config.eval_episodes") for one in table}) > 1:
+        raise ValueError("config.eval_episodes must be one number, the same for every setting")
+    same = {full: x for full, x in table[0].items() if all(one[full] == x for one in table)}
+    fixed = {full: x for full, x in same.items() if full not in varied}
+    return Given(fixed, {}, [{full: x for full, x in one.items() if full not in fixed} for one in table])
+
+
+def _axes(given: dict[str, Any], known: Known, allowed: Allowed) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Full name -> values of what was given as a list, and full name -> value of the rest."""
-    axes, fixed = {}, {}
+    axes: dict[str, list[Any]] = {}
+    fixed: dict[str, Any] = {}
     for full, value in given.items():
         usual = default(full, known)
         several = isinstance(value, (list, range, np.ndarray)) or (
@@ -74,7 +131,7 @@ def axes(given: dict[str, Any], known: Known, ranged: bool = True) -> tuple[dict
         )
         if several:
             bounded(f"{full} of {len(value):,} values", len(value))
-        values = [convert(full, x, usual, ranged) for x in (value if several else [value])]
+        values = [convert(full, x, usual, allowed(full)) for x in (value if several else [value])]
         if not values:
             raise ValueError(f"{full} was given no value")
         if several and full == "config.eval_episodes":

@@ -7,7 +7,6 @@ of actions. A list of settings, one dict for each, is taken as it is: what a ran
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
@@ -15,16 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax import hyperparameters
+from pgjax import hyperparameters, policies
 from pgjax.algorithms import compatibility, roster
-from pgjax.config import Config, check_config
+from pgjax.config import RANGES, Config, check_config
 from pgjax.envs.parameters import check_values, param_names
 from pgjax.envs.registry import settable
 from pgjax.errors import named
-from pgjax.policies.make import make
-from pgjax.sweeps import environment, names, search
-from pgjax.sweeps.search import Range
-from pgjax.sweeps.values import bounded, checked_updates, convert, seed_numbers, whole
+from pgjax.hyperparameters import Range, Role
+from pgjax.sweeps import environment, names
+from pgjax.sweeps.values import EVERY, bounded, checked_updates, seed_numbers, whole
 from pgjax.types import Algorithm, Env, Hypers, Learner, Policy
 
 PARTS = ("env", "advantage", "estimator", "optimizer", "config")
@@ -86,61 +84,33 @@ def plan(
     Raises:
       ValueError, TypeError: naming the argument, the value and the fix.
     """
-    row = roster.entry(algorithm) if isinstance(algorithm, str) else algorithm
-    if isinstance(row, Algorithm):
-        row = roster.Entry(row)
-    if not isinstance(row, roster.Entry):
-        raise TypeError(f"algorithm must be a name, an Algorithm or an Entry, got {algorithm!r}")
-    listed = isinstance(settings, list)
-    if listed and not settings:
+    if isinstance(settings, list) and not settings:
         raise ValueError("settings: the list of settings is empty")
-    if not isinstance(settings or {}, dict) and not (listed and all(isinstance(x, dict) for x in settings)):
-        raise TypeError(f"settings must be a dict of name -> value or list of values, or a list; got {settings!r}")
-    for one in settings if listed else [settings or {}]:
-        if ranges := [name for name, x in one.items() if isinstance(x, Range)]:
-            raise ValueError(f"{ranges[0]} is a Range; draw settings from it by search.sample(settings, samples)")
-    if loss is not None:
-        row = roster.with_loss(row, loss)
-    if policy is not None and row.own_policy:
-        raise ValueError(f"policy: {algorithm!r} makes its own networks; leave policy out")
+    row = _row(algorithm, loss, policy)
     numbers = seed_numbers(seeds, seed)
     if steps is not None and updates is not None:
         raise ValueError("give steps or updates, not both")
     steps, updates = whole("steps", steps), whole("updates", updates)
-    known, ranged = _known(row, env), not recorded
-    if listed:
-        table = [
-            {full: convert(full, x, names.default(full, known), ranged) for full, x in names.given(one, known).items()}
-            for one in settings
-        ]
-        if any(set(one) != set(table[0]) for one in table):
-            raise ValueError(f"settings: a list of settings must give the same names in each, got {settings[0]!r} ...")
-        if len({one.get("config.eval_episodes") for one in table}) > 1:
-            raise ValueError("config.eval_episodes must be one number, the same for every setting")
-        same = {full: x for full, x in table[0].items() if all(one[full] == x for one in table)}
-        fixed = {full: x for full, x in same.items() if full not in varied}
-        axes = {}
-        table = [{full: x for full, x in one.items() if full not in fixed} for one in table]
-    else:
-        axes, fixed = names.axes(names.given(settings or {}, known), known, ranged)
-    count = len(settings) if listed else math.prod(map(len, axes.values()))
-    bounded(f"{count:,} settings x {len(numbers):,} seeds", count * len(numbers))
-    table = table if listed else search.grid(axes)
+    known = _known(row, env)
+    ranges = _ranges(row)
+    given = names.settings(settings, known, lambda full: None if recorded else ranges.get(full, EVERY), varied)
+    bounded(f"{given.size:,} settings x {len(numbers):,} seeds", given.size * len(numbers))
+    table = given.table()
 
     named_here = list(table[0])
     labels = {full: full.partition(".")[2] if names.unique(full, known) else full for full in named_here}
     points = [{labels[full]: x for full, x in one.items()} for one in table]
-    selectors = [{"setting": i} for i in range(len(table))] if listed else points
-    groups: dict[tuple, list[int]] = {}
-    for i, (one, bounds) in enumerate(zip(table, _bounds(env, fixed, table, known), strict=True)):
+    selectors = [{"setting": i} for i in range(len(table))] if given.listed else points
+    groups: dict[tuple[Any, Any], list[int]] = {}
+    for i, (one, bounds) in enumerate(zip(table, _bounds(env, given.fixed, table, known), strict=True)):
         static = tuple((k, v) for k, v in one.items() if not names.swept(k, known))
         groups.setdefault((static, bounds), []).append(i)
     built = [
         _group(
             row=row,
             env=env,
-            make_policy=policy or make,
-            chosen={**fixed, **dict(static)},
+            make_policy=policy or policies.make,
+            chosen={**given.fixed, **dict(static)},
             points=[table[i] for i in members],
             selectors=[selectors[i] for i in members],
             known=known,
@@ -150,19 +120,50 @@ def plan(
         )
         for (static, _), members in groups.items()
     ]
-    # Defaults too, since a later version may have others; an environment's are the environment's own.
-    defaults = {
+    fixed = {**_defaults(known, named_here), **given.fixed}
+    chosen = {"fixed": fixed, "axes": given.axes, "points": table if given.listed else None}
+    shown = {"setting": list(range(len(table)))} if given.listed else {labels[f]: x for f, x in given.axes.items()}
+    return Plan(built, shown, numbers, points if given.listed else None, chosen)
+
+
+def _row(algorithm: Any, loss: Any, policy: Any) -> roster.Entry:
+    """The row of the roster that was asked for, with the user's loss."""
+    row = roster.entry(algorithm) if isinstance(algorithm, str) else algorithm
+    if isinstance(row, Algorithm):
+        row = roster.Entry(row)
+    if not isinstance(row, roster.Entry):
+        raise TypeError(f"algorithm must be a name, an Algorithm or an Entry, got {algorithm!r}")
+    if policy is not None and row.own_policy:
+        raise ValueError(f"policy: {algorithm!r} makes its own networks; leave policy out")
+    return row if loss is None else roster.with_loss(row, loss)
+
+
+def _defaults(known: names.Known, but: list[str]) -> dict[str, Any]:
+    """What a run records beside the settings, since a later version may have other defaults.
+
+    Parameters of an environment are the environment's own to record.
+    """
+    return {
         f"{part}.{name}": value
         for part in PARTS[1:]
         for name, value in known[part].items()
-        if f"{part}.{name}" not in named_here and (part == "config" or isinstance(value, (int, float, str)))
+        if f"{part}.{name}" not in but and (part == "config" or isinstance(value, (int, float, str)))
     }
-    chosen = {"fixed": {**defaults, **fixed}, "axes": axes, "points": table if listed else None}
-    shown = {"setting": list(range(len(table)))} if listed else {labels[full]: x for full, x in axes.items()}
-    return Plan(built, shown, numbers, points if listed else None, chosen)
 
 
-def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, steps, updates) -> Group:
+def _group(
+    *,
+    row: roster.Entry,
+    env: Any,
+    make_policy: Callable[[Env, Config], Policy],
+    chosen: dict[str, Any],
+    points: list[dict[str, Any]],
+    selectors: list[dict[str, Any]],
+    known: names.Known,
+    taken: set[str],
+    steps: int | None,
+    updates: int | None,
+) -> Group:
     frozen = {k: v for k, v in chosen.items() if not names.swept(k, known)}
     world = environment.made(env, names.part("env", chosen))
     if any(full.startswith("env.") for full in points[0]):  # the bounds of its actions are the same for all points
@@ -190,9 +191,10 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
     # A loss or a network of the user's is traced here, before anything is compiled or written.
     per_update = config.num_envs * (config.num_steps or world.max_steps)
     updates = checked_updates(updates or -(-(steps or row.steps) // per_update))
-    finite = any(float(h.estimator.get("stop_kl", jnp.inf)) < jnp.inf for h in hypers)
+    stop = hyperparameters.by_role(algorithm.estimator).get(Role.STOP_KL)
+    finite = stop is not None and any(float(h.estimator[stop]) < jnp.inf for h in hypers)
     if finite and (config.lag or config.epsilon):
-        raise ValueError("stop_kl is of the KL to the policy that acted; use lag=0 and epsilon=0, or stop_kl=inf")
+        raise ValueError(f"{stop} is of the KL to the policy that acted; use lag=0 and epsilon=0, or {stop}=inf")
     with named("the policy"):
         compatibility.check_acting(world, policy)
     with named("one update"):
@@ -200,7 +202,7 @@ def _group(*, row, env, make_policy, chosen, points, selectors, known, taken, st
         try:
             metrics = jax.eval_shape(first, jax.random.key(0))[1]
         except TypeError as error:
-            if not jax.config.jax_enable_x64 or not any(kind in str(error) for kind in ("float64", "int64")):
+            if not jax.config.read("jax_enable_x64") or not any(kind in str(error) for kind in ("float64", "int64")):
                 raise
             line = "jax_enable_x64=True: one update mixes 32 and 64 bits; turn it off (JAX_ENABLE_X64=0)"
             raise ValueError(line) from error
@@ -249,3 +251,10 @@ def _known(row: roster.Entry, env: Any) -> dict[str, dict[str, Any]]:
         "optimizer": hyperparameters.hyperparameters(row.algorithm.optimizer),
         "config": dataclasses.asdict(row.config),
     }
+
+
+def _ranges(row: roster.Entry) -> dict[str, Range]:
+    """Full name -> where its values must lie, as the plugs declare it."""
+    declared = {part: hyperparameters.ranges(getattr(row.algorithm, part)) for part in PARTS[1:-1]}
+    declared["config"] = dict(RANGES)
+    return {f"{part}.{name}": found for part, own in declared.items() for name, found in own.items()}

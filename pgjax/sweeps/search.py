@@ -92,7 +92,7 @@ def sample(
     if samples is None:
         raise ValueError(f"{next(iter(ranges))} is a range; say how many settings to draw from it: samples")
     rest = {name: x for name, x in settings.items() if name not in ranges}
-    lists = {name: x for name, x in rest.items() if isinstance(x, (list, range, np.ndarray))}
+    lists: dict[str, Any] = {name: x for name, x in rest.items() if isinstance(x, (list, range, np.ndarray))}
     count = samples * math.prod(map(len, lists.values()))
     bounded(f"samples={samples}, {count:,} settings in all,", count)
     for name, values in lists.items():

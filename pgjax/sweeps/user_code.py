@@ -20,6 +20,8 @@ def load(spec: str, option: str) -> Any:
             if not path.is_file():
                 raise ValueError(f"{option}: no file {where!r}")
             module_spec = importlib.util.spec_from_file_location(path.stem, path)
+            if module_spec is None or module_spec.loader is None:
+                raise ValueError(f"{option}: {where!r} is no Python file")
             module = importlib.util.module_from_spec(module_spec)
             sys.modules.setdefault(path.stem, module)
             module_spec.loader.exec_module(module)

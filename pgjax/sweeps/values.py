@@ -3,13 +3,15 @@
 import contextlib
 import operator
 import pathlib
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from pgjax.errors import digits
-from pgjax.hyperparameters import MOST, within
+from pgjax.hyperparameters import MOST, Range, within
 from pgjax.numerics import keys
+
+EVERY = Range()
 
 
 def place(name: str, path: str | pathlib.Path) -> pathlib.Path:
@@ -19,11 +21,11 @@ def place(name: str, path: str | pathlib.Path) -> pathlib.Path:
     return pathlib.Path(path)
 
 
-def convert(full: str, value: Any, default: Any, ranged: bool = True) -> Any:
+def convert(full: str, value: Any, default: Any, allowed: Range | None = EVERY) -> Any:
     """The value in the type of the default; text from the command line is parsed.
 
     Args:
-      ranged: whether it must lie in the range of its name too.
+      allowed: where it must lie; None takes it as it is, of a run that was made.
     """
     wanted = type(default)
     if isinstance(value, np.generic):
@@ -52,16 +54,22 @@ def convert(full: str, value: Any, default: Any, ranged: bool = True) -> Any:
             float: "a number",
         }.get(wanted, wanted.__name__)
         raise ValueError(f"{full} must be {kind}, got {value!r}") from None
-    if ranged and wanted is tuple:
+    if allowed and wanted is tuple:
         for x in value:
-            within(full, x, x)
+            within(full, x, x, allowed)
     if wanted not in (int, float):
         return value
-    if ranged:
-        within(full, number, given)
+    if allowed:
+        within(full, number, given, allowed)
     return number
 
 
+@overload
+def whole(name: str, value: str | float, least: int = 1, most: int | None = None) -> int: ...
+@overload
+def whole(name: str, value: None, least: int = 1, most: int | None = None) -> None: ...
+@overload
+def whole(name: str, value: str | float | None, least: int = 1, most: int | None = None) -> int | None: ...
 def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int | None:
     """A count of `least` or more; 1e6 will do."""
     if value is None:
@@ -90,7 +98,12 @@ def checked_updates(updates: int) -> int:
     return updates
 
 
-def seed_numbers(seeds: int | list[int], seed: int) -> list[int]:
+def seed_numbers(seeds: Any, seed: int) -> list[int]:
+    """The seeds: `seeds` of them from `seed` on, or those of a list.
+
+    Raises:
+      ValueError, TypeError: for what is no list of different whole numbers below 2**32.
+    """
     if isinstance(seeds, (str, float, bool)):
         raise TypeError(f"seeds must be how many, or a list of them, got {seeds!r}")
     try:

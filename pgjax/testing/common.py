@@ -11,12 +11,17 @@ def require(condition: Any, message: str) -> None:
         raise AssertionError(message)
 
 
-def kind(x: Any) -> tuple:
+def kind(x: Any) -> tuple[Any, ...]:
     return jnp.shape(x), jnp.asarray(x).dtype
 
 
+def same_structure(a: Any, b: Any) -> bool:
+    one: Any = jax.tree.structure(a)
+    return bool(one == jax.tree.structure(b))
+
+
 def same_kinds(a: Any, b: Any) -> bool:
-    return jax.tree.structure(a) == jax.tree.structure(b) and jax.tree.map(kind, a) == jax.tree.map(kind, b)
+    return same_structure(a, b) and jax.tree.map(kind, a) == jax.tree.map(kind, b)
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-5) -> bool:

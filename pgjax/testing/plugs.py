@@ -9,15 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax.hyperparameters import bind, hyperparameters, name_of
+from pgjax.hyperparameters import Role, Trait, bind, by_role, name_of, traits_of
 from pgjax.testing.common import close, require, same_kinds
 from pgjax.testing.worlds import example
 from pgjax.training import failures
-from pgjax.types import Env, Policy, RunningAdvantage
+from pgjax.types import Env, Policy, RunningAdvantage, RunningEstimator
 
 
 def check_loss(loss: Any, **hypers: Any) -> None:
-    """One loss per step, each of its own step alone; finite gradients; rows [N] as well as [T, B]."""
+    """Check that there is one loss per step, each of its own step alone, that gradients are finite, and rows [N] too.
+
+    A loss that is declared `in_order` or `whole_episodes` may look at all steps of its own episode, and sees no rows.
+    """
     loss = bind(loss, **hypers)
     policy, params, batch = example()
 
@@ -31,23 +34,28 @@ def check_loss(loss: Any, **hypers: Any) -> None:
         f"{name_of(loss)} returned shape {jnp.shape(value)}, expected one loss per step, [T, B] = {mask.shape}",
     )
     jacobian = jax.jit(jax.jacobian(per_step))(batch.advantage).reshape(mask.size, mask.size)
+    ordered = traits_of(loss) & {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
+    episode = np.arange(mask.size) % mask.shape[1]
+    own = episode[:, None] == episode[None, :] if ordered else np.eye(mask.size, dtype=bool)
     require(
-        np.all(jacobian == np.diag(np.diag(jacobian))),
-        f"{name_of(loss)}: a step's loss depends on another step's advantage: is there a mean inside?",
+        np.all(jacobian[~own] == 0),
+        f"{name_of(loss)}: a step's loss depends on another {'episode' if ordered else 'step'}'s advantage: is there "
+        "a mean inside?",
     )
     total = lambda p: jnp.sum(loss(policy.evaluate(p, batch.trajectory), batch)[0])  # noqa: E731
     gradient = jax.jit(jax.grad(total))(params)
     require(failures.all_finite(gradient), f"{name_of(loss)}: the gradient is not finite")
-    rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-    require(
-        close(loss(policy.evaluate(params, rows.trajectory), rows)[0], value.reshape(-1)),
-        f"{name_of(loss)}: rows [N] and [T, B] give different losses",
-    )
+    if not ordered:
+        rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+        require(
+            close(loss(policy.evaluate(params, rows.trajectory), rows)[0], value.reshape(-1)),
+            f"{name_of(loss)}: rows [N] and [T, B] give different losses",
+        )
     require(close(jax.jit(per_step)(batch.advantage), value), f"{name_of(loss)}: jit and eager differ")
 
 
 def check_advantage(advantage: Any, **hypers: Any) -> None:
-    """Shapes [T, B]; the time-limit rule, unless a `gain_rate` goes on after ends; nothing after an episode counts."""
+    """Check shapes [T, B], the time-limit rule (but for a `Role.GAIN_RATE`), and that no step after an end counts."""
     plug = bind(advantage, **hypers)
     name = name_of(plug)
     policy, params, batch = example()
@@ -68,16 +76,16 @@ def check_advantage(advantage: Any, **hypers: Any) -> None:
     counts = trajectory.mask > 0
     other = apply(trajectory, now._replace(next_value=jnp.where(trajectory.terminated, 99.0, now.next_value)))
     require(
-        "gain_rate" in hyperparameters(plug)  # whose next_value is that of the next start
+        Role.GAIN_RATE in by_role(plug)  # whose next_value is that of the next start
         or close(*(jax.tree.map(lambda x: jnp.where(counts, x, 0.0), pair) for pair in (both, other))),
         f"{name} bootstraps from a terminated step",
     )
     garbled = trajectory._replace(reward=jnp.where(counts, trajectory.reward, 99.0))
-    behind = now._replace(value=jnp.where(counts, now.value, 99.0), next_value=jnp.where(counts, now.next_value, 99.0))
-    other = apply(garbled, behind)
+    after = now._replace(value=jnp.where(counts, now.value, 99.0), next_value=jnp.where(counts, now.next_value, 99.0))
+    other = apply(garbled, after)
     require(
         close(*(jax.tree.map(lambda x: jnp.where(counts, x, 0.0), pair) for pair in (both, other))),
-        f"{name}: what stands behind an episode's end counts",
+        f"{name}: a step after the end of an episode counts",
     )
     require(close(jax.jit(apply)(trajectory, now), both), f"{name}: jit and eager differ")
 
@@ -91,12 +99,14 @@ def check_estimator(estimator: Any, policy: Policy | None = None, env: Env | Non
 
     def gradient(key, params, batch):
         traces.append(1)
+        if isinstance(estimator, RunningEstimator):
+            return estimator.apply(estimator.init(), key, policy, params, batch)
         return estimator(key, policy, params, batch)
 
     key = jax.random.key(1)
     eager, metrics = gradient(key, params, batch)
     require(
-        jax.tree.structure(eager) == jax.tree.structure(params) and same_kinds(eager, params),
+        same_kinds(eager, params),
         f"{name}: the gradient hasn't the tree of the parameters",
     )
     require(failures.all_finite(eager), f"{name}: the gradient is not finite")
@@ -112,9 +122,7 @@ def check_estimator(estimator: Any, policy: Policy | None = None, env: Env | Non
     garbled = batch._replace(
         advantage=jnp.where(counts, batch.advantage, 99.0), target=jnp.where(counts, batch.target, 99.0)
     )
-    require(
-        close(compiled(key, params, garbled)[0], eager, 1e-4), f"{name}: what stands behind an episode's end counts"
-    )
+    require(close(compiled(key, params, garbled)[0], eager, 1e-4), f"{name}: a step after the end of an episode counts")
     lanes = jax.tree.map(lambda x: jnp.stack([x, 0.5 * x]), params)
     together = jax.jit(jax.vmap(lambda p: gradient(key, p, batch)[0]))(lanes)
     apart = [compiled(key, jax.tree.map(lambda x: x[i], lanes), batch)[0] for i in range(2)]  # noqa: B023

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import envs
-from pgjax.policies.make import make
+from pgjax.policies.registry import make
 from pgjax.variance.compare import compare
 
 DISCOUNT = 0.9

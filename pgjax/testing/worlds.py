@@ -9,8 +9,7 @@ import numpy as np
 
 from pgjax import envs, rollout
 from pgjax.config import Config
-from pgjax.policies.make import make
-from pgjax.policies.traits import needs_whole_episodes
+from pgjax.policies.registry import make
 from pgjax.testing.common import close, kind, require, same_kinds
 from pgjax.training import failures
 from pgjax.types import Batch, Env, Policy
@@ -55,7 +54,7 @@ def check_policy(policy: Policy, env: Env, num_envs: int = 3, num_steps: int = 1
     params = jax.jit(policy.init)(key)
     stream = jax.jit(lambda: rollout.start(key, env, policy, num_envs))()
     following, trajectory = jax.jit(lambda p, s: rollout.unroll(key, env, policy, p, s, num_steps))(params, stream)
-    if needs_whole_episodes(policy):
+    if policy.whole_episodes:
         num_steps = env.max_steps
         trajectory, _ = jax.jit(lambda p: rollout.episodes(key, env, policy, p, num_envs))(params)
     now = jax.jit(policy.evaluate)(params, trajectory)
@@ -97,7 +96,7 @@ def example(policy: Policy | None = None, env: Env | None = None) -> tuple[Polic
         leaves, tree = jax.tree.flatten(params)
         keys = jax.random.split(key_other, len(leaves))
         moved = [x + 0.3 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
-        params = tree.unflatten(moved)
+        params = jax.tree.unflatten(tree, moved)
         advantage, target = jax.random.normal(key_batch, (2, *trajectory.mask.shape))
         return params, Batch(trajectory, advantage, target, policy.evaluate(params, trajectory).value)
 

@@ -1,1 +1,1 @@
-"""Training as pure functions: the loop of updates, lanes side by side, and environments on the host."""
+"""Training as pure functions: the update loop as a scan, lanes by `vmap`, and a loop for environments in Python."""

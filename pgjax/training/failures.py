@@ -1,4 +1,4 @@
-"""Lanes whose parameters or states stop being finite: they keep the last finite state."""
+"""Freezes a lane whose parameters are no longer finite: the lane keeps its last finite state."""
 
 from typing import NamedTuple
 
@@ -9,21 +9,23 @@ from pgjax.types import Array, PyTree
 
 
 class Unselected(NamedTuple):
-    """State that stays as a failed update left it, where `train` gives the rest back.
+    """State that `train` does not restore after a failed update.
 
-    To give it back, both would have to be there, so every update would copy it: the whole buffer for a few rows.
+    Restoring it would need the old and the new buffer at once, so every update would copy the whole buffer to change a
+    few rows.
     """
 
     value: PyTree
 
 
 def unselected(tree: PyTree) -> list[PyTree]:
-    """What a learner has wrapped in `failures.Unselected`."""
+    """The parts of a state that a learner has wrapped in `failures.Unselected`."""
     lasting = lambda x: isinstance(x, Unselected)  # noqa: E731
     return [x for x in jax.tree.leaves(tree, is_leaf=lasting) if lasting(x)]
 
 
 def selected(finite: Array, new: PyTree, old: PyTree) -> PyTree:
+    """`new` where the update is finite, else `old`; always `new` for `Unselected` parts."""
     lasting = lambda x: isinstance(x, Unselected)  # noqa: E731
     pick = lambda new, old: new if lasting(new) else jnp.where(finite, new, old)  # noqa: E731
     return jax.tree.map(pick, new, old, is_leaf=lasting)

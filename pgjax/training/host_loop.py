@@ -1,47 +1,52 @@
-"""Training in environments that are stepped on the host: the same values as `vectorised` gives.
+"""Training in environments that are stepped in Python, on the host; the results are those of `vectorised`.
 
-Time passes on the host: between the compiled `host_programs.act` of every step and `host_programs.learn` of every
-update, numpy steps L x B environments. Nothing that is compiled calls back: on few cores that may wait for ever, and a
-GPU's program stays a program.
+Each step calls the compiled `host_programs.act` and then steps L x B environments in numpy; each update ends with the
+compiled `host_programs.learn`. No compiled program calls back into Python: on few cores such a call may wait for ever.
 """
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from pgjax import rollout
-from pgjax.training.host_programs import Draw, row
+from pgjax.numerics import time_limits
+from pgjax.rollout import row
+from pgjax.training.host_programs import Draw
 from pgjax.types import Array, Hypers, PyTree, Step, Trajectory
 
 
 class Simulators(Protocol):
-    """N worlds: what `Env.host(N)` returns. Numpy arrays in and out, of the types that `Env.reset` and `step` show.
+    """N environments, as `Env.host(N)` returns them; numpy arrays of the types that `Env.reset` and `step` show.
 
-    They truncate an episode at `Env.max_steps`. Arrays are theirs: they may write into them again, `Worlds` copies.
+    They truncate an episode at `Env.max_steps`. They may write into their arrays again, since `Worlds` copies them.
     """
 
     def reset(self, seeds: np.ndarray) -> np.ndarray:
-        """The first observations [N, ...] of new episodes in worlds with these seeds [N], uint32."""
+        """The first observations [N, ...] of new episodes, with these seeds [N], uint32."""
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, Step]:
-        """What comes next [N, ...], after a reset where an episode ended; and the Step [N], before any reset."""
+        """The next observations [N, ...], after a reset where an episode ended; and the Step [N], before any reset."""
 
     def close(self) -> None:
-        """Nothing follows."""
+        """Releases the simulators."""
+
+
+Host = Callable[[int], Simulators]  # as `Env.host`
+Act = Callable[..., tuple[Array, Array, PyTree]]  # its arguments are listed where one is taken
 
 
 class Worlds:
-    """N of an Env's `Simulators`. What is given to them, and what they give, are copies, so nobody's array changes.
+    """N of an Env's `Simulators`, with copies of all arrays on the way in and out, so that no array changes later.
 
     Raises:
-      ValueError: in `step`, where an episode goes on past `Env.max_steps`: training would see another world than
-        evaluation, which ends there.
+      ValueError: in `step`, where an episode goes on past `Env.max_steps`: evaluation ends there, so training would see
+        longer episodes than evaluation.
     """
 
-    def __init__(self, host: Callable, max_steps: int, count: int):
+    def __init__(self, host: Host, max_steps: int, count: int):
         self.limit, self.simulators, self.time = max_steps, host(count), np.zeros(count, np.int32)
 
     def reset(self, seeds: np.ndarray) -> PyTree:
@@ -50,7 +55,10 @@ class Worlds:
 
     def step(self, action: np.ndarray) -> tuple[PyTree, Step]:
         obs, seen = _copied(self.simulators.step(np.array(action)))
-        seen = seen._replace(truncated=seen.truncated & ~seen.terminated)
+        seen = seen._replace(
+            reward=seen.reward.astype(np.float32),
+            truncated=seen.truncated & ~seen.terminated,
+        )
         self.time = np.where(seen.terminated | seen.truncated, 0, self.time + 1)
         if np.any(self.time >= self.limit):
             raise ValueError(f"max_steps={self.limit}, and the simulators of env.host went on; let them truncate there")
@@ -63,29 +71,40 @@ class Worlds:
 class Training:
     """`Programs.step`: (keys, states, hypers) -> (states, metrics [L, U]), U = `length` updates of every lane.
 
-    The worlds of a stream go on from one call to the next where the states are those that the call before returned;
-    otherwise they begin new episodes.
+    The environments of a stream continue from one call to the next if the states are the ones that the previous call
+    returned; otherwise they begin new episodes.
 
     Args:
       host, max_steps: of the Env; num_steps: T.
       draw: (keys, updates) -> Draw; act: (keys, t, states, memory, time, obs) -> (action, log_prob, memory);
-        learn: (keys, states, hypers, stream, rows) -> (states, metrics): those of `host_programs`, compiled.
-      memory: its shapes [L, B, ...].
+        learn: (keys, states, hypers, stream, rows) -> (states, metrics): the compiled ones of `host_programs`.
+      memory: the shapes [L, B, ...] of the policy's memory.
     """
 
-    def __init__(self, host: Callable, max_steps: int, num_steps: int, length: int, draw, act, learn, memory: PyTree):
+    def __init__(
+        self,
+        host: Host,
+        max_steps: int,
+        num_steps: int,
+        length: int,
+        draw: Callable[[Array, Array], Draw],
+        act: Act,
+        learn: Callable[..., tuple[PyTree, dict[str, Array]]],
+        memory: PyTree,
+    ):
         self.host, self.max_steps, self.num_steps, self.length = host, max_steps, num_steps, length
         self.draw, self.act, self.learn = draw, act, learn
         self.memory = _zeros(memory)
-        self.worlds, self.last = None, None  # and the number of updates [L] of the states returned last
+        self.worlds: _Lanes | None = None
+        self.last: Array | None = None  # the number of updates [L] of the states returned last
 
     def __call__(self, keys: Array, states: PyTree, hypers: Hypers) -> tuple[PyTree, dict[str, np.ndarray]]:
         found = []
         for _ in range(self.length):
             drawn = self.draw(keys, states.updates)
-            self.worlds = self.worlds or _Lanes(self.host, self.max_steps, *drawn.seeds.shape)
+            worlds = self.worlds = self.worlds or _Lanes(self.host, self.max_steps, *drawn.seeds.shape)
             gather = self._stream if states.learner.rollout else self._episodes
-            stream, rows = gather(drawn, states)
+            stream, rows = gather(worlds, drawn, states)
             states, metrics = self.learn(keys, states, hypers, stream, rows)
             self.last = states.updates
             found.append(metrics)
@@ -96,19 +115,19 @@ class Training:
             self.worlds.close()
         self.worlds = self.last = None
 
-    def _stream(self, drawn: Draw, states: PyTree) -> tuple[rollout.RolloutState, Trajectory]:
-        """As `rollout.unroll`."""
-        # Copies: the state's own arrays are given away when it learns.
+    def _stream(self, worlds: "_Lanes", drawn: Draw, states: PyTree) -> tuple[PyTree, Trajectory]:
+        """A stream, as `rollout.unroll` makes it."""
+        # Copies, since `learn` donates the state's own arrays.
         now = jax.tree.map(np.array, states.learner.rollout._replace(memory=()))
         memory = states.learner.rollout.memory
         if states.updates is not self.last:
             nothing = {name: np.zeros_like(getattr(now, name)) for name in ("time", "running_return")}
-            now = now._replace(obs=self.worlds.reset(drawn.seeds), **nothing)
+            now = now._replace(obs=worlds.reset(drawn.seeds), **nothing)
         rows = []
         for t in range(self.num_steps):
             action, log_prob, memory = self.act(drawn.keys, np.int32(t), states.learner, memory, now.time, now.obs)
-            obs, seen = self.worlds.step(action)
-            rows.append(row(now.obs, now.time, action, log_prob, seen, np.ones(now.time.shape)))
+            obs, seen = worlds.step(action)
+            rows.append(row(now.obs, now.time, action, log_prob, seen, np.ones(now.time.shape, np.float32)))
             done = seen.terminated | seen.truncated
             running, time = now.running_return + seen.reward, now.time + 1
             now = now._replace(
@@ -121,15 +140,15 @@ class Training:
             )
         return now._replace(memory=memory), _stacked(rows)
 
-    def _episodes(self, drawn: Draw, states: PyTree) -> tuple[tuple, Trajectory]:
-        """As `rollout.episodes`."""
+    def _episodes(self, worlds: "_Lanes", drawn: Draw, states: PyTree) -> tuple[PyTree, Trajectory]:
+        """Whole episodes, as `rollout.episodes` makes them."""
         choose = lambda t, *now: self.act(drawn.keys, t, states.learner, *now)  # noqa: E731
-        rows = list(_play(self.worlds, drawn.seeds, choose, self.memory, self.num_steps))
+        rows = list(_play(worlds, drawn.seeds, choose, self.memory, self.num_steps))
         ends = ("reward", "terminated", "truncated", "mask")
-        # Behind the end of all its episodes a lane has the same rows, whatever runs beside it.
-        behind = rows[0]._replace(**{name: np.zeros_like(getattr(rows[0], name)) for name in ends})
-        rows = [_where(np.any(x.mask > 0, axis=1), x, behind) for x in rows]
-        return (), _stacked(rows + [behind] * (self.num_steps - len(rows)))
+        # After the end of all its episodes a lane has the same rows whatever other lanes do.
+        after = rows[0]._replace(**{name: np.zeros_like(getattr(rows[0], name)) for name in ends})
+        rows = [_where(np.any(x.mask > 0, axis=1), x, after) for x in rows]
+        return (), _stacked(rows + [after] * (self.num_steps - len(rows)))
 
 
 class Evaluation:
@@ -138,10 +157,12 @@ class Evaluation:
     Args:
       host, max_steps: of the Env.
       draw: keys -> both Draws; act: (keys, t, states, memory, time, obs, greedy) -> (action, log_prob, memory).
-      memory: its shapes [L, B, ...].
+      memory: the shapes [L, B, ...] of the policy's memory.
     """
 
-    def __init__(self, host: Callable, max_steps: int, draw: Callable, act: Callable, memory: PyTree):
+    def __init__(
+        self, host: Host, max_steps: int, draw: Callable[[Array], tuple[Draw, Draw]], act: Act, memory: PyTree
+    ):
         self.host, self.max_steps, self.draw, self.act = host, max_steps, draw, act
         self.memory = _zeros(memory)
 
@@ -152,16 +173,17 @@ class Evaluation:
         return {"stochastic": found[0], "greedy": found[1]}
 
     def _episodes(self, worlds: "_Lanes", drawn: Draw, states: PyTree, greedy: np.bool_) -> rollout.Episodes:
-        """As `rollout.evaluate`."""
+        """Returns and lengths, as `rollout.evaluate` gives them."""
         choose = lambda t, *now: self.act(drawn.keys, t, states.learner, *now, greedy)  # noqa: E731
-        earned = taken = np.zeros(worlds.shape, np.float32)
+        earned: Any = np.zeros(worlds.shape, np.float32)
+        taken = earned
         for seen in _play(worlds, drawn.seeds, choose, self.memory, self.max_steps):
             earned, taken = earned + seen.reward, taken + seen.mask
         return rollout.Episodes(earned, taken)
 
 
-def _play(worlds: "_Lanes", seeds: Array, choose: Callable, memory: PyTree, limit: int) -> Iterator[Trajectory]:
-    """The rows [L, B] of whole episodes until all have ended; one that has, stands still and counts no more.
+def _play(worlds: "_Lanes", seeds: Array, choose: Act, memory: PyTree, limit: int) -> Iterator[Trajectory]:
+    """The rows [L, B] of whole episodes, until all have ended; an episode that has ended no longer moves or counts.
 
     Args:
       choose: (t, memory, time, obs) -> (action, log_prob, memory).
@@ -170,29 +192,30 @@ def _play(worlds: "_Lanes", seeds: Array, choose: Callable, memory: PyTree, limi
     alive, time = np.ones(worlds.shape, bool), np.zeros(worlds.shape, np.int32)
     for t in range(limit):
         action, log_prob, memory = choose(np.int32(t), memory, time, obs)
-        _, seen = worlds.step(action)
-        terminated = seen.terminated & alive
-        truncated = (seen.truncated | (t == limit - 1)) & alive & ~terminated
-        reward = np.where(alive, seen.reward, 0)
-        following = _where(alive, seen.obs, obs)
-        yield row(obs, time, action, log_prob, Step(following, reward, terminated, truncated), alive)
-        obs, time, alive = following, time + alive, alive & ~(terminated | truncated)
+        seen = time_limits.cut(worlds.step(action)[1], t, limit)
+        seen = Step(
+            obs=_where(alive, seen.obs, obs),
+            reward=_where(alive, seen.reward, np.float32(0)),
+            terminated=seen.terminated & alive,
+            truncated=seen.truncated & alive,
+        )
+        yield row(obs, time, action, log_prob, seen, alive.astype(np.float32))
+        obs, time, alive = seen.obs, time + alive, alive & ~(seen.terminated | seen.truncated)
         if not alive.any():
             return
 
 
 class _Lanes:
-    """L x B worlds as one vector of simulators: arrays [L, B, ...] in and out."""
+    """L x B environments as one vector of simulators, with arrays [L, B, ...]."""
 
-    def __init__(self, host: Callable, max_steps: int, lanes: int, num_envs: int):
+    def __init__(self, host: Host, max_steps: int, lanes: int, num_envs: int):
         self.shape, self.worlds = (lanes, num_envs), Worlds(host, max_steps, lanes * num_envs)
 
     def reset(self, seeds: Array) -> PyTree:
         return self._split(self.worlds.reset(np.asarray(seeds).reshape(-1)))
 
     def step(self, action: Array) -> tuple[PyTree, Step]:
-        action = np.asarray(action)
-        return self._split(self.worlds.step(action.reshape(-1, *action.shape[2:])))
+        return self._split(self.worlds.step(np.asarray(action).reshape(-1, *action.shape[2:])))
 
     def close(self) -> None:
         self.worlds.close()
@@ -215,7 +238,7 @@ def _stacked(rows: list[Trajectory]) -> Trajectory:
 
 
 def _where(condition: np.ndarray, this: PyTree, that: PyTree) -> PyTree:
-    """Per lane or environment, as `rollout.where`."""
+    """Selects per lane or environment, as `rollout.where` does."""
 
     def pick(a, b):
         return np.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)

@@ -1,30 +1,29 @@
-"""A Learner's halves in; what is compiled of an update whose worlds are stepped on the host out: see `host_loop`.
+"""The compiled parts of an update (act, learn) for environments that are stepped in Python. `host_loop` calls them.
 
 `act` is compiled for one step of all lanes, `learn` for one update. Keys are split as `train` and `rollout` split
-them, so a world that needs no seed gives what `vectorised` gives.
+them, so an environment that needs no seed gives the same results as `vectorised`.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from pgjax import rollout
 from pgjax.training import loop, vectorised
-from pgjax.types import Array, Env, Hypers, Learner, PyTree, Step, Trajectory
+from pgjax.types import Array, Env, Hypers, Learner, Policy, PyTree, Step, Trajectory
 
 
 class Draw(NamedTuple):
-    """What is drawn before a rollout."""
+    """The random draws of a rollout, made before it."""
 
-    seeds: Array  # [L, B] uint32 of the worlds, if they begin anew
+    seeds: Array  # [L, B] uint32 of the environments, for those that begin anew
     keys: Array  # [T, L] of the actions
 
 
 def draw(keys: Array, updates: Array, num_envs: int, num_steps: int, whole: bool) -> Draw:
-    """For update `updates` [L] of the lanes `keys` [L]."""
+    """The draws for update `updates` [L] of the lanes `keys` [L]; `whole` where rollouts are whole episodes."""
 
     def one(key, update):
         key, _ = jax.random.split(jax.random.fold_in(key, update))
@@ -32,14 +31,14 @@ def draw(keys: Array, updates: Array, num_envs: int, num_steps: int, whole: bool
             key_start, key_steps = jax.random.split(key)
             return _drawn(key_start, jax.random.split(key_steps, num_steps), num_envs)
         keys = jax.random.split(key, (num_steps, 1 + 2 * num_envs))
-        # Those of the first step's resets: worlds of pure functions alone have another use for them.
-        return Draw(jax.vmap(jax.random.bits)(keys[0, 1 + num_envs :]), keys[:, 0])
+        # The keys of the first step's resets, which only environments in JAX use otherwise.
+        return jax.vmap(jax.random.bits)(keys[0, 1 + num_envs :]), keys[:, 0]
 
-    return jax.vmap(one, out_axes=Draw(0, 1))(keys, updates)
+    return Draw(*jax.vmap(one, out_axes=(0, 1))(keys, updates))
 
 
 def draw_evaluation(keys: Array, num_episodes: int, num_steps: int) -> tuple[Draw, Draw]:
-    """For the stochastic and the greedy episodes of the lanes `keys` [L]."""
+    """The draws for the stochastic and for the greedy episodes of the lanes `keys` [L]."""
 
     def one(key):
         key_start, key_steps = jax.random.split(key)
@@ -47,22 +46,33 @@ def draw_evaluation(keys: Array, num_episodes: int, num_steps: int) -> tuple[Dra
         return _drawn(key_start, steps, num_episodes)
 
     both = jax.vmap(vectorised.evaluation_keys)(keys)
-    return tuple(jax.vmap(one, out_axes=Draw(0, 1))(both[:, kind]) for kind in range(2))
+    stochastic, greedy = (Draw(*jax.vmap(one, out_axes=(0, 1))(both[:, kind])) for kind in range(2))
+    return stochastic, greedy
 
 
-def _drawn(key_start: Array, keys: Array, count: int) -> Draw:
+def _drawn(key_start: Array, keys: Array, count: int) -> tuple[Array, Array]:
     seeds = jax.vmap(jax.random.bits)(jax.random.split(key_start, count))
-    return Draw(seeds, jax.vmap(lambda key: jax.random.split(key, 1 + count)[0])(keys))
+    return seeds, jax.vmap(lambda key: jax.random.split(key, 1 + count)[0])(keys)
+
+
+PolicyOf = Callable[[PyTree], tuple[Policy, PyTree]]  # a learner's state -> a policy and its parameters
 
 
 def act(
-    policy_of: Callable, keys: Array, t: Array, states: PyTree, memory: PyTree, time: Array, obs: PyTree, greedy: Array
+    policy_of: PolicyOf,
+    keys: Array,
+    t: Array | int,
+    states: PyTree,
+    memory: PyTree,
+    time: Array,
+    obs: PyTree,
+    greedy: Array | bool,
 ) -> tuple[Array, Array, PyTree]:
     """Actions [L, B, ...] of step t, their log-probability [L, B], and the memory after it [L, B, ...].
 
     Args:
       policy_of: a learner's `behaviour` or `policy`, of its states [L, ...].
-      keys: [T, L]; time: [L, B] steps since the episodes began, a memory being fresh where none has passed.
+      keys: [T, L]; time: [L, B] steps since the episodes began; at time 0 the memory starts fresh.
       greedy: [] bool: take the mode.
     """
 
@@ -78,14 +88,18 @@ def act(
 def learn(
     learner: Learner, keys: Array, states: PyTree, hypers: Hypers, stream: PyTree, rows: Trajectory
 ) -> tuple[PyTree, dict[str, Array]]:
-    """The update of every lane by what was gathered for it; metrics are [L, 1].
+    """One update of every lane by its own rollout; metrics are [L, 1].
 
     Args:
       stream: RolloutState [L, ...] after the rows, or (); rows: [L, T, B, ...], their memory still ().
     """
 
+    behaviour, update = learner.behaviour, learner.learn
+    if behaviour is None or update is None:
+        raise ValueError("the learner has no behaviour and learn; use an environment of JAX functions")
+
     def one(key, state, hypers, stream, rows):
-        policy, _ = learner.behaviour(state.learner)
+        policy, _ = behaviour(state.learner)
         before = state.learner.rollout.memory if stream else policy.memory(rows.time.shape[-1])
         rows = rows._replace(memory=_begun(policy, rows.time[0], before))
         if stream:
@@ -93,16 +107,16 @@ def learn(
 
         def step(key, state, hypers):
             _, key_update = jax.random.split(key)
-            return learner.learn(key_update, state, stream, rows, hypers)
+            return update(key_update, state, stream, rows, hypers)
 
-        # Which key an update has, and what becomes of one that left the numbers' range, is said there.
+        # `train` chooses the key of the update, and undoes an update that isn't finite.
         return loop.train(key, learner._replace(step=step), state, hypers, 1)
 
     return jax.vmap(one)(keys, states, hypers, stream, rows)
 
 
-def beginning(policy_of: Callable, env: Env, states: PyTree, num_envs: int) -> tuple[PyTree, PyTree, PyTree]:
-    """Shapes of memory, time and obs [L, B, ...], for a learner's states [L, ...]."""
+def beginning(policy_of: PolicyOf, env: Env, states: PyTree, num_envs: int) -> tuple[PyTree, PyTree, PyTree]:
+    """The shapes of memory, time and obs [L, B, ...], for a learner's states [L, ...]."""
 
     def one(state):
         _, obs = jax.vmap(env.reset, (0, None))(jax.random.split(jax.random.key(0), num_envs), env.params)
@@ -111,32 +125,19 @@ def beginning(policy_of: Callable, env: Env, states: PyTree, num_envs: int) -> t
     return jax.eval_shape(jax.vmap(one), states)
 
 
-def gathered(policy_of: Callable, keys: Array, states: PyTree, now: tuple, num_steps: int) -> Trajectory:
-    """Shapes of the rows [L, T, B, ...] that `learn` takes; `now` are those of memory, time and obs."""
+def gathered(
+    policy_of: PolicyOf, keys: Array, states: PyTree, now: tuple[PyTree, PyTree, PyTree], num_steps: int
+) -> Trajectory:
+    """The shapes of the rows [L, T, B, ...] that `learn` takes; `now` holds the shapes of memory, time and obs."""
 
     def make(keys, states, memory, time, obs):
         action, log_prob, _ = act(policy_of, keys, 0, states, memory, time, obs, False)
-        rows = row(obs, time, action, log_prob, Step(obs, log_prob, time > 0, time > 0), time)
+        number, flag = jnp.zeros(time.shape, jnp.float32), time > 0
+        rows = rollout.row(obs, time, action, log_prob, Step(obs, number, flag, flag), number)
         return jax.tree.map(lambda x: jnp.repeat(x[:, None], num_steps, axis=1), rows)
 
     return jax.eval_shape(make, keys, states, *now)
 
 
-def _begun(policy: Any, time: Array, memory: PyTree) -> PyTree:
+def _begun(policy: Policy, time: Array, memory: PyTree) -> PyTree:
     return rollout.where(time == 0, policy.memory(time.shape[0]), memory)
-
-
-def row(obs: PyTree, time: np.ndarray, action: Array, log_prob: Array, seen: Step, mask: np.ndarray) -> Trajectory:
-    """One step [L, B, ...], by whatever numpy or JAX it was made."""
-    return Trajectory(
-        obs=obs,
-        action=action,
-        log_prob=log_prob,
-        reward=seen.reward.astype(np.float32),
-        terminated=seen.terminated,
-        truncated=seen.truncated,
-        next_obs=seen.obs,
-        mask=mask.astype(np.float32),
-        time=time,
-        memory=(),
-    )

@@ -1,4 +1,4 @@
-"""A Learner in, its state and the metrics of U updates out."""
+"""The update loop: `train` makes U updates of a Learner, and keeps a lane that is no longer finite as it was."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from pgjax.types import Array, Hypers, Learner, PyTree
 
 class TrainState(NamedTuple):
     learner: PyTree
-    finite: Array  # [] bool: false from the first update that left the numbers' range
+    finite: Array  # [] bool: false from the first update whose parameters are not finite
     updates: Array  # [] int: updates made
 
 
@@ -28,9 +28,9 @@ def train(
     """Make `num_updates` updates; metrics are [U].
 
     The key of update u is fold_in(key, u), counted from the very first: training can be cut into
-    segments anywhere, with the same result. An update whose parameters are not finite is undone, and
-    the state stands still from there on: `finite` is false and the metrics are NaN. All but what a learner has
-    wrapped in `failures.Unselected`, which goes on.
+    segments anywhere, with the same result. An update whose parameters are not finite is undone, and the state is
+    frozen from there on: `finite` is false and the metrics are NaN. Only state that a learner has wrapped in
+    `failures.Unselected` still changes.
     """
 
     def update(state, _):

@@ -1,7 +1,7 @@
-"""Settings x seeds in, lanes of one program out.
+"""Training and evaluation of lanes, settings x seeds, as one program.
 
 A lane is one setting with one seed. Lanes never communicate, and every setting gets the same seeds
-(common random numbers), so the program is `vmap` of the one for a single lane.
+(common random numbers), so the program is the `vmap` of a single lane's.
 """
 
 import jax
@@ -18,7 +18,7 @@ def lanes(settings: list[Hypers], seeds: list[int], generator: str | None = None
     """Keys [L] and Hypers of [L] arrays, L = H x S, the seeds varying fastest.
 
     Args:
-      generator: of the keys, as `jax.random.key(impl=...)` takes it; by default jax's own.
+      generator: the `impl` of `jax.random.key`; by default jax's own.
     """
     stacked = jax.tree.map(lambda *x: jnp.repeat(jnp.stack(x), len(seeds), axis=0), *settings)
     keys = jax.vmap(lambda seed: jax.random.key(seed, impl=generator))(
@@ -54,7 +54,7 @@ def evaluate(
             key, greedy = inputs
             return rollout.evaluate(key, env, policy, params, num_episodes, greedy=greedy, env_params=env_params)
 
-        # One after the other, so that the episodes are compiled but once.
+        # One after the other, so that the episodes are compiled only once.
         both = jax.lax.map(run, (evaluation_keys(key), jnp.array([False, True])))
         return {"stochastic": jax.tree.map(lambda x: x[0], both), "greedy": jax.tree.map(lambda x: x[1], both)}
 

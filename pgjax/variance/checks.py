@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pgjax.advantages.baselines import BASELINES
-from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.hyperparameters import Role, name_of, value_of
 from pgjax.oracle import mdp as oracle_mdp
 from pgjax.oracle.mdp import MDP
 from pgjax.policies.traits import has_memory
@@ -35,7 +35,7 @@ def named_estimators(given: Any) -> dict[str, Estimator]:
                 f"estimator {name!r} must be a name, a ScoreFunction, Plugs(advantage, estimator), or a function "
                 f"gradient(key, params); got {one!r}"
             )
-        if isinstance(one, Plugs) and hyperparameters(one.advantage).get("samples", 1) != 1:
+        if isinstance(one, Plugs) and value_of(one.advantage, Role.SAMPLES, 1) != 1:
             raise ValueError(
                 f"estimator {name!r}: {name_of(one.advantage)} needs episodes that begin alike; make a Sampler of "
                 "rollout.episodes(samples=...), as experiments/grpo_bias.py does"

@@ -186,7 +186,7 @@ def test_the_temperature_rises_where_the_entropy_is_too_low(case):
     run = jax.jit(lambda h: sac.sac(jax.random.key(0), policy, params, batch, **h))
     for h in (-5.0, 5.0):
         gradient, metrics = run({"target_entropy_box": h, "target_entropy_finite": h})
-        gap = metrics["entropy"] - policy.target_entropy(h, h)
+        gap = metrics["entropy"] - policy.parts.target_entropy(h, h)
         np.testing.assert_allclose(gradient["log_alpha"], metrics["alpha"] * gap, rtol=1e-5)
         # The optimiser descends: alpha rises where the gap is negative.
         assert (gradient["log_alpha"] < 0) == (gap < 0)

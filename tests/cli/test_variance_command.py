@@ -123,7 +123,7 @@ def test_a_grid_and_an_estimator_of_ones_own(tmp_path, capsys, monkeypatch):
         ("CartPole-v1 --episodes many", "episodes must be a whole number, got 'many'"),
         ("CartPole-v1 --batch 1,3,7", "each size must divide the next"),
         ("CartPole-v1 --discount 2", "discount must lie in [0, 1], got 2.0"),
-        ("CartPole-v1 --set gravit=3", "--set: nothing is called 'gravit'; did you mean 'gravity'"),
+        ("CartPole-v1 --set gravit=3", "--set: unknown name 'gravit'; did you mean 'gravity'"),
         ("CartPole-v1 --set gravity", "--set takes name=value, got 'gravity'"),
         (
             "CartPole-v1 --set network=mpl",

@@ -133,9 +133,9 @@ def test_a_fork_is_ended_by_sigterm_alone():
 def test_a_signal_in_the_last_segment_ends_the_program_once_the_run_is_written(heard, tmp_path):
     """The run is whole, and whoever sent the signal still waits for the program that made it."""
     small = {"num_envs": 2, "hidden": (4,), "eval_episodes": 1, "env.max_steps_in_episode": 5}
-    prepared = start.prepare("reinforce", "CartPole-v1", updates=1, settings=small, out=tmp_path / "run")
+    job = start.new_job("reinforce", "CartPole-v1", updates=1, settings=small, out=tmp_path / "run")
     told = lambda *segment: signal.raise_signal(signal.SIGTERM)  # noqa: E731
-    result = start.execute(prepared, progress=False, watch=told)
+    result = start.execute(job, progress=False, watch=told)
     assert not result.interrupted and result.signal == signal.SIGTERM and not heard
     interrupts.end(result.signal)
     assert heard == [signal.SIGTERM]

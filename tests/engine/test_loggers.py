@@ -146,4 +146,4 @@ def test_mistakes(capsys, tmp_path):
 def test_a_logger_that_is_not_installed_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ValueError, match=r"log: wandb: the package wandb isn't installed; pip install -e .\.\[wandb\]"):
-        loggers.make("wandb", tmp_path)
+        loggers.make_logger("wandb", tmp_path)

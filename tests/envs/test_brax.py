@@ -23,7 +23,7 @@ pytestmark = [
 
 
 def test_the_smallest_world_keeps_the_rules_and_its_time_limit_truncates():
-    env = brax.make("fast", episode_length=4)
+    env = brax.from_name("fast", episode_length=4)
     testing.check_env(env)
     state, _ = env.reset(jax.random.key(0), env.params)
     ends = []
@@ -35,7 +35,7 @@ def test_the_smallest_world_keeps_the_rules_and_its_time_limit_truncates():
 
 @pytest.mark.slow
 def test_episodes_are_braxs_own_until_the_pole_falls_which_terminates():
-    env, world = brax.make("brax:inverted_pendulum"), envs.get_environment("inverted_pendulum", backend="spring")
+    env, world = brax.from_name("brax:inverted_pendulum"), envs.get_environment("inverted_pendulum", backend="spring")
     state, obs = jax.jit(env.reset)(jax.random.key(3), env.params)
     # Brax adds arrays of other ranks, which the tests forbid.
     begin, theirs = (jax.jit(jax.numpy_rank_promotion("allow")(f)) for f in (world.reset, world.step))
@@ -55,7 +55,7 @@ def test_episodes_are_braxs_own_until_the_pole_falls_which_terminates():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["inverted_pendulum", "reacher"])
 def test_worlds_keep_the_rules(name):
-    testing.check_env(brax.make(name))
+    testing.check_env(brax.from_name(name))
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_bad_names_and_arguments_are_one_line():
         ("brax:ant", {"ctrl_cost": 0.1}, "brax:ant takes no parameter 'ctrl_cost'; did you mean 'ctrl_cost_weight'?"),
     ):
         with pytest.raises(ValueError) as caught:
-            brax.make(name, **given)
+            brax.from_name(name, **given)
         assert str(caught.value) == message
     with pytest.raises(ValueError, match=r"brax: the observation must be an array \[D\]"):
         brax.from_brax(envs.get_environment("fast", obs_mode="dict_state"))

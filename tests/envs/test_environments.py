@@ -369,7 +369,9 @@ def test_a_brax_world_keeps_the_limit_alone_and_brings_none_of_its_own():
     assert env.max_steps == 3 and ends == [(False, False)] * 2 + [(False, True)]
     assert brax.from_brax(Harmless(BraxLike()), 3).max_steps == 3
     for wrapped in (AutoResetWrapper(BraxLike()), Harmless(AutoResetWrapper(BraxLike()))):
-        with pytest.raises(ValueError, match="brax: take AutoResetWrapper off the world; resets and time limits are"):
+        with pytest.raises(
+            ValueError, match="brax: take AutoResetWrapper off the environment; resets and time limits are"
+        ):
             brax.from_brax(wrapped)
     for wrong in (0, 2.5):
         with pytest.raises(ValueError, match=f"episode_length={wrong} must be a whole number of 1 or more"):

@@ -467,7 +467,7 @@ def test_simulators_that_pass_the_limit_are_one_clear_line():
 def test_what_makes_the_worlds_is_checked():
     one = Count()
     for build, steps, message in (
-        (one, 5, "must be a function that makes a new world at each call"),
+        (one, 5, "must be a function that makes a new environment at each call"),
         (Count, 0, "max_steps=0 must be a whole number of 1 or more"),
         (Count, 2.5, "max_steps=2.5 must be a whole number of 1 or more"),
         (lambda: object(), 5, "build returned object; return one gymnasium.Env at each call"),
@@ -475,7 +475,7 @@ def test_what_makes_the_worlds_is_checked():
     ):
         with pytest.raises((TypeError, ValueError), match=message):
             envs.from_gymnasium(build, steps)
-    with pytest.raises(ValueError, match="build returned the same world twice; make a new one at each call"):
+    with pytest.raises(ValueError, match="build returned the same environment twice; make a new one at each call"):
         envs.from_gymnasium(lambda: one, 5).host(2)
 
 

@@ -126,7 +126,8 @@ def test_every_algorithm_refuses_what_it_can_not_act_in_or_see(algorithm):
 
 @pytest.mark.parametrize("dtype", [np.int8, np.int32, np.int64, np.uint8, bool])
 def test_a_box_of_whole_numbers_is_no_action_space(dtype):
-    line = f"a Box of actions must be of real numbers, got Box of shape (1,) and type {np.dtype(dtype)}; let the world"
+    line = f"a Box of actions must be of real numbers, got Box of shape (1,) and type {np.dtype(dtype)}; "
+    line += "let the environment"
     with pytest.raises(ValueError, match=re.escape(f"order: {line}")):
         envs.from_gymnasium(lambda: Hosted(action=theirs.Box(0, 1, (1,), dtype)), 5, "order")
     for make in (from_gymnax, lambda action: sweeps_environment.made(by_hand(action=action), {})):

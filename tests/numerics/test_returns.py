@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pgjax.numerics import returns, time_limits
+from pgjax.types import Step
 
 DISCOUNT, LAMBDA, N = 0.9, 0.7, 3
 CLIP_RHO, CLIP_C = 1.1, 0.9
@@ -348,3 +349,13 @@ def test_rlax_agrees(rlax):
     np.testing.assert_allclose(target - data["value"], expected["v_error"], rtol=RTOL, atol=RTOL)
     _, advantage = returns.v_trace(**data, discount=DISCOUNT)
     np.testing.assert_allclose(advantage, expected["v_advantage"], rtol=RTOL, atol=RTOL)
+
+
+@pytest.mark.parametrize("numbers", [np, jnp])
+def test_a_step_is_cut_at_the_limit_and_never_where_it_terminated(numbers):
+    over = numbers.asarray([False, True, False, True])
+    seen = Step(obs=(), reward=(), terminated=over, truncated=numbers.asarray([False, False, True, True]))
+    for time, expected in ((2, [False, False, True, False]), (3, [True, False, True, False])):
+        found = time_limits.cut(seen, numbers.full(4, time), 4)
+        np.testing.assert_array_equal(found.truncated, expected)
+        np.testing.assert_array_equal(found.terminated, over)

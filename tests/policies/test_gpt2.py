@@ -146,7 +146,7 @@ def test_half_precision_and_a_tied_head_and_files_apart_load_alike(tmp_path):
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx must be false, got true"),
         ({"tie_word_embeddings": False}, "tie_word_embeddings must be true, got false"),
         ({"n_inner": 48}, "n_inner must be null or 64, got 48"),
-        ({"n_head": 3}, "heads=3 don't divide the width 16"),
+        ({"n_head": 3}, "heads=3 must divide the width 16"),
         ({"n_layer": None}, "n_layer must be a whole number of 1 or more, got None"),
         ({"n_layer": 1}, "a GPT-2 of n_layer=1 has no tensor 'h.1.attn.c_attn.bias'"),
         ({"n_layer": 3}, "the tensor 'h.2.attn.c_attn.bias' is missing|the tensor 'h.2.mlp.c_proj.bias' is missing"),

@@ -243,7 +243,9 @@ def test_a_fused_network_is_the_same_function_of_the_same_parameters(observation
 @pytest.mark.parametrize("kind", ["gru", "table", "sigmoid"])
 def test_a_network_without_towers_refuses_the_kernel(kind):
     observation = VECTOR if kind == "gru" else spaces.Discrete(3)
-    with pytest.raises(ValueError, match=f"kernel='fused' is of network='mlp' or 'cnn', this is '{kind}'"):
+    with pytest.raises(
+        ValueError, match=f"kernel='fused' only applies to network='mlp' or 'cnn', but the network is '{kind}'"
+    ):
         policies.make(world(observation, TWO), Config(network=kind, kernel="fused"))
 
 

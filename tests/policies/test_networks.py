@@ -254,11 +254,15 @@ def test_auto_chooses_by_the_observation():
 
 
 def test_a_temperature_that_would_do_nothing_is_refused():
-    with pytest.raises(ValueError, match="temperature=0.5 is of network='table' or 'sigmoid', this is 'mlp'"):
+    with pytest.raises(
+        ValueError, match="temperature=0.5 only applies to network='table' or 'sigmoid', but the network is 'mlp'"
+    ):
         policies.make(world(VECTOR, TWO), Config(num_steps=2, temperature=0.5))
 
 
 @pytest.mark.parametrize(("name", "value"), [("heads", 2), ("positions", "rotary")])
 def test_what_only_a_transformer_has_is_refused_elsewhere(name, value):
-    with pytest.raises(ValueError, match=f"{name}={value} is of network='transformer', this is 'mlp'"):
+    with pytest.raises(
+        ValueError, match=f"{name}={value} only applies to network='transformer', but the network is 'mlp'"
+    ):
         policies.make(world(VECTOR, TWO), Config(num_steps=2, **{name: value}))

@@ -275,16 +275,16 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("env", "options", "message"),
         [
-            ("letters", {"hidden": (8, 16)}, r"layers are all of one width, got hidden=\(8, 16\)"),
-            ("letters", {"hidden": ()}, r"layers are all of one width, got hidden=\(\)"),
-            ("letters", {"heads": 3}, "heads=3 don't divide the width 64; choose another number"),
+            ("letters", {"hidden": (8, 16)}, r"hidden=\(8, 16\): a transformer's layers all have one width"),
+            ("letters", {"hidden": ()}, r"hidden=\(\): a transformer's layers all have one width"),
+            ("letters", {"heads": 3}, "heads=3 must divide the width 64; choose another number"),
             ("letters", {"hidden": (6,), "heads": 2, "positions": "rotary"}, "6 into an even number"),
             ("letters", {"positions": "relative"}, "positions must be one of learned, rotary; got 'relative'"),
-            ("letters", {"kernel": "fused"}, "kernel='fused' is not of network='transformer'; leave it out"),
-            ("letters", {"critic": "action_value"}, "critic='action_value' is not of network='transformer'"),
+            ("letters", {"kernel": "fused"}, "kernel='fused' does not apply to network='transformer'; remove kernel"),
+            ("letters", {"critic": "action_value"}, "critic='action_value' does not apply to network='transformer'"),
             ("letters", {"heads": 0}, "heads"),
-            ("CartPole-v1", {"network": "transformer"}, "network='transformer' needs tokens to look at, got Box"),
-            ("TabularMDP-pgjax", {"network": "transformer"}, "network='transformer' needs tokens to look at"),
+            ("CartPole-v1", {"network": "transformer"}, "network='transformer' needs observations of tokens, got Box"),
+            ("TabularMDP-pgjax", {"network": "transformer"}, "network='transformer' needs observations of tokens"),
         ],
     )
     def test_networks(self, env, options, message):

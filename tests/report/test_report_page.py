@@ -14,7 +14,7 @@ import xarray
 
 import pgjax
 from pgjax import analysis, report, statistics
-from pgjax.runs import read
+from pgjax.runs.run import Run
 
 VOID = {"meta", "img", "br"}
 
@@ -76,7 +76,7 @@ def config(**changes):
 def summary(**changes):
     times = {"compile_seconds": 1.5, "train_seconds": 2.25, "evaluate_seconds": 0.5}
     counts = {"env_steps": 4000.0, "env_steps_per_second": 1777.8, "eval_episodes": 3}
-    return {"interrupted": False, **counts, **times, **changes}
+    return {"interrupted": False, "settings": [], "failed_lanes": 0, **counts, **times, **changes}
 
 
 def metrics(axes, level, seeds=4, first=0, finals=True, stopped=None, failed=(), updates=5):
@@ -177,7 +177,7 @@ def test_the_command_is_one_that_a_shell_reads_back(tmp_path):
     ],
 )
 def test_a_call_from_python_is_told_as_one(tmp_path, changes, said):
-    (run,) = read.read([folder(tmp_path / "a", config=config(command=None, **changes))])
+    run = Run.open(folder(tmp_path / "a", config=config(command=None, **changes)))
     assert said in run.call
 
 
@@ -344,9 +344,12 @@ def broken(path):
     "make, said",
     [
         (lambda p: [], "folders: none was given; give one run folder or more"),
-        (lambda p: [folder(p / "runn").parent / "run"], "folders: no folder '.*/run'; did you mean '.*/runn'"),
+        (lambda p: [folder(p / "runn").parent / "run"], "path: no folder '.*/run'; did you mean '.*/runn'"),
         (lambda p: [p], "holds no config.json, only nothing; give a run folder"),
-        (lambda p: [torn(p / "a", "config.json", '{"algo')], "a/config.json' can't be read: .*; pgjax resume"),
+        (
+            lambda p: [torn(p / "a", "config.json", '{"algo')],
+            "a/config.json' can't be read: .*; it is not as pgjax wrote it",
+        ),
         (lambda p: [torn(p / "a", "summary.json", "")], "a/summary.json' can't be read"),
         (lambda p: [torn(p / "a", "summary.json", "[]")], "a/summary.json' holds no JSON object"),
         (lambda p: [torn(p / "a", "config.json", "{}")], "a/config.json' has no 'algorithm'"),

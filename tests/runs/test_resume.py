@@ -21,6 +21,7 @@ from pgjax.engine import checkpoints, memory, programs, progress
 from pgjax.engine.checkpoints import Checkpoint, Folder
 from pgjax.engine.stages import extended
 from pgjax.runs import load, resume
+from pgjax.runs.run import Run
 from pgjax.training.loop import TrainState
 
 TINY = {"hidden": (4,), "num_steps": 4, "num_envs": 2, "eval_episodes": 2, "learning_rate": [1e-3, 1e-2]}
@@ -122,7 +123,7 @@ def test_a_signal_is_the_exit_code_and_nothing_is_lost(whole, tmp_path, monkeypa
     signal.signal(number, before)
     assert "goes on" in capsys.readouterr().out
     assert Folder(tmp_path / "run" / "chunks").updates(0) == [3]  # though no minute has passed
-    assert load.summary(tmp_path / "run")["interrupted"]
+    assert Run.open(tmp_path / "run").summary["interrupted"]
     assert_identical(pgjax.resume(tmp_path / "run", progress=False), whole)
 
 
@@ -255,7 +256,7 @@ def test_a_run_with_strays_is_shown(whole, tmp_path, capsys):
     (tmp_path / "run" / "metrics.zarr" / ".DS_Store").write_bytes(b"\0")
     assert main.main(["show", str(tmp_path / "run")]) == 0
     assert "120 of 120 updates of all lanes kept" in capsys.readouterr().out
-    xarray.testing.assert_identical(load.metrics(tmp_path / "run"), whole.metrics)
+    xarray.testing.assert_identical(load.load(tmp_path / "run").metrics, whole.metrics)
     assert load.load(tmp_path / "run").updates == [20]
 
 
@@ -349,7 +350,7 @@ class TestExtend:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({}, "say what there shall be more of"),
+            ({}, "give steps, updates or seeds"),
             ({"updates": 20}, "nothing to extend"),
             ({"updates": 10}, "updates=10 is less than the 20"),
             ({"seeds": 2}, "seeds=2 is less than the 3"),
@@ -425,12 +426,12 @@ class TestReplay:
 
 def test_another_jaxlib_or_device_is_named(whole, tmp_path, capsys):
     shutil.copytree(whole.path, tmp_path / "run")
-    resume.prepare(tmp_path / "run")
+    resume.resumed_job(tmp_path / "run")
     assert capsys.readouterr().err == ""
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     config["versions"]["jaxlib"] = "0.9.1"
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    resume.prepare(tmp_path / "run")
+    resume.resumed_job(tmp_path / "run")
     assert "begun with jaxlib 0.9.1 on cpu, and rounds otherwise with jaxlib" in capsys.readouterr().err
 
 
@@ -440,7 +441,7 @@ def test_a_run_goes_on_with_the_devices_that_it_was_given(whole, tmp_path):
     for given, wanted, found in ((None, None, None), (64, None, len(jax.devices())), (1, None, 1), (64, 1, 1)):
         config["execution"]["devices"] = given
         (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-        assert resume.prepare(tmp_path / "run", devices=wanted).execution.devices == found
+        assert resume.resumed_job(tmp_path / "run", devices=wanted).execution.devices == found
 
 
 @pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="glibc alone can be asked")

@@ -13,6 +13,7 @@ from pgjax.estimators import surrogate
 from pgjax.losses import actor_critic, ppo_clip
 from pgjax.runs import load as runs_load
 from pgjax.runs import sources
+from pgjax.runs.run import Run
 from pgjax.sweeps import user_code
 from pgjax.types import Algorithm
 
@@ -90,7 +91,7 @@ def test_an_edited_loss_is_noticed_by_all_that_trains(files, capsys):
     assert main.main(words.split()) == 0
     kept = json.loads((files / "run" / "config.json").read_text())["objects"]["loss"]["sources"]
     assert len(kept) == 2
-    runs_load.read(files / "run", False)
+    runs_load.planned(files / "run", False)
     assert "has changed" not in capsys.readouterr().err
 
     for file, text in (("mine.py", LOSS.replace("-helpers", "+helpers")), ("helpers_of_mine.py", HELPERS + "\n")):
@@ -106,7 +107,7 @@ def test_an_edited_loss_is_noticed_by_all_that_trains(files, capsys):
         (files / file).write_text(LOSS if file == "mine.py" else HELPERS)
     (files / "mine.py").write_text(f"{LOSS}\n# said better\n")
     assert main.main(["extend", str(files / "run"), "--updates", "3", "--edited"]) == 0
-    assert runs_load.summary(files / "run")["updates"] == [3]
+    assert Run.open(files / "run").summary["updates"] == [3]
 
 
 def test_a_folder_of_before_has_no_digests(files, capsys):
@@ -115,7 +116,7 @@ def test_a_folder_of_before_has_no_digests(files, capsys):
     config = json.loads((files / "run" / "config.json").read_text())
     assert config["objects"]["loss"].pop("sources")
     (files / "run" / "config.json").write_text(json.dumps(config))
-    runs_load.read(files / "run", False, loss=load(files))
+    runs_load.planned(files / "run", False, loss=load(files))
 
 
 class Chain:

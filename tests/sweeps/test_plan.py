@@ -1,9 +1,13 @@
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 import pytest
 
+from pgjax import losses
 from pgjax.config import Config
 from pgjax.envs import make
+from pgjax.hyperparameters import Range, Role, by_role, in_order, value_of
 from pgjax.sweeps.plan import plan
 from pgjax.sweeps.user_code import load
 
@@ -94,7 +98,7 @@ def test_seeds_count_from_the_first():
         ({"settings": {"clip_eps": []}}, "estimator.clip_eps was given no value"),
         ({"settings": {"clip_eps": [0.1, 0.1]}}, "estimator.clip_eps has the same value twice"),
         ({"settings": {"num_minibatches": 3}}, "num_minibatches=3 doesn't divide the batch of 8 steps"),
-        ({"settings": {"num_envs": 0}}, "num_envs must be 1 or more, got 0"),
+        ({"settings": {"num_envs": 0}}, "config.num_envs must be 1 or more, got 0"),
         ({"settings": {"hidden": "0"}}, "hidden must be widths of 1 or more, got 0"),
         ({"settings": {"rollout": "episode"}}, "rollout must be one of unroll, episodes; got 'episode'"),
         ({"settings": {"activation": "gelu"}}, "activation must be one of tanh, relu; got 'gelu'"),
@@ -169,3 +173,63 @@ def test_load_finds_functions_in_modules_and_files(tmp_path):
 
 def test_config_defaults_make_a_valid_plan():
     assert Config().num_steps > 0
+
+
+def of_its_own_meaning(
+    now,
+    batch,
+    *,
+    tau: float = 4.0,
+    damping: float = -1.0,
+    samples: int = 4,
+    warmup: int = 10**9,
+    stop_kl: float = 1e-9,
+    target_kl: float = -2.0,
+    importance: bool = True,
+    reevaluate: bool = True,
+    reference_coef: float = -1.0,
+    gain_rate: float = 9.0,
+):
+    """Names that plugs of the package have, with a meaning of its own and no annotation that says more."""
+    number = tau + damping + samples + stop_kl + target_kl + importance + reevaluate + reference_coef + gain_rate
+    return -now.log_prob * batch.advantage * number / warmup, {}
+
+
+@pytest.mark.parametrize("algorithm", ["reinforce", "a2c", "ppo", "impala", "relative_actor_critic", "rloo"])
+def test_nothing_is_read_off_the_names_of_a_loss_of_ones_own(algorithm):
+    small = {"num_envs": 8, "num_minibatches": 1, "num_steps": 0 if algorithm in ("reinforce", "rloo") else 8}
+    mine = {"tau": [4.0, 5.0], "damping": -7.0, "target_kl": -3.0, "samples": 5, "lag": 1}
+    if algorithm == "rloo":  # its advantage has samples too
+        mine["estimator.samples"] = mine.pop("samples")
+    made = plan(algorithm, "PolicyProbe-pgjax", updates=1, loss=of_its_own_meaning, settings={**small, **mine})
+    (group,) = made.groups
+    assert [float(h.estimator["tau"]) for h in group.hypers] == [4.0, 5.0]
+    assert by_role(group.algorithm.estimator).keys() <= {Role.NORMALIZE}
+    assert value_of(group.algorithm.estimator, Role.WARMUP, 0) == 0
+
+
+def test_a_range_that_a_loss_declares_is_kept():
+    def loss(now, batch, *, power: Annotated[float, Range(0, 2)] = 1.0):
+        return -now.log_prob * batch.advantage**power, {}
+
+    with pytest.raises(ValueError, match=r"^estimator.power must lie in \[0, 2\], got 3$"):
+        plan("a2c", "PolicyProbe-pgjax", updates=1, loss=loss, settings={"power": 3})
+
+
+def test_a_sequence_loss_is_refused_in_a_stream():
+    with pytest.raises(ValueError, match="^sequence_clip learns from whole episodes; use rollout='episodes'"):
+        plan("ppo", "PolicyProbe-pgjax", updates=1, loss=losses.sequence_clip)
+
+
+def test_minibatches_of_a_loss_in_order_are_whole_columns():
+    """What the loss sees of each minibatch is [T, b]."""
+    shapes = []
+
+    @in_order
+    def loss(now, batch):
+        shapes.append(now.log_prob.shape)
+        return -now.log_prob * batch.advantage, {}
+
+    sizes = {"num_envs": 4, "num_steps": 6, "num_minibatches": 2, "num_epochs": 1}
+    plan("ppo", "PolicyProbe-pgjax", updates=1, loss=loss, settings=sizes)
+    assert set(shapes) == {(6, 2)}

@@ -8,7 +8,7 @@ import pgjax
 from pgjax import algorithms
 from pgjax.cli import main
 from pgjax.engine import chunks, memory, stages
-from pgjax.hyperparameters import RANGES, hyperparameters
+from pgjax.hyperparameters import hyperparameters, ranges
 from pgjax.sweeps import names as sweeps_names
 from pgjax.sweeps import plan as sweeps_plan
 from pgjax.sweeps import search
@@ -153,18 +153,19 @@ def test_every_number_of_the_roster_says_where_it_makes_sense():
         "optimizer.max_grad_norm",
         "optimizer.anneal_steps",
     }
-    names = set()
+    names = {}
     for row in map(algorithms.entry, algorithms.ROSTER):
         for part in ("advantage", "estimator", "optimizer"):
-            found = hyperparameters(getattr(row.algorithm, part))
-            names |= {f"{part}.{name}" for name, x in found.items() if isinstance(x, float)}
-    assert names <= set(RANGES)
-    for name in names:
+            plug = getattr(row.algorithm, part)
+            found = ranges(plug)
+            swept = [name for name, x in hyperparameters(plug).items() if isinstance(x, float)]
+            names |= {f"{part}.{name}": found[name] for name in swept}
+    for name, allowed in names.items():
         if name in off:
-            assert sweeps_values.convert(name, "inf", 1.0) == np.inf
+            assert sweeps_values.convert(name, "inf", 1.0, allowed) == np.inf
         else:
             with pytest.raises(ValueError, match=f"^{name} must .*, got inf$"):
-                sweeps_values.convert(name, "inf", 1.0)
+                sweeps_values.convert(name, "inf", 1.0, allowed)
     assert sweeps_values.convert("estimator.beta", "inf", 1.0) == np.inf  # of a loss of one's own nothing is known
 
 
@@ -192,7 +193,7 @@ def test_a_value_twice_is_found_in_any_spelling():
 def test_no_list_is_made_of_what_is_too_many():
     known = {"optimizer": {"learning_rate": 1e-3}}
     with pytest.raises(ValueError, match="is more than the 1,000,000 lanes"):
-        sweeps_names.axes({"optimizer.learning_rate": range(1, 10**12)}, known)
+        sweeps_names.settings({"optimizer.learning_rate": range(1, 10**12)}, known, lambda full: None)
     with pytest.raises(ValueError, match="is more than the 1,000,000 lanes"):
         search.sample({"x": Range("log", 1e-3, 1e-2), "y": range(10**12)}, 1)
     plan = sweeps_plan.plan(*WORLD, updates=1)
@@ -204,10 +205,10 @@ def test_no_list_is_made_of_what_is_too_many():
 def test_half_of_the_memory_is_memory_and_twice_is_not():
     devices = jax.local_devices()
     most = memory.there(devices)
-    assert memory.checked(memory.parse(str(most / 2)), devices) == most / 2
-    assert memory.checked(None, devices) is None
-    with pytest.raises(ValueError, match="GB that there are; give less"):
-        memory.checked(2 * most, devices)
+    assert memory.checked_budget(memory.parse(str(most / 2)), devices) == most / 2
+    assert memory.checked_budget(None, devices) is None
+    with pytest.raises(ValueError, match="GB of the device; give less"):
+        memory.checked_budget(2 * most, devices)
 
 
 def test_what_only_compiling_can_tell_leaves_no_folder(tmp_path):

@@ -10,7 +10,7 @@ from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, 
 from pgjax.config import Config
 from pgjax.envs.tabular import TabularMDP
 from pgjax.estimators import pieces
-from pgjax.hyperparameters import bind, default_hypers, hyperparameters
+from pgjax.hyperparameters import Role, bind, by_role, default_hypers, whole_episodes
 from pgjax.losses import actor_critic
 from pgjax.types import Env
 
@@ -65,7 +65,10 @@ def test_policies_conform(name, options):
     testing.check_policy(policies.make(env, Config(hidden=(4,), **options)), env, num_steps=6)
 
 
-@pytest.mark.parametrize("loss", losses.LOSSES.values(), ids=losses.LOSSES)
+ALL_LOSSES = losses.LOSSES | losses.sequences.LOSSES
+
+
+@pytest.mark.parametrize("loss", ALL_LOSSES.values(), ids=ALL_LOSSES)
 @pytest.mark.parametrize("lifted", [False, True], ids=["alone", "actor_critic"])
 def test_losses_conform(loss, lifted):
     of_critics = (losses.value_error, losses.action_value_error)
@@ -102,6 +105,13 @@ def test_estimators_conform(reduce, name):
     testing.check_estimator(estimator, normalize_advantage=True)
 
 
+@pytest.mark.parametrize("name", algorithms.ROSTER)
+def test_estimators_of_the_roster_conform(name):
+    row = algorithms.ROSTER[name]
+    if not row.own_policy and Role.REFERENCE not in by_role(row.algorithm.estimator):
+        testing.check_estimator(row.algorithm.estimator)
+
+
 @pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS.values(), ids=optimizers.OPTIMIZERS)
 def test_optimizers_accept_traced_hyperparameters(optimizer):
     def step(rate):
@@ -126,8 +136,8 @@ def test_learners_conform(name):
     if row.own_policy:
         small = bind(algorithm.estimator, batch_size=16, buffer_size=64, warmup=0, gradient_steps=2)
         algorithm = algorithm._replace(estimator=small)
-    if "samples" in hyperparameters(algorithm.advantage):
-        algorithm = algorithm._replace(advantage=bind(algorithm.advantage, samples=2))
+    if samples := by_role(algorithm.advantage).get(Role.SAMPLES):
+        algorithm = algorithm._replace(advantage=bind(algorithm.advantage, **{samples: 2}))
     made = row.learner(env, policies.make(env, config), algorithm, config)
     testing.check_learner(made, default_hypers(algorithm))
 
@@ -148,6 +158,14 @@ def test_a_mean_inside_a_loss_is_caught():
     catches("is there a mean inside", testing.check_loss, loss)
 
 
+def test_a_mean_over_episodes_inside_a_loss_of_sequences_is_caught():
+    @whole_episodes
+    def loss(now, batch):
+        return -now.log_prob * jnp.mean(batch.advantage, axis=1, keepdims=True), {}
+
+    catches("depends on another episode's advantage", testing.check_loss, loss)
+
+
 def test_a_loss_with_the_wrong_shape_is_caught():
     catches("expected one loss per step", testing.check_loss, lambda now, batch: (jnp.mean(now.log_prob), {}))
 
@@ -165,7 +183,7 @@ def test_an_advantage_that_looks_behind_the_end_is_caught():
         target = jnp.cumsum(trajectory.reward[::-1], axis=0)[::-1]
         return target - now.value, target
 
-    catches("what stands behind an episode's end counts", testing.check_advantage, wrong)
+    catches("a step after the end of an episode counts", testing.check_advantage, wrong)
 
 
 def test_an_estimator_that_ignores_the_mask_is_caught():
@@ -176,7 +194,7 @@ def test_an_estimator_that_ignores_the_mask_is_caught():
 
         return jax.grad(objective)(params), {}
 
-    catches("what stands behind an episode's end counts", testing.check_estimator, wrong)
+    catches("a step after the end of an episode counts", testing.check_estimator, wrong)
 
 
 def test_an_environment_that_resets_types_is_caught():

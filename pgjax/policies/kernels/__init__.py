@@ -1,4 +1,4 @@
-"""Networks in one kernel: `tower` is a multi-layer perceptron whose activations never reach the device's memory."""
+"""`tower` is a multi-layer perceptron in one kernel, whose activations never reach the device's memory."""
 
 from pgjax.policies.kernels.towers import plain, tower
 

@@ -1,8 +1,8 @@
-"""A kernel's body in, its results out: the one file that knows Pallas and its Triton backend.
+"""`launch` runs a kernel's body: the one file that knows Pallas and its Triton backend.
 
-Where a program will run is known when it is lowered, not when it is traced. For CUDA and ROCm the
+The device of a program is known when it is lowered, not when it is traced. For CUDA and ROCm the
 body becomes a Triton kernel; everywhere else the same body goes through Pallas' interpreter, which
-is slow and there to be tested. From jax 0.11 on, lowering the Triton kernel gives a DeprecationWarning.
+is slow and serves tests. From jax 0.11 on, lowering the Triton kernel gives a DeprecationWarning.
 """
 
 import functools
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-# What the Triton backend makes of each: IEEE float32 on the arithmetic units, TF32 on the tensor cores.
+# The Triton backend computes HIGHEST in IEEE float32 on the arithmetic units, HIGH in TF32 on the tensor cores.
 PRECISIONS = {None: jax.lax.Precision.HIGHEST, "highest": jax.lax.Precision.HIGHEST, "tf32": jax.lax.Precision.HIGH}
 
 
@@ -32,15 +32,15 @@ def launch(
 
     Args:
       body: `(tanh, *refs) -> None` on references to arrays: those of `whole`, of `split`, of the results.
-        `tanh` is the hardware's approximate one, or `jnp.tanh` where there is none.
+        `tanh` is the hardware's approximate one, or `jnp.tanh` on other hardware.
       programs: how many; `vmap` multiplies them.
-      whole: arrays that each program sees as they are.
-      split: arrays [programs, ...] of which each program sees its own row.
-      results: shapes [...] of what each program writes, float32.
+      whole: arrays that each program reads in full.
+      split: arrays [programs, ...] of which each program reads its own row.
+      results: shapes [...] of the arrays that each program writes, float32.
       warps: of 32 threads, for each program.
 
     Returns:
-      arrays [programs, ...]. A kernel has no derivative of its own: NotImplementedError where one is asked for.
+      arrays [programs, ...]. A kernel has no derivative of its own: NotImplementedError where one is needed.
     """
 
     def run(interpret, *arrays):
@@ -80,7 +80,7 @@ def dot(a: Any, b: Any, over: tuple[int, int], precision: jax.lax.Precision) -> 
     return jax.lax.dot_general(a, b, axes, precision=precision, preferred_element_type=jnp.float32)
 
 
-def _backend(warps: int) -> tuple[Any, Any, Callable]:
+def _backend(warps: int) -> tuple[Any, Any, Callable[[Any], Any]]:
     """Pallas, the compiler's parameters and the hardware's tanh. Both modules are slow to import."""
     from jax.experimental import pallas
     from jax.experimental.pallas import triton

@@ -1,13 +1,13 @@
-"""Layers and rows in, outputs out: a multi-layer perceptron as one kernel forward and one backward.
+"""A multi-layer perceptron as one kernel forward and one backward.
 
-XLA writes every hidden activation to memory and reads it back. Here a program keeps those of a block of
-rows to itself; the backward kernel computes them once more from the input, and adds up the gradients
-of its blocks. The programs' sums are added afterwards.
+XLA writes every hidden activation to memory and reads it back. Here a program keeps the activations of a
+block of rows to itself; the backward kernel computes them once more from the input, and adds up the
+gradients of its blocks. The programs' sums are added afterwards.
 """
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -40,7 +40,7 @@ Layers = Sequence[tuple[jax.Array, jax.Array]]
 
 
 class How(NamedTuple):
-    """What is static about a tower."""
+    """The static options of a tower."""
 
     activation: str
     precision: jax.lax.Precision
@@ -48,7 +48,7 @@ class How(NamedTuple):
 
 
 def plain(layers: Layers, x: jax.Array, activation: str = "tanh", *, precision: str | None = None) -> jax.Array:
-    """What `tower` computes, in plain JAX: its oracle."""
+    """The function that `tower` computes, in plain JAX: its oracle."""
     *hidden, last = layers
     for layer in hidden:
         x = ACTIVATIONS[activation][0](_dense(layer, x, precision))
@@ -99,7 +99,7 @@ def tower(
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _apply(how, layers, x):
+def _apply(how: How, layers: Layers, x: Any) -> jax.Array:
     """Padded layers, x [programs, blocks, rows, D] -> [programs, blocks, rows, K]."""
     programs, blocks, rows, _ = x.shape
     weights = jax.tree.leaves(layers)
@@ -119,13 +119,13 @@ def _apply(how, layers, x):
     return emitter.launch(body, programs, weights, [x], [shape], warps=TILES[how.precision][1])[0]
 
 
-def _forward(how, layers, x):
+def _forward(how: How, layers: Layers, x: Any) -> tuple[jax.Array, Any]:
     wanted = () if x.perturbed else None  # a structure, so that it stays static
     layers, x = jax.custom_derivatives.custom_vjp_primal_tree_values((layers, x))
     return _apply(how, layers, x), (layers, x, wanted)
 
 
-def _backward(how, kept, g):
+def _backward(how: How, kept: Any, g: Any) -> tuple[Layers, jax.Array | None]:
     layers, x, wanted = kept
     if isinstance(g, jax.custom_derivatives.SymbolicZero):
         g = jnp.zeros(g.shape, g.dtype)
@@ -154,7 +154,7 @@ def _backward(how, kept, g):
         for ref, total in zip(gradients, sums, strict=True):
             ref[...] = total
 
-    # Observations need no gradient as a rule, and a kernel's unused result is computed nevertheless.
+    # Observations usually need no gradient, but a kernel would compute an unused result too.
     shapes = [w.shape for w in weights] + ([] if wanted is None else [x.shape[1:]])
     results = emitter.launch(body, programs, weights, [x, g], shapes, warps=TILES[how.precision][1])
     sums = _pairs([jnp.sum(partial, axis=0) for partial in results[:count]])
@@ -164,7 +164,7 @@ def _backward(how, kept, g):
 _apply.defvjp(_forward, _backward, symbolic_zeros=True)
 
 
-def _activations(how, tanh, hidden, x):
+def _activations(how: How, tanh: Callable[[Any], Any], hidden: Layers, x: Any) -> list[Any]:
     """[h_0, ..., h_L] of one block, [rows, width] each."""
     activation = tanh if how.approximate and how.activation == "tanh" else ACTIVATIONS[how.activation][0]
     h = [x]
@@ -173,18 +173,18 @@ def _activations(how, tanh, hidden, x):
     return h
 
 
-def _pairs(flat):
+def _pairs(flat: Sequence[Any]) -> list[tuple[Any, Any]]:
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
-def _dense(layer, x: Any, precision: str | None):
+def _dense(layer: tuple[jax.Array, jax.Array], x: Any, precision: str | None) -> jax.Array:
     kernel, bias = layer
     y = jnp.matmul(x, kernel, precision=emitter.PRECISIONS[precision])
     return y + bias.reshape((1,) * (y.ndim - 1) + bias.shape)
 
 
-def _pad(x, *shape):
-    """With zeros, which add nothing: not to an output, and not to a gradient."""
+def _pad(x: jax.Array, *shape: int) -> jax.Array:
+    """x padded with zeros to `shape`, which change neither an output nor a gradient."""
     return jnp.pad(x, [(0, new - old) for old, new in zip(x.shape, shape, strict=True)])
 
 
@@ -192,7 +192,7 @@ def _side(width: int) -> int:
     return max(emitter.SMALLEST, 1 << (width - 1).bit_length())
 
 
-def _check(layers, x, activation, precision) -> None:
+def _check(layers: Layers, x: jax.Array, activation: str, precision: str | None) -> None:
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
     if precision not in emitter.PRECISIONS:

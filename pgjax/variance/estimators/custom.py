@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.estimators import pieces
-from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.hyperparameters import Role, by_role, name_of
 from pgjax.types import AdvantageFn, Array, Batch, EstimatorFn, Policy, PyTree, RunningAdvantage, Trajectory
 from pgjax.variance.estimators.score_functions import ScoreFunction
 
@@ -46,7 +46,7 @@ def estimates(
         key, group = inputs
         now = policy.evaluate(params, group)
         advantage = estimator.advantage
-        if "gain_rate" in hyperparameters(advantage):
+        if Role.GAIN_RATE in by_role(advantage):
             now = pieces.continued(policy, params, group, now, ())
         if isinstance(advantage, RunningAdvantage):
             _, (weight, target) = advantage.apply(advantage.init(), group, now)

@@ -49,20 +49,21 @@ def pathwise(
 
         def step(carry, inputs):
             state, obs, memory, alive = carry
-            key, weight = inputs
+            key, t, weight = inputs
             # Behind its end an episode begins again: what no world would step on from may have a derivative that is
             # no number, which a factor of 0 doesn't undo.
             state, obs = (rollout.where(alive, a, b) for a, b in ((state, stream.env), (obs, stream.obs)))
             keys = jax.random.split(key, 1 + batch)
             dist, memory = policy.act(params, memory, obs)
-            moved, seen = jax.vmap(env.step, (0, None, 0, 0))(keys[1:], env.params, state, dist.sample(keys[0]))
+            moved, seen = rollout.step_envs(keys[1:], env, env.params, state, t, dist.sample(keys[0]))
             paid = weight * jnp.mean(jnp.where(alive, seen.reward, 0.0))
             return (moved, seen.obs, memory, alive & ~(seen.terminated | seen.truncated)), paid
 
         # A scan and not `scan_while`, which has no reverse.
         carry = (stream.env, stream.obs, stream.memory, jnp.ones(batch, bool))
         weights = discount ** jnp.arange(steps, dtype=jnp.float32)
-        return jnp.sum(jax.lax.scan(step, carry, (jax.random.split(key_steps, steps), weights))[1])
+        inputs = (jax.random.split(key_steps, steps), jnp.arange(steps), weights)
+        return jnp.sum(jax.lax.scan(step, carry, inputs)[1])
 
     def gradient(key: Array, params: PyTree) -> PyTree:
         return jax.grad(mean_return)(params, key)

@@ -148,23 +148,15 @@ def _branches(key, env, policy, params, trajectory, worlds, start, actions) -> T
         dist, _ = policy.act(params, policy.memory(batch), obs)
         action = rollout.where(t == start, chosen, dist.sample(key_action))
         keys = jax.random.split(key_env, batch)
-        moved, seen = jax.vmap(env.step, (0, None, 0, 0))(keys, env.params, world, action)
-        # The world has its own clock as a rule; the last row ends the episode whether or not it has.
-        truncated = (seen.truncated | (t == horizon - 1)) & ~seen.terminated
+        moved, seen = rollout.step_envs(keys, env, env.params, world, t, action)
         begun = t >= start
         on = begun & alive
-        row = Trajectory(
-            obs=obs,
-            action=action,
-            log_prob=dist.log_prob(action),
+        seen = seen._replace(
             reward=jnp.where(on, seen.reward, 0.0),
             terminated=seen.terminated & on,
-            truncated=truncated & on,
-            next_obs=seen.obs,
-            mask=on.astype(jnp.float32),
-            time=time,
-            memory=(),
+            truncated=seen.truncated & on,
         )
+        row = rollout.row(obs, time, action, dist.log_prob(action), seen, on.astype(jnp.float32))
         row = rollout.where(begun, row, repeat(before, each))
         carry = rollout.where(on, (moved, seen.obs, time + 1), (world, obs, time))
         return (carry, alive & ~(row.terminated | row.truncated)), row
