@@ -24,7 +24,7 @@ def _backward(decay: Array, increment: Array, last: Array) -> Array:
 
 
 def discounted_return(
-    reward: Array, terminated: Array, truncated: Array, discount: Array, next_value: Array | None = None
+    reward: Array, terminated: Array, truncated: Array, discount: Array | float, next_value: Array | None = None
 ) -> Array:
     """Monte-Carlo return G_t = r_t + gamma G_{t+1} to the end of the episode (Sutton & Barto 2018, eq. 3.9).
 
@@ -43,8 +43,8 @@ def lambda_return(
     next_value: Array,
     terminated: Array,
     truncated: Array,
-    discount: Array,
-    lambda_: Array,
+    discount: Array | float,
+    lambda_: Array | float,
 ) -> Array:
     """G_t = r_t + gamma ((1 - lambda) V'_t + lambda G_{t+1}) (Sutton & Barto 2018, eq. 12.18)."""
     bootstrap, carry = discounts(terminated, truncated, discount)
@@ -58,8 +58,8 @@ def gae(
     next_value: Array,
     terminated: Array,
     truncated: Array,
-    discount: Array,
-    lambda_: Array,
+    discount: Array | float,
+    lambda_: Array | float,
 ) -> Array:
     """Generalised advantage estimation (Schulman et al. 2016, eq. 16).
 
@@ -75,7 +75,7 @@ def n_step_return(
     next_value: Array,
     terminated: Array,
     truncated: Array,
-    discount: Array,
+    discount: Array | float,
     n: int,
 ) -> Array:
     """G_t = r_t + gamma r_{t+1} + ... + gamma^n V'_{t+n-1} (Sutton & Barto 2018, eq. 7.1).
@@ -103,7 +103,7 @@ def v_trace(
     next_value: Array,
     terminated: Array,
     truncated: Array,
-    discount: Array,
+    discount: Array | float,
     lambda_: Array | float = 1.0,
     clip_rho: Array | float = 1.0,
     clip_c: Array | float = 1.0,
@@ -124,7 +124,7 @@ def v_trace(
     return value + correction, advantage
 
 
-def differential_return(reward: Array, gain: Array, next_value: Array, lambda_: Array) -> Array:
+def differential_return(reward: Array, gain: Array, next_value: Array, lambda_: Array | float) -> Array:
     """Average-reward lambda-return: G_t = r_t - gain + (1 - lambda) V'_t + lambda G_{t+1}.
 
     For continuing problems (Sutton & Barto 2018, eq. 10.9): no discount and no ends.

@@ -21,7 +21,7 @@ def cut(seen: Step, time: Any, limit: int) -> Step:
     return seen._replace(truncated=(seen.truncated | (time + 1 >= limit)) & ~seen.terminated)
 
 
-def discounts(terminated: Array, truncated: Array, discount: Array) -> tuple[Array, Array]:
+def discounts(terminated: Array, truncated: Array, discount: Array | float) -> tuple[Array, Array]:
     """The weights of the value ahead and of the return ahead: the time-limit rule, written here alone.
 
     Returns:
