@@ -104,7 +104,7 @@ def v_trace(
     terminated: Array,
     truncated: Array,
     discount: Array | float,
-    lambda_: Array | float | float = 1.0,
+    lambda_: Array | float = 1.0,
     clip_rho: Array | float = 1.0,
     clip_c: Array | float = 1.0,
 ) -> tuple[Array, Array]:

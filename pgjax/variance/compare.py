@@ -100,7 +100,7 @@ def prepare(
 class Comparison:
     """The compiled programs of a plan, a method for each stage; called, it measures."""
 
-    def __init__(self, plan: Plan):
+    def __init__(self, plan: Plan) -> None:
         self.plan = plan
         setup = plan.setup
         self._main, self._refer = Program(setup, plan.devices), Program(plan.reference, plan.devices)

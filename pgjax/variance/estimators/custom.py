@@ -28,7 +28,7 @@ class Plugs(NamedTuple):
 class Sampler(NamedTuple):
     """Any `gradient(key, params)` that estimates the gradient of J, a tree like params; it samples for itself."""
 
-    gradient: Callable
+    gradient: Callable[[Array, PyTree], PyTree]
     batch: int = 1  # how many episodes one call takes: its share in a comparison at equal cost
 
 

@@ -45,7 +45,7 @@ class ScoreFunction:
     clip_eps: float = 0.2
     kl_coef: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check_choice("", field, getattr(self, field.name))
         if self.n < 1:

@@ -23,6 +23,7 @@ def critic(row: ScoreFunction, trajectory: Trajectory, now: Evaluation, tables: 
     """`now` with the values that the row uses: the learned ones, or V_t(s) from the tables."""
     if row.critic == "learned":
         return now
+    assert tables is not None  # `checks.possible` refuses exact critics without tables
     time, obs, following = trajectory.time, trajectory.obs, trajectory.next_obs
     return now._replace(value=tables.value[time, obs], next_value=tables.value[time + 1, following])
 

@@ -87,7 +87,7 @@ def _uses_weights(own: Estimator) -> bool:
 
 def sentences(summary: dict[str, Any]) -> list[str]:
     """One line for each doubt, for people: whose numbers, which, and why."""
-    groups: dict[tuple, list[str]] = {}
+    groups: dict[tuple[str, bool], list[str]] = {}
     for name, row in summary["estimators"].items():
         if row["doubt"]:
             groups.setdefault((row["doubt"], "bias_z" in row["untrusted"]), []).append(name)

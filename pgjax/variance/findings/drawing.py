@@ -15,15 +15,10 @@ from pgjax.variance.findings.plotted import either, every
 from pgjax.variance.findings.report import Report
 
 MARKERS = "osD^vPX"  # 7 markers by 10 colours: a style comes back after 70 estimators
-
-
 COSINES = np.array([-1, -0.5, 0, 0.25, 0.5, 0.75, 0.9, 0.99, 1])
-
-
 LIMIT = "upper end of the bar,\nnot told from 0"
-
-
 NOTHING = " (no number)"
+Points = tuple[np.ndarray, ...]  # y, down and up to the ends of its bar, whether y is an upper limit: see `plotted`
 
 
 def titled(
@@ -77,7 +72,7 @@ def finish(figure: Any, path: Any) -> None:
     figure.savefig(path, dpi=150)
 
 
-def series(axes: Any, x: Any, points: tuple, k: int, label: str, line: str = "-", across: Any = None) -> None:
+def series(axes: Any, x: Any, points: Points, k: int, label: str, line: str = "-", across: Any = None) -> None:
     """Points with bars in the k-th style, and their line in the legend."""
     y, down, up, limit = points
     color, marker = f"C{k % 10}", MARKERS[k % len(MARKERS)]
@@ -93,7 +88,7 @@ def series(axes: Any, x: Any, points: tuple, k: int, label: str, line: str = "-"
         axes.plot([], [], ls="", marker="o", ms=5, mfc="white", mec="0.4", label=LIMIT)
 
 
-def points(axes: Any, x: tuple, y: tuple, names: Sequence[str]) -> None:
+def points(axes: Any, x: Points, y: Points, names: Sequence[str]) -> None:
     """One point per estimator on two logarithmic axes."""
     shown = np.isfinite(x[0]) & np.isfinite(y[0])
     if not shown.any():
@@ -107,14 +102,14 @@ def points(axes: Any, x: tuple, y: tuple, names: Sequence[str]) -> None:
         series(axes, x[0][here], (*value, y[3][here]), k, name, "none", [a[here] for a in x[1:3]])
 
 
-def frame(axes: Any, x: tuple, y: tuple, *more: tuple) -> None:
+def frame(axes: Any, x: Points, y: Points, *more: tuple[Any, Any]) -> None:
     """Two logarithmic axes around the points, their bars, and further pairs (x, y), whatever these are."""
     for which, (value, down, up, *_), others in (("x", x, [m[0] for m in more]), ("y", y, [m[1] for m in more])):
         shown = [np.asarray(a, float) for a in (value, value - down, value + up, *others)]
         axes.set(**{f"{which}lim": limits(*shown, log=True, margin=0.12)})
 
 
-def curves(axes: Any, x: np.ndarray, points: tuple, names: Sequence[str], ranked: bool = False) -> None:
+def curves(axes: Any, x: np.ndarray, points: Points, names: Sequence[str], ranked: bool = False) -> None:
     """[K, X] points as K lines; ranked: the legend from top to bottom as the lines end, bars side by side."""
     y = points[0]
     if not np.isfinite(y).any():
@@ -125,7 +120,10 @@ def curves(axes: Any, x: np.ndarray, points: tuple, names: Sequence[str], ranked
         series(axes, x * aside, tuple(a[k] for a in points), k, names[k])
 
 
-def cosines(axes: Any, x: np.ndarray, values: np.ndarray, errors: np.ndarray, names: Any, ranked: bool = False):
+def cosines(
+    axes: Any, x: np.ndarray, values: np.ndarray, errors: np.ndarray, names: Sequence[str], ranked: bool = False
+) -> None:
+    """[K, X] cosines with their standard errors as K lines, on an axis that is even in the angle."""
     values, errors = np.where(np.isfinite(values), values, np.nan), np.nan_to_num(errors, posinf=0.0)
     y, low, high = (np.clip(values + by * errors, -1, 1) for by in (0, -2, 2))
     curves(axes, x, (y, y - low, high - y, np.zeros(y.shape, bool)), names, ranked)
@@ -160,7 +158,7 @@ def batch_axis(axes: Any, x: np.ndarray) -> None:
 
 def contours(axes: Any, quantity: Callable[[Any, Any], Any]) -> None:
     """Light labelled curves on which quantity(x, y) is the same, at 1, 2, 5 or else at powers of ten."""
-    x, y = (np.geomspace(*limits, 200) for limits in (axes.get_xlim(), axes.get_ylim()))
+    x, y = (np.geomspace(low, high, 200) for low, high in (axes.get_xlim(), axes.get_ylim()))
     z = quantity(x[None], y[:, None])
     low, high = math.log10(z.min()), math.log10(z.max())
     decades = 10.0 ** np.arange(math.floor(low), math.ceil(high) + 1)
@@ -173,7 +171,9 @@ def contours(axes: Any, quantity: Callable[[Any, Any], Any]) -> None:
     axes.clabel(lines, fontsize=6.5, colors="0.45", fmt="%.2g")
 
 
-def heat_map(report: Report, values: np.ndarray, columns: str, norm: Any, form: str, what: str, path: Any, title: str):
+def heat_map(
+    report: Report, values: np.ndarray, columns: str, norm: Any, form: str, what: str, path: Any, title: str
+) -> None:
     """Estimators x columns as colours, with the values in the cells when they are few."""
     with importing("matplotlib"):
         import matplotlib

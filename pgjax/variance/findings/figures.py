@@ -8,6 +8,7 @@ with an arrow is a number that two standard errors don't tell from 0: it stands 
 import dataclasses
 import math
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -225,7 +226,7 @@ def write_all(report: Report, folder: Any, rows: dict[str, Any] | None = None, t
     folder, written = pathlib.Path(folder), []
     folder.mkdir(parents=True, exist_ok=True)
     single = (bias_against_variance, cosine_against_batch, error_against_batch, decomposition, pareto, layers, pairwise)
-    drawings = {draw.__name__: draw for draw in single}
+    drawings: dict[str, Callable[[Report, Any, str], None]] = {draw.__name__: draw for draw in single}
     drawings["lambda_sweep"] = lambda report, path, title: lambda_sweep(report, rows or {}, path, title)
     for name, draw in drawings.items():
         try:

@@ -28,7 +28,6 @@ def root(square: float, error: float) -> tuple[float, float]:
 
 def jackknife(values: list[float]) -> float:
     """Standard error of a statistic, from its values with one fold left out at a time; NaN where one isn't finite."""
-    values = np.asarray(values)
     if not np.isfinite(values).all():
         return math.nan
     return float(np.sqrt((len(values) - 1) * np.var(values)))

@@ -12,16 +12,15 @@ from pgjax.variance.findings.report import Report
 
 def numbers(found: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
     """Values and standard errors, 0 where exact, NaN where there is no number."""
-    pairs = [(x["value"], x.get("se", 0.0)) for x in found]
-    return tuple(np.array([p[i] for p in pairs], float) for i in (0, 1))
+    return np.array([x["value"] for x in found], float), np.array([x.get("se", 0.0) for x in found], float)
 
 
 def of(report: Report, names: Sequence[str], quantity: str) -> tuple[np.ndarray, np.ndarray]:
     """[K] or, of curves, [K, batch]; NaN for an estimator that the report lacks."""
     rows, none = report.summary["estimators"], {"value": math.nan}
     if quantity in ("mse", "cosine"):
-        none = [none] * len(report.summary["batch"])
-        both = [numbers(rows[n][quantity] if n in rows else none) for n in names]
+        blank = [none] * len(report.summary["batch"])
+        both = [numbers(rows[n][quantity] if n in rows else blank) for n in names]
         return np.stack([b[0] for b in both]), np.stack([b[1] for b in both])
     return numbers([rows[n][quantity] if n in rows else none for n in names])
 
@@ -58,10 +57,11 @@ def clean(value: np.ndarray, error: np.ndarray, root: bool = False, positive: bo
 
 def spreads(report: Report, names: Sequence[str], scale: float = 1.0, root: bool = False) -> tuple[np.ndarray, ...]:
     """As `clean`, the traces of the estimators times `scale`; where one has an interval, it is the bar."""
-    y, down, up, limit = clean(*(scale * x for x in of(report, names, "trace")), root=root, positive=True)
+    value, error = of(report, names, "trace")
+    y, down, up, limit = clean(scale * value, scale * error, root=root, positive=True)
     rows = report.summary["estimators"]
-    ends = [rows[n]["trace"].get("interval", (math.nan,) * 2) if n in rows else (math.nan,) * 2 for n in names]
-    ends = scale * np.array(ends, float).reshape(-1, 2)
+    found = [rows[n]["trace"].get("interval", (math.nan,) * 2) if n in rows else (math.nan,) * 2 for n in names]
+    ends = scale * np.array(found, float).reshape(-1, 2)
     low, high = np.where(ends > 0, ends, np.nan).T
     low, high = (np.sqrt(x) if root else x for x in (low, high))
     fits = np.isfinite(low) & np.isfinite(high) & (low <= y) & (y <= high)

@@ -94,7 +94,7 @@ def _row(found: Measured, k: int, name: str, own: Estimator, noise: np.ndarray |
         row["unbiased"], row["why"] = statement(own)
     if name in found.exact:
         row["exact_bias"] = bias_and_variance.exactly(float(np.linalg.norm(found.exact[name].mean - target)))
-        row["exact_trace"] = bias_and_variance.exactly(found.exact[name].trace * own.batch)
+        row["exact_trace"] = bias_and_variance.exactly(float(found.exact[name].trace) * own.batch)
     if name in found.parts:
         row["decomposition"] = {term: bias_and_variance.number(*pair) for term, pair in found.parts[name].items()}
     if name in found.times:

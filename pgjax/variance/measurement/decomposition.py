@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import rollout
+from pgjax.advantages.baselines import Fitted
 from pgjax.policies.traits import has_memory
 from pgjax.types import Array, Env, Policy, PyTree, Trajectory
 from pgjax.variance.estimators.score_functions import ScoreFunction
-from pgjax.variance.estimators.weights import Fitted, Tables, critic, weights
+from pgjax.variance.estimators.weights import Tables, critic, weights
 from pgjax.variance.measurement import lookahead, scores
 
 GROUPS = 16  # at most, of one call's states: each keeps a vector [P] for the jackknife
@@ -113,7 +114,7 @@ def check(rows: dict[str, ScoreFunction], policy: Policy, states: int, actions: 
     for name, row in rows.items():
         reasons = {
             "its weights depend on the other episodes of a batch": row.depends_on_batch,
-            "returns='all_action' has no single action's weight": row.returns == "all_action",
+            f"returns={row.returns!r} has no single action's weight": row.over_actions,
             "precondition='natural' mixes the parameters": row.precondition != "none",
             f"surrogate={row.surrogate!r} is for other parameters than those that act": row.surrogate != "score",
         }
@@ -125,7 +126,16 @@ def check(rows: dict[str, ScoreFunction], policy: Policy, states: int, actions: 
         raise ValueError(f"the variance decomposition needs 2 states and 2 actions or more, got {states} and {actions}")
 
 
-def _branches(key, env, policy, params, trajectory, worlds, start, actions) -> Trajectory:
+def _branches(
+    key: Array,
+    env: Env,
+    policy: Policy,
+    params: PyTree,
+    trajectory: Trajectory,
+    worlds: PyTree,
+    start: Array,
+    actions: int,
+) -> Trajectory:
     """[T, N M 2]: each episode up to its row start[n], from there M new actions with two continuations each."""
     horizon, states = trajectory.reward.shape
     each = actions * 2
@@ -166,7 +176,9 @@ def _branches(key, env, policy, params, trajectory, worlds, start, actions) -> T
     return jax.lax.scan(step, first, inputs)[1]
 
 
-def _terms(policy, params, steps, weight, length, layout) -> list[Terms]:
+def _terms(
+    policy: Policy, params: PyTree, steps: Trajectory, weight: Array, length: Array, layout: scores.Layout
+) -> list[Terms]:
     """One for each of K rows, from the steps [N M] where the branches begin and the weights [K, N, M, 2]."""
     rows, states, actions = weight.shape[:3]
     groups = max(g for g in range(1, min(GROUPS, states) + 1) if states % g == 0)
@@ -198,7 +210,7 @@ def _terms(policy, params, steps, weight, length, layout) -> list[Terms]:
 
 def _group_sums(terms: Terms) -> dict[str, np.ndarray]:
     """Sums over each group's states, [G], weighted by length; and the vectors [G, P]."""
-    found = Terms(*(np.asarray(x, np.float64) for x in terms))
+    found = jax.tree.map(lambda x: np.asarray(x, np.float64), terms)
     per_state = {
         "count": np.ones_like(found.length),
         "length": found.length,

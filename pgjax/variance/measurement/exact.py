@@ -7,6 +7,7 @@ second moments `oracle.moments` carries exactly. This is independent of `weights
 
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from pgjax.advantages.baselines import BASELINES, Fitted, Table
@@ -41,7 +42,7 @@ def moments(row: ScoreFunction, world: World, fitted: Fitted) -> enumeration.Pro
     states, actions = world.pi.shape
     recursion = _Recursion(row, world, fitted)
     transitions = states**2 * actions
-    if transitions * recursion.size**2 > 2e7 or world.mdp.horizon * transitions * recursion.size**3 > 2e10:
+    if transitions * recursion.size**2 > 2e7 or recursion.horizon * transitions * recursion.size**3 > 2e10:
         return None  # a matrix for every transition: more than 160 MB, or minutes
     mean, second = enumeration.moments(world.mdp, world.behaviour, recursion.step, recursion.last)
     pick = recursion.output
@@ -51,15 +52,16 @@ def moments(row: ScoreFunction, world: World, fitted: Fitted) -> enumeration.Pro
 class _Recursion:
     """z = (1, the numbers of the return, c) or, for the return of a whole episode, (1, G, c, G c, b c)."""
 
-    def __init__(self, row: ScoreFunction, world: World, fitted: Fitted):
+    def __init__(self, row: ScoreFunction, world: World, fitted: Fitted) -> None:
         self.row, self.world = row, world
         mdp, (s, a) = world.mdp, world.pi.shape
         self.pairs = np.eye(s * a).reshape(s, a, s * a)
         # An action that the actors never take has weight 0 in every mean over what they do.
         taken = world.behaviour > 0
         self.rho = np.where(taken, world.pi / np.where(taken, world.behaviour, 1.0), 0.0)
-        learned = np.broadcast_to(np.where(mdp.terminal, 0.0, world.value), (mdp.horizon + 1, s))
         self.exact = oracle_mdp.values(mdp, world.pi)
+        self.horizon = len(self.exact.action_value)
+        learned = np.broadcast_to(np.where(mdp.terminal, 0.0, world.value), (self.horizon + 1, s))
         self.value = self.exact.value if row.critic == "exact" else learned
         # The critic's value where the agent stands, and of what it enters: there a terminal state counts 0.
         self.here = self.exact.value if row.critic == "exact" else np.broadcast_to(world.value, learned.shape)
@@ -78,10 +80,11 @@ class _Recursion:
 
     def _baseline(self, fitted: Fitted) -> np.ndarray:
         """b_t(s), [T, S]."""
-        numbers = Fitted(*(np.asarray(x, np.float64) for x in fitted))
+        numbers = jax.tree.map(lambda x: np.asarray(x, np.float64), fitted)
         constant = numbers.mean if self.row.constant is None else self.row.constant
-        found = BASELINES[self.row.baseline].table(Table(self.here[:-1], constant, numbers))
-        return np.zeros((self.world.mdp.horizon, len(self.world.pi))) + found
+        table = BASELINES[self.row.baseline].table
+        assert table is not None  # `moments` asks for rows with a table alone
+        return np.zeros(self.here[:-1].shape) + np.asarray(table(Table(self.here[:-1], constant, numbers)))
 
     def _rows(self, t: int) -> np.ndarray:
         """The numbers of the return as rows over (1, those of the next step): see `Return.recursion`."""
@@ -121,7 +124,7 @@ class _Recursion:
         pairs = self.pairs[:, :, None]  # [S, A, 1, SA]
         rho = self.rho[:, :, None, None]
         scale = rho if row.surrogate in ("ratio", "ppo_clip", "kl", "is_decision") else 1.0
-        later = rho if row.surrogate == "is_decision" else 1.0
+        later = rho[..., None] if row.surrogate == "is_decision" else np.ones(())
         if self.returns.whole:
             # c = e + c'; G c = (e + c')(r + gamma G'); b c = b e + (b c)'.
             times, bases = slice(first + size, first + 2 * size), slice(first + 2 * size, None)
@@ -144,4 +147,4 @@ class _Recursion:
             m[..., at, 0] -= scale * pairs * self.baseline[t][:, None, None, None]
             if row.surrogate == "kl":
                 m[..., at, 0] -= row.kl_coef * (rho - 1) * pairs
-        m[..., at, at] += carry * np.eye(size) * (later if np.isscalar(later) else later[..., None])
+        m[..., at, at] += carry * np.eye(size) * later

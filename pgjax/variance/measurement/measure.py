@@ -64,7 +64,7 @@ def gradients(
     key_ahead, key_own = jax.random.split(key)
 
     weighed = {name: _grouped(row, trajectory, now, inputs, name) for name, row in rows.items()}
-    out = {}
+    out: dict[str, Array] = {}
     by_score = [name for name, row in rows.items() if not row.over_actions]
     if by_score:
         stacked = jnp.stack([weighed[name] for name in by_score])
@@ -74,6 +74,7 @@ def gradients(
         names = [name for name, row in rows.items() if row.over_actions and row.critic == kind]
         if names:
             if kind == "exact":
+                assert inputs.tables is not None  # `checks.possible` refuses exact critics without tables
                 action_value = inputs.tables.action_value[trajectory.time, trajectory.obs]
             else:
                 action_value = lookahead.action_values(
@@ -86,6 +87,7 @@ def gradients(
         if row.batch > 1:
             out[name] = jnp.mean(out[name].reshape(-1, row.batch, out[name].shape[-1]), axis=1)
         if row.precondition == "natural":
+            assert inputs.inverse_fisher is not None  # the pilot gives it where a row is natural
             out[name] = jnp.matmul(out[name], inputs.inverse_fisher, precision="highest")
 
     for index, (name, estimator) in enumerate(setup.estimators.items()):
@@ -93,7 +95,7 @@ def gradients(
             key_name = jax.random.fold_in(key_own, index)
             found = custom.estimates(key_name, name, estimator, policy, params, trajectory)
             out[name] = where.vector(found, axes=1)
-    return {name: out[name] for name in setup.estimators}, _metrics(setup, rows, trajectory, now, inputs, weighed)
+    return {name: out[name] for name in setup.estimators}, _metrics(rows, trajectory, now, inputs, weighed)
 
 
 def _evaluated(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evaluation:
@@ -112,12 +114,14 @@ def _evaluated(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evalua
     return jax.tree.map(lambda x: x[:-1], now)._replace(next_value=ahead)
 
 
-def _grouped(row: ScoreFunction, trajectory: Trajectory, now: Any, inputs: Inputs, name: str, **options) -> Array:
+def _grouped(
+    row: ScoreFunction, trajectory: Trajectory, now: Evaluation, inputs: Inputs, name: str, clip: bool = True
+) -> Array:
     """Weights [T, C], each group of `batch` episodes by itself."""
     fitted, discount = inputs.fitted[name], inputs.discount
 
     def one(trajectory, now):
-        return weights(row, trajectory, now, fitted, discount, **options)
+        return weights(row, trajectory, now, fitted, discount, clip)
 
     now = critic(row, trajectory, now, inputs.tables)
     if row.batch == 1:
@@ -132,7 +136,10 @@ def _split(x: Array, batch: int) -> Array:
     return x.reshape(x.shape[0], -1, batch, *x.shape[2:])
 
 
-def _metrics(setup, rows, trajectory, now, inputs, weighed) -> dict[str, Array]:
+def _metrics(
+    rows: dict[str, ScoreFunction], trajectory: Trajectory, now: Evaluation, inputs: Inputs, weighed: dict[str, Array]
+) -> dict[str, Array]:
+    """Metrics of each episode, [C]."""
     mask = trajectory.mask
     log_rho = (now.log_prob - trajectory.log_prob) * mask
     ratio = jnp.exp(jnp.sum(log_rho, axis=0))

@@ -94,7 +94,9 @@ def inverse_fisher(total: dict[str, Any], damping: float) -> np.ndarray:
     return np.linalg.inv(matrix + ridge * np.eye(size))
 
 
-def _products(policy, params, trajectory, plain, factor, where) -> tuple[Array, Array]:
+def _products(
+    policy: Policy, params: PyTree, trajectory: Trajectory, plain: Array, factor: Array, where: scores.Layout
+) -> tuple[Array, Array]:
     """f C A and f^2 C C of each step, [T, B]; one episode's scores [T, P] at a time."""
 
     def episode(inputs):
@@ -107,7 +109,7 @@ def _products(policy, params, trajectory, plain, factor, where) -> tuple[Array, 
     return product.T, square.T
 
 
-def _fisher(policy, params, trajectory, where) -> Array:
+def _fisher(policy: Policy, params: PyTree, trajectory: Trajectory, where: scores.Layout) -> Array:
     """Sum over steps of score score', [P, P]."""
 
     def add(total, episode):

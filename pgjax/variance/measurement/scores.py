@@ -9,7 +9,7 @@ enter in another way (gathers, standard deviations, a recurrent memory) are diff
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +43,7 @@ class Layout(NamedTuple):
         for i, shape, size in zip(self.leaves, self.shapes, self.sizes, strict=True):
             leaves[i] = vector[done : done + size].reshape(shape)
             done += size
-        return tree.unflatten(leaves)
+        return jax.tree.unflatten(tree, leaves)
 
 
 def layout(policy: Policy, params: PyTree, trajectory: Trajectory) -> Layout:
@@ -57,7 +57,7 @@ def layout(policy: Policy, params: PyTree, trajectory: Trajectory) -> Layout:
 
 
 def weighted(
-    output: Callable,
+    output: Callable[[Policy, PyTree, Trajectory, PyTree], Array],
     policy: Policy,
     params: PyTree,
     trajectory: Trajectory,
@@ -112,7 +112,15 @@ def log_prob(policy: Policy, params: PyTree, trajectory: Trajectory, _: PyTree =
     return policy.evaluate(params, trajectory).log_prob
 
 
-def _piece(output, remembers, params, trajectory, extra, weights, where) -> Array:
+def _piece(
+    output: Callable[[PyTree, Trajectory, PyTree], Array],
+    remembers: bool,
+    params: PyTree,
+    trajectory: Trajectory,
+    extra: PyTree,
+    weights: Array,
+    where: Layout,
+) -> Array:
     """[B, K, P] of one piece [T, B]."""
     leaves, tree = jax.tree.flatten(params)
     found: dict[int, Array] = {}
@@ -152,7 +160,15 @@ def _by_episode(x: Array) -> Array:
     return jnp.moveaxis(x.reshape(*x.shape[:2], -1, x.shape[-1]), 1, 0)
 
 
-def _pulled(output, tree, leaves, rest, trajectory, extra, weights) -> list[Array]:
+def _pulled(
+    output: Callable[[PyTree, Trajectory, PyTree], Array],
+    tree: Any,
+    leaves: list[Array],
+    rest: list[int],
+    trajectory: Trajectory,
+    extra: PyTree,
+    weights: Array,
+) -> list[Array]:
     """Gradients [B, K, ...] of the leaves `rest`, by one backward pass for each of K weights and each episode."""
     memory, plain = trajectory.memory, trajectory._replace(memory=())
 
@@ -164,7 +180,7 @@ def _pulled(output, tree, leaves, rest, trajectory, extra, weights) -> list[Arra
             merged = list(leaves)
             for i, value in zip(rest, some, strict=True):
                 merged[i] = value
-            return output(tree.unflatten(merged), alone, extra)[:, 0]
+            return output(jax.tree.unflatten(tree, merged), alone, extra)[:, 0]
 
         _, pull = jax.vjp(values, [leaves[i] for i in rest])
         return jax.vmap(lambda w: pull(w)[0])(weights)

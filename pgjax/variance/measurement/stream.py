@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from pgjax.types import PyTree, Trajectory
+from pgjax.types import Array, PyTree, Trajectory
 from pgjax.variance.estimators.custom import Sampler
 from pgjax.variance.measurement import measure, streaming_moments
 from pgjax.variance.measurement.measure import Inputs, Setup
@@ -49,7 +49,7 @@ class Stream(NamedTuple):
 class Program:
     """The compiled chunk of a setup: one on each device, the same program whatever their number."""
 
-    def __init__(self, setup: Setup, devices: list):
+    def __init__(self, setup: Setup, devices: list[Any]) -> None:
         self.setup, self.devices = setup, devices
         mesh, each = Mesh(np.array(devices), ("chunk",)), PartitionSpec("chunk")
         self._put = functools.partial(jax.device_put, device=jax.sharding.NamedSharding(mesh, each))
@@ -80,7 +80,7 @@ class Program:
             lambda x, target, ascent: streaming_moments.moments(streaming_moments.statistics(x, target, ascent))
         )
 
-    def _round(self, key, first: int, inputs):
+    def _round(self, key: Array, first: int, inputs: Inputs) -> dict[str, Any]:
         """One chunk on every device, the key of chunk j being fold_in(key, j) wherever it runs; [D, ...]."""
         chunks = first + jnp.arange(len(self.devices))
         pairs = jax.vmap(lambda j: jax.random.split(jax.random.fold_in(key, j)))(chunks)
@@ -92,13 +92,15 @@ class Program:
         count = len(self.devices)
         return self._put(jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x))), inputs))
 
-    def __call__(self, key, inputs: Inputs, episodes: int, progress: Callable[[float], None]) -> Stream:
+    def __call__(self, key: Array, inputs: Inputs, episodes: int, progress: Callable[[float], None]) -> Stream:
         setup, chunk = self.setup, self.setup.chunk
         rounds = math.ceil(episodes / (chunk * len(self.devices)))
         number, rounds = _folds(rounds, len(self.devices))
         above = [level for level in setup.levels if level > chunk]
-        waiting = {level: (0, 0.0) for level in above}
-        total, folds, singles = None, [], []
+        waiting: dict[int, tuple[int, Any]] = {level: (0, 0.0) for level in above}
+        total: dict[str, Any] = {}
+        folds: list[tuple[Any, ...]] = []
+        singles: list[dict[Any, np.ndarray]] = []
         spread = self._replicate(inputs)
         done = 0
         for i in range(rounds):
@@ -117,19 +119,29 @@ class Program:
                 for level, (count, total_mean) in waiting.items():
                     waiting[level] = (count + 1, total_mean + mean.astype(np.float64))
                     if (count + 1) * chunk == level:
-                        averaged = (waiting[level][1] / (count + 1)).astype(np.float32)[None]
-                        one["levels"][level] = self._level(averaged, inputs.target, inputs.ascent)
+                        batch = (waiting[level][1] / (count + 1)).astype(np.float32)[None]
+                        one["levels"][level] = self._level(batch, inputs.target, inputs.ascent)
                         waiting[level] = (0, 0.0)
-                total = one if total is None else _merged(total, one)
+                total = _merged(total, one) if total else one
             progress((i + 1) / rounds)
         counts = np.array([f[3] for f in folds], float)
-        averaged = [np.stack([f[j] / f[3] for f in folds]) for j in range(3)]
+        means, errors, lengths = (np.stack([f[j] / f[3] for f in folds]) for j in range(3))
         # One name at a time, each of which is then held once; in float64 they would be as large again.
         single = {name: np.concatenate([one.pop(name) for one in singles], axis=-1) for name in [*singles[0]]}
-        moments = (total["levels"], total["parameters"], total["metrics"])
-        return Stream(*moments, *averaged, counts * chunk, done * chunk, ratios=single.pop(_RATIO), squares=single)
+        return Stream(
+            levels=total["levels"],
+            parameters=total["parameters"],
+            metrics=total["metrics"],
+            folds=means,
+            errors=errors,
+            lengths=lengths,
+            counts=counts * chunk,
+            episodes=done * chunk,
+            ratios=single.pop(_RATIO),
+            squares=single,
+        )
 
-    def seconds(self, key, inputs: Inputs, repeats: int = 5) -> tuple[float, float]:
+    def seconds(self, key: Array, inputs: Inputs, repeats: int = 5) -> tuple[float, float]:
         """Seconds of one episode, sampled and made a gradient, statistics left out: the mean, its standard error."""
         setup = self.setup
         sample = jax.jit(lambda key, behaviour: measure.sample(setup, key, behaviour))

@@ -4,7 +4,6 @@ And a rehearsal: one measurement of shapes alone, so that mistakes are found bef
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,7 @@ import numpy as np
 from pgjax import rollout
 from pgjax.advantages.baselines import Fitted
 from pgjax.oracle import mdp as oracle_mdp
-from pgjax.oracle.mdp import probabilities
+from pgjax.oracle.mdp import MDP, probabilities
 from pgjax.types import Env, Policy, PyTree, Trajectory
 from pgjax.variance.estimators.weights import Tables
 from pgjax.variance.measurement import exact, measure, scores
@@ -27,7 +26,11 @@ def example(env: Env, policy: Policy, params: PyTree) -> Trajectory:
 
 
 def exact_gradient(
-    mdp: Any, policy: Policy, params: PyTree, where: scores.Layout, given: Callable | None = None
+    mdp: MDP | None,
+    policy: Policy,
+    params: PyTree,
+    where: scores.Layout,
+    given: Callable[[PyTree], PyTree] | None = None,
 ) -> tuple[np.ndarray | None, Tables | None]:
     """The gradient [P], float64, as `given` has it or of J where the world can be enumerated; and exact values."""
 
@@ -48,7 +51,7 @@ def exact_gradient(
     return chosen(oracle_mdp.gradient(mdp, policy, params)[1]), tables
 
 
-def world(mdp: Any, env: Env, policy: Policy, params: PyTree, behaviour: PyTree, where: scores.Layout) -> exact.World:
+def world(mdp: MDP, env: Env, policy: Policy, params: PyTree, behaviour: PyTree, where: scores.Layout) -> exact.World:
     states = len(mdp.start)
     columns = np.split(np.arange(sum(np.size(x) for x in jax.tree.leaves(params))), _ends(params))
     kept = np.concatenate([columns[i] for i in where.leaves])
