@@ -60,8 +60,7 @@ def main(arguments=None):
     small = {"episodes": 64, "batch": (1, 4), "pilot": 1, "states": 8, "reference_episodes": 256}
     size = small if options.smoke else {"episodes": 2048, "batch": (1, 4, 16, 64, 256), "pilot": 1, "states": 256}
 
-    pgjax.run("ppo", "CartPole-v1", out=options.out / "run", progress=False, **train)
-    run = pgjax.load(options.out / "run")
+    run = pgjax.run("ppo", "CartPole-v1", out=options.out / "run", progress=False, **train)
     env, policy, chosen = stages(run, 4 if options.smoke else 128)
     discount = float(run.hypers().advantage["discount"])
     measure = variance.prepare(list(LADDER), env, policy, chosen["early"][2], discount=discount, **size)

@@ -28,7 +28,6 @@ import pgjax
 from pgjax import rollout, statistics
 from pgjax.algorithms import rlhf
 from pgjax.losses import ppo_clip
-from pgjax.runs import load
 
 # The same for all: supervision, episodes, gradient steps, learning rate. What differs is how an episode is weighed.
 UPDATES = 600
@@ -98,7 +97,7 @@ def main(arguments=None):
             # One lane's arrays fill the caches already, so the search for the best width is saved.
             result = pgjax.run(name, "addition", settings=common | own, width=1, loss=ppo_clip, **chosen)
             seconds = time.perf_counter() - began
-            start, best = before(load.load(chosen["out"]), common["eval_episodes"])
+            start, best = before(result, common["eval_episodes"])
         final = {kind: result.metrics[f"final_return_{kind}"].mean("episode").values for kind in KINDS}
         found[label] = {**final, "start": start, "best": best, "curve": result.metrics.episode_return.values}
         print(f"{label}: {options.seeds} seeds, {seconds:.0f} s, compiling included; exact match on held-out prompts")

@@ -133,7 +133,7 @@ def test_a_grid_and_an_estimator_of_ones_own(tmp_path, capsys, monkeypatch):
         ("--params nowhere", "nowhere"),
         ("--params @RUN@ --init", "either --params RUN or --init"),
         ("--params @RUN@ --set gravity=3", "a run brings its own environment"),
-        ("CartPole-v1 --params @RUN@", "but the run in @RUN@ is of 'TabularMDP-pgjax'; leave ENV out"),
+        ("CartPole-v1 --params @RUN@", "but the run in @RUN@ is on 'TabularMDP-pgjax'; leave ENV out"),
         ("--params @RUN@ --lane seed=7", "--lane: seed must be one of 0, 1; got 7"),
         ("--params @RUN@ --lane lr=7", "--lane: the run has no axis 'lr'"),
         ("--params @RUN@ --lane seed", "--lane takes name=value, got 'seed'"),

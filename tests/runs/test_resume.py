@@ -497,7 +497,7 @@ class TestMemory:
 
     def test_a_budget_for_not_even_one_lane(self):
         with pytest.raises(
-            ValueError, match="memory: one lane needs .* MB, .* already 0.00 MB are left; give more memory"
+            ValueError, match="memory: one lane needs .* MB, .* holds 0.00 MB are left; give more memory"
         ):
             pgjax.run("a2c", "PolicyProbe-pgjax", updates=1, settings=TINY, memory="1MB", progress=False)
 
