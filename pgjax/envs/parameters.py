@@ -36,7 +36,7 @@ _MOST = 2**31 - 1  # gymnax counts steps in int32
 
 
 class Derived(NamedTuple):
-    """A parameter that gymnax computes from others once, and keeps as it was where those are replaced."""
+    """A parameter that gymnax computes from others once, and doesn't recompute where they are replaced."""
 
     formula: str
     of: Callable[[Any], Any]  # params -> its value

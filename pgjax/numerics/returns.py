@@ -119,7 +119,7 @@ def v_trace(
     delta = rho * (reward + bootstrap * next_value - value)
     correction = _backward(carry * c, delta, jnp.zeros_like(delta[0]))
     following = jnp.concatenate([correction[1:], jnp.zeros_like(correction[:1])])
-    # What follows is V'_t, corrected where the same episode goes on.
+    # The value after the step is V'_t, corrected where the episode goes on.
     advantage = rho * (reward + bootstrap * next_value + carry * following - value)
     return value + correction, advantage
 

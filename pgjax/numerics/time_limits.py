@@ -30,7 +30,7 @@ def discounts(terminated: Array, truncated: Array, discount: Array | float) -> t
       carry: gamma (1 - (terminated or truncated)): the weight of what the recursion brings from
         t + 1, which belongs to another episode wherever this one ended.
     """
-    # A Python float is weak: it takes the dtype of what it meets, float64 included.
+    # A Python float is weak: it takes the dtype of the other operand, float64 included.
     bootstrap = jnp.where(terminated, 0.0, discount)
     carry = jnp.where(terminated | truncated, 0.0, discount)
     return bootstrap, carry

@@ -53,7 +53,7 @@ class Categorical(NamedTuple):
         return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
 
     def kl(self, other: "Categorical") -> Array:
-        """[...]; infinite where `other` rules out what self may do."""
+        """[...]; infinite where `other` rules out an action that self may take."""
         log_p, log_q = self.log_probs(), other.log_probs()
         p = jnp.exp(log_p)
         return jnp.sum(p * jnp.where(p > 0, log_p - log_q, 0.0), axis=-1)
