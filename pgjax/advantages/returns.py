@@ -15,17 +15,17 @@ from pgjax.types import Array, Evaluation, Trajectory
 
 
 class Episodes(NamedTuple):
-    """What a return may use of whole episodes [T, B]."""
+    """The inputs of a return, for whole episodes [T, B]."""
 
     trajectory: Trajectory
     now: Evaluation  # with the critic's values
-    discount: Array  # [], or [T, B] where ratios correct what follows a step
+    discount: Array  # [], or [T, B] where ratios correct the rewards after a step
     n: int
     lambda_: float
 
 
 class Transition(NamedTuple):
-    """What a return may use of one step from s by a to s' in an enumerable environment, float64."""
+    """The inputs of a return's recursion: one step from s by a to s' in an enumerable environment, float64."""
 
     reward: np.ndarray  # [S, A, 1]
     here: np.ndarray  # [S, 1, 1] the critic's value of s
@@ -120,7 +120,7 @@ def _error(step: Transition) -> np.ndarray:
 
 
 def _v_trace_recursion(step: Transition) -> np.ndarray:
-    # What is carried is v_t - V_t; the advantage adds what follows to one step's error.
+    # z_t is v_t - V_t; the advantage adds z_{t+1} to one step's error, so here both are the same number.
     clipped = np.minimum(step.rho, 1.0)
     return _one(clipped * _error(step), step.discount * clipped)
 
