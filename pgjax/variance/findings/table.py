@@ -53,7 +53,7 @@ _LEGEND = "± is a standard error, (a to b) an interval of 95 %"
 
 
 def show(number: dict[str, Any], infinite: str = "never") -> str:
-    """A number with its error: '1.23 ± .04', '1.2 (1.1 to 1.6)' where it has an interval, or an exact number alone.
+    """A number with its error: '1.23 ± .04', '1.2 (1.1 to 1.6)' where it has an interval, '1.234 exact'.
 
     A norm that its error doesn't distinguish from 0 gives '0 within its error', NaN gives '?'.
     """
