@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pgjax.config import Config as Config
-    from pgjax.hyperparameters import Range as Range
-    from pgjax.hyperparameters import Role as Role
+    from pgjax.declarations import Range as Range
+    from pgjax.declarations import Role as Role
     from pgjax.hyperparameters import bind as bind
     from pgjax.hyperparameters import declare as declare
     from pgjax.runs.load import load as load
     from pgjax.runs.resume import extend as extend
     from pgjax.runs.resume import replay as replay
     from pgjax.runs.resume import resume as resume
+    from pgjax.runs.run import Run as Run
     from pgjax.runs.start import run as run
     from pgjax.types import Algorithm as Algorithm
     from pgjax.types import Batch as Batch
@@ -35,13 +36,16 @@ _DOOR = {
     "extend": "runs.resume",
     "replay": "runs.resume",
     "load": "runs.load",
-    **dict.fromkeys(("Range", "Role", "bind", "declare"), "hyperparameters"),
+    "Run": "runs.run",
+    **dict.fromkeys(("Range", "Role"), "declarations"),
+    **dict.fromkeys(("bind", "declare"), "hyperparameters"),
     "Config": "config",
     **dict.fromkeys(("Algorithm", "Batch", "Env", "Evaluation", "Learner", "Policy", "Step", "Trajectory"), "types"),
 }
 _PACKAGES = (
-    "advantages algorithms analysis cli config dependencies engine envs errors estimators hyperparameters losses "
-    "numerics optimizers oracle policies render report rollout runs statistics sweeps testing training types variance"
+    "advantages algorithms analysis cli config declarations dependencies engine envs errors estimators hyperparameters "
+    "losses numerics optimizers oracle policies render report rollout runs statistics sweeps testing training types "
+    "variance"
 ).split()
 __all__ = [*_DOOR, *_PACKAGES]
 

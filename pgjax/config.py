@@ -1,10 +1,11 @@
-"""A Config, an environment and the options of plugs in; one clear line where they don't fit together."""
+"""`Config`: the static choices of a run, in four parts, and the check that they fit the environment."""
 
 import dataclasses
 from typing import Annotated, Literal, get_type_hints
 
+from pgjax.declarations import Positive, Probability, Range, within
 from pgjax.envs.spaces import check_actions as check_action_space
-from pgjax.hyperparameters import Positive, Probability, Range, declared_range, within
+from pgjax.hyperparameters import declared_range
 from pgjax.types import Env
 
 Count = Annotated[int, Range(1)]
@@ -20,7 +21,7 @@ class Rollout:
     normalize_obs: bool = False  # by running mean and standard deviation
     scale_rewards: bool = False  # by the running standard deviation of the discounted return
     epsilon: Probability = 0.0  # share of uniform actions in the policy that acts; see `importance` of the plugs
-    lag: Annotated[int, Range(0)] = 0  # updates by which the parameters that act are older than those that learn
+    lag: Annotated[int, Range(0)] = 0  # updates by which the acting parameters are older than the learning ones
     eval_episodes: Count = 32  # whole episodes of the evaluation after training, for each lane
 
 
@@ -89,7 +90,7 @@ def check_config(env: Env, config: Config) -> int:
     if config.num_steps == 0 and config.rollout == "unroll":
         raise ValueError("num_steps must be 1 or more with rollout='unroll', got 0")
     if config.epsilon and not hasattr(env.action_space, "n"):
-        raise ValueError(f"epsilon={config.epsilon:g} mixes a finite number of actions, got {env.action_space!r}")
+        raise ValueError(f"epsilon={config.epsilon:g} needs a discrete action space, got {env.action_space!r}")
     if config.update == "step" and max(config.num_epochs, config.num_minibatches) > 1:
         raise ValueError(
             f"update='step' goes through the batch once in order of time; got num_epochs={config.num_epochs}, "

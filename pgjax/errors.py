@@ -15,7 +15,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 
 def digits(name: str, text: Any) -> Any:
-    """The same; ValueError for a number in other digits than 0 to 9, such as full-width ones, which Python reads."""
+    """The text itself; ValueError for a number in other digits than 0 to 9, such as full-width ones."""
     if isinstance(text, str) and not text.isascii() and any(c.isdigit() for c in text):
         raise ValueError(f"{name}: numbers are written in the digits 0 to 9, got {text!r}")
     return text

@@ -7,7 +7,7 @@ from typing import Annotated
 import pytest
 
 from pgjax import errors, hyperparameters, losses
-from pgjax.hyperparameters import Range, Role, Trait
+from pgjax.declarations import NonNegative, Range, Role, Trait
 from pgjax.types import RunningAdvantage
 
 
@@ -140,7 +140,7 @@ def wrapped(*args, **hypers):
     return ranged(*args, **hypers)
 
 
-def rewritten(now, batch, *, own: hyperparameters.NonNegative = 1.0, **hypers):
+def rewritten(now, batch, *, own: NonNegative = 1.0, **hypers):
     return own * ranged(now, batch, **hypers)
 
 

@@ -13,9 +13,9 @@ PACKAGE = pathlib.Path(pgjax.__file__).parent
 
 # A room, a package or a file beside them, imports only rooms above it.
 ROOMS = (
-    "types errors dependencies hyperparameters optimizers numerics statistics analysis envs config rollout losses "
-    "policies advantages estimators training oracle algorithms variance sweeps testing engine runs render report "
-    "cli __main__"
+    "types errors dependencies declarations hyperparameters optimizers numerics statistics analysis envs "
+    "config rollout losses policies advantages estimators training oracle algorithms variance sweeps "
+    "testing engine runs render report cli __main__"
 ).split()
 # In the laboratory, the loop over chunks is an edge too.
 COMPILING = {

@@ -1,6 +1,6 @@
 """The average-reward setting: problems that go on for ever, without discount; differential advantages out.
 
-Where a world terminates, the next start follows, one step like any other: the gain is then the reward of an episode
+Where an episode terminates, the next start follows, one step like any other: the gain is then the reward of an episode
 over its length (the renewal theorem), and where every step pays the same, as in CartPole, every policy has that gain.
 A time limit is no end: temporal differences bootstrap there as everywhere, and no sum of rewards crosses it. Each
 advantage is a plug: keyword-only arguments are hyperparameters.
@@ -10,7 +10,8 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
-from pgjax.hyperparameters import NonNegative, Range, Role, in_order
+from pgjax.declarations import NonNegative, Range, Role
+from pgjax.hyperparameters import in_order
 from pgjax.numerics import returns
 from pgjax.numerics.masked import mean
 from pgjax.types import Array, Evaluation, RunningAdvantage, Trajectory
@@ -22,7 +23,7 @@ def _differential(
     """Differential temporal difference, its own estimate of the gain as memory (Sutton & Barto 2018, sec. 13.6).
 
     A_t = delta_t = r_t - eta + V'_t - V_t, then eta moves by gain_rate times the mean of delta; target
-    r_t - eta + V'_t. Where the world ended, V'_t must be that of the start that follows: learners give it where an
+    r_t - eta + V'_t. Where the episode ended, V'_t must be that of the start that follows: learners give it where an
     advantage has a hyperparameter of `Role.GAIN_RATE`, by `pieces.continued`.
     """
     target = _target(gain, trajectory, now)
@@ -36,7 +37,7 @@ def _relative(
     """What a critic of relative action values says: A_t = q(s_t, a_t) - sum_b pi(b | s_t) q(s_t, b).
 
     Its target is r_t - eta + sum_b pi(b | s') q(s', b) (expected Sarsa, differential: Sutton & Barto 2018,
-    sec. 6.6 and 10.3), s' the start that follows where the world ended, as in `differential`, and eta moves by
+    sec. 6.6 and 10.3), s' the start that follows where the episode ended, as in `differential`, and eta moves by
     gain_rate times the mean of target - q. Needs
     config.critic = "action_value" and the critic's loss `action_value_error`.
     """
@@ -66,12 +67,12 @@ def relative_return(
     Each environment is a rollout and has its own empirical gain, its mean reward; several are averaged by
     several environments. Cut at `length`, biased by what the chain still remembers then; and short by the
     share length / steps, since the gain that is taken off holds the rewards that followed too. The last
-    length - 1 steps, whose sums the rollout doesn't hold, count for nothing, and the others for more. Where the world
-    terminates, the sum goes on with the episode that follows; at a time limit, or behind whole episodes, it stops,
-    unfinished as it is: for limits much longer than `length`.
+    length - 1 steps, whose sums the rollout doesn't hold, count for nothing, and the others for more. Where an
+    episode terminates, the sum goes on with the one that follows; at a time limit, or after whole episodes, it stops
+    unfinished: for limits much longer than `length`.
 
     Args:
-      length: below the rollout's steps: over all of them what is left of the rewards sums to 0, whatever they were.
+      length: below the rollout's steps: over all of them the centred rewards sum to 0, whatever the rewards were.
       baseline: "none", or "value", the learned critic.
     """
     steps = trajectory.reward.shape[0]

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.advantages.baselines import mean_of_others
-from pgjax.hyperparameters import Probability, Range, Role, whole_episodes
+from pgjax.declarations import Probability, Range, Role
+from pgjax.hyperparameters import whole_episodes
 from pgjax.numerics import masked
 from pgjax.types import Array, Evaluation, Trajectory
 

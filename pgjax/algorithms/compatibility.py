@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.config import Config
+from pgjax.declarations import Role, Trait
 from pgjax.envs.spaces import layout
-from pgjax.hyperparameters import Role, Trait, by_role, name_of, traits_of, value_of
+from pgjax.hyperparameters import by_role, name_of, traits_of, value_of
 from pgjax.policies.distributions import Categorical, check_fields
 from pgjax.policies.traits import has_memory
 from pgjax.types import Algorithm, Array, Env, Policy
@@ -41,9 +42,9 @@ def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config
     if not isinstance(samples, int) or samples < 1 or config.num_envs % samples:
         raise ValueError(f"samples must be a whole number that divides num_envs={config.num_envs}, got {samples!r}")
     if samples > 1 and not whole:
-        raise ValueError(f"samples={samples} begin alike, in whole episodes; use rollout='episodes'")
+        raise ValueError(f"samples={samples} needs rollout='episodes': a group of episodes must start alike")
     if samples > 1 and env.host:
-        raise ValueError(f"samples={samples}: host environments can't begin alike; choose another algorithm")
+        raise ValueError(f"samples={samples}: an environment stepped in Python can't start alike; choose another")
     if policy.whole_episodes and not whole:
         raise ValueError("the transformer learns from whole episodes; use rollout='episodes' with num_steps=0")
     for plug in (algorithm.advantage, algorithm.estimator):
@@ -63,7 +64,9 @@ def check_options(advantage: Any, estimator: Any, config: Config, steps: int) ->
     _check_spreads(advantage, estimator, config, steps)
     if name := by_role(estimator).get(Role.TARGET_KL):
         if config.lag or config.epsilon:
-            raise ValueError(f"{name} is of the KL to the policy that acted; use lag=0 and epsilon=0 with it")
+            raise ValueError(
+                f"{name} needs lag=0 and epsilon=0, because it measures the KL to the acting policy; set those"
+            )
         if config.num_epochs * config.num_minibatches == 1:
             raise ValueError(f"{name} adapts to what earlier steps of an update did: num_epochs=2 or more")
 
@@ -101,7 +104,9 @@ def _check_spreads(advantage: Any, estimator: Any, config: Config, steps: int) -
     """That whatever is divided by a spread has one: more than one step, and more than one weight among them."""
     if config.update == "step" and value_of(estimator, Role.NORMALIZE):
         name = by_role(estimator)[Role.NORMALIZE]
-        raise ValueError(f"update='step' sees one step at once, and {name} would leave nothing of it")
+        raise ValueError(
+            f"{name}=True cannot be used with update='step': a single step has no spread; use {name}=False"
+        )
     in_one = Role.MAX_KL in by_role(estimator)  # a trust region's step is of the whole batch
     for plug, pieces in ((advantage, 1), (estimator, 1 if in_one else config.num_minibatches)):
         if not value_of(plug, Role.NORMALIZE):

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from pgjax.algorithms import replay
 from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
+from pgjax.declarations import MOST, Probability, Range
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import MOST, Probability, Range, declare, hyperparameters
+from pgjax.hyperparameters import declare, hyperparameters
 from pgjax.losses.value import q_error
 from pgjax.numerics.returns import taken
 from pgjax.policies import action_values, modules
@@ -32,7 +33,9 @@ from pgjax.types import (
 
 
 def annealed(estimator: EstimatorFn) -> EstimatorFn:
-    """The same with the hyperparameters of the agent around it, of which it knows nothing.
+    """Add the agent's hyperparameters to the estimator's signature, so that they can be set by name.
+
+    The estimator itself ignores them.
 
     Those are:
       epsilon_start, epsilon_end, epsilon_steps: the share of uniform actions falls linearly from the first to the

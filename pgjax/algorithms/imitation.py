@@ -1,4 +1,4 @@
-"""A world that knows an expert in; episodes of it, and a policy that was taught by them, out."""
+"""Imitation learning: collects an expert's episodes and fits a policy to them by cross-entropy."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -28,15 +28,15 @@ class _Certain(NamedTuple):
 
 
 def demonstrations(key: Array, env: Env, count: int, env_params: PyTree = None) -> Trajectory:
-    """`count` whole episodes [T, B] of the world's expert, as `rollout.episodes` has them; log_prob is 0.
+    """`count` whole episodes [T, B] of the environment's expert, as `rollout.episodes` has them; log_prob is 0.
 
     Raises:
-      ValueError: for a world without one.
+      ValueError: for an environment without one.
     """
     expert = env.expert
     if expert is None:
         raise ValueError(
-            "the world has no expert to be shown, which pretrain needs; use pretrain=0, or give the Env an `expert`"
+            "pretrain needs an expert, and the environment has none; use pretrain=0, or give the Env an `expert`"
         )
 
     def beside(params, state, obs):
@@ -111,7 +111,7 @@ def imitate(key: Array, policy: Policy, params: PyTree, episodes: Trajectory, st
 def pretrained(env: Env, policy: Policy, steps: int, examples: int) -> Callable[[Array, PyTree], PyTree]:
     """(key, env_params) -> the policy's parameters after `steps` of supervision on `examples` episodes.
 
-    -1 steps are 225 where the world has an expert, and none where it has not.
+    -1 steps are 225 where the environment has an expert, otherwise 0.
     """
     if steps < -1 or examples < 1:
         raise ValueError(f"pretrain must be -1 or more and examples 1 or more, got {steps} and {examples}")

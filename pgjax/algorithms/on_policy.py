@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from pgjax import rollout
 from pgjax.algorithms import compatibility, imitation, reward_scaling, updates
 from pgjax.config import Config, check_config
+from pgjax.declarations import Role
 from pgjax.envs.parameters import with_params
 from pgjax.estimators import pieces
-from pgjax.hyperparameters import Role, by_role, name_of, value_of
+from pgjax.hyperparameters import by_role, name_of, value_of
 from pgjax.numerics import masked, returns, running_moments
 from pgjax.policies import wrappers
 from pgjax.types import Algorithm, Array, Batch, Env, Hypers, Learner, Policy, PyTree, RunningAdvantage, Trajectory

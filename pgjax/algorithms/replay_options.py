@@ -6,18 +6,8 @@ from typing import Annotated, Any
 import optax
 
 from pgjax.config import Config, check_config
-from pgjax.hyperparameters import (
-    Probability,
-    Range,
-    Role,
-    Trait,
-    by_role,
-    declare,
-    hyperparameters,
-    name_of,
-    traits_of,
-    value_of,
-)
+from pgjax.declarations import Probability, Range, Role, Trait
+from pgjax.hyperparameters import by_role, declare, hyperparameters, name_of, traits_of, value_of
 from pgjax.types import (
     AdvantageFn,
     Algorithm,
@@ -33,7 +23,9 @@ from pgjax.types import (
 
 
 def replayed(estimator: EstimatorFn) -> EstimatorFn:
-    """The same with the hyperparameters of the learner around it, of which it knows nothing.
+    """Add the learner's hyperparameters to the estimator's signature, so that they can be set by name.
+
+    The estimator itself ignores them.
 
     Those are:
       tau: the targets' step, theta' <- tau theta + (1 - tau) theta' (Lillicrap et al. 2016, alg. 1).

@@ -73,25 +73,25 @@ def _log_ratio(policy: Policy, params: PyTree, reference: PyTree, episodes: Traj
 
 
 def rescored(env: Env, score: Score, params: PyTree) -> Env:
-    """The same world, its reward that of a model at the end of each episode: score(params, obs [1, L]) -> [1].
+    """The environment with a model's score of each whole episode as its reward: score(params, obs [1, L]) -> [1].
 
-    The model's parameters are the world's, so each lane may have its own. An episode that a rollout cuts short of the
-    world's own time limit isn't paid.
+    The model's parameters are parameters of the environment, so each lane may have its own. An episode that a rollout
+    cuts short of the environment's own time limit gets no reward.
     """
 
     def reset(key, both):
-        return env.reset(key, both["world"])
+        return env.reset(key, both["env"])
 
     def step(key, both, state, action):
-        state, seen = env.step(key, both["world"], state, action)
+        state, seen = env.step(key, both["env"], state, action)
         ended = seen.terminated | seen.truncated
         reward = jnp.where(ended, score(both["model"], seen.obs[None])[0], 0.0)
         return state, Step(seen.obs, reward, seen.terminated, seen.truncated)
 
     kept, shown = env.held_out, env.expert
-    held_out = kept and (lambda both: {**both, "world": kept(both["world"])})
-    expert = shown and (lambda both, state: shown(both["world"], state))
-    both = {"world": env.params, "model": params}
+    held_out = kept and (lambda both: {**both, "env": kept(both["env"])})
+    expert = shown and (lambda both, state: shown(both["env"], state))
+    both = {"env": env.params, "model": params}
     return env._replace(params=both, reset=reset, step=step, expert=expert, held_out=held_out)
 
 

@@ -42,7 +42,8 @@ class Entry:
     unused: Collection[str] = ()  # fields of Config that mean nothing to the learner, which refuses them
 
 
-# Of those that take several episodes from each start; a language model is taught by examples before.
+# Defaults of methods that sample a group of episodes for each prompt (RLOO, GRPO). Language models are first pretrained
+# on examples.
 GROUPS = Config(num_envs=512, num_steps=0, num_minibatches=16, rollout="episodes", pretrain=-1)
 
 
@@ -212,7 +213,7 @@ ROSTER: dict[str, Entry] = {
         config=Config(num_envs=16, num_steps=16, lag=4),
         paper="Mnih et al. 2016, Asynchronous methods for deep reinforcement learning",
         steps=400_000,
-        summary="asynchronous actors as a lag: those that act are 4 updates old, and nothing corrects for it",
+        summary="asynchronous actors as a lag: the acting policy is 4 updates old, and nothing corrects for it",
     ),
     "impala": Entry(
         algorithm=Algorithm(
@@ -262,6 +263,6 @@ def with_loss(row: Entry, loss: LossFn) -> Entry:
         raise ValueError(f"loss: {name_of(row.algorithm.estimator)} has losses of its own; leave {name_of(loss)!r} out")
     estimator = row.lift(loss)
     own, new = hyperparameters(row.algorithm.estimator), hyperparameters(estimator)
-    # What the loss declares is its own; what stands around it stays as the row has it.
+    # The loss brings its own hyperparameters; the others keep the values of the row.
     kept = {name: own[name] for name in new if name in own and name not in hyperparameters(loss)}
     return dataclasses.replace(row, algorithm=row.algorithm._replace(estimator=bind(estimator, **kept)))

@@ -17,7 +17,7 @@ from flax import nnx
 from pgjax.algorithms import replay
 from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
-from pgjax.hyperparameters import MOST, Finite, Range
+from pgjax.declarations import MOST, Finite, Range
 from pgjax.numerics.masked import mean
 from pgjax.numerics.returns import taken
 from pgjax.policies import action_values, modules
@@ -98,7 +98,7 @@ def losses(
     if not isinstance(policy.parts, Parts):
         raise TypeError(f"sac needs a policy with twin critics, as sac.make_policy gives it; got {policy!r}")
     rows, mask = batch.trajectory, batch.trajectory.mask
-    target = jnp.where(mask > 0, batch.target, 0.0)  # what stands behind an episode's end may be NaN
+    target = jnp.where(mask > 0, batch.target, 0.0)  # after the end of an episode it may be NaN
 
     def objective(params):
         frozen = jax.lax.stop_gradient(params)
@@ -139,7 +139,7 @@ def evaluate(key: Array, policy: Policy, params: PyTree, targets: PyTree, rows: 
     """What the target is made of: next_value = E_a' [min_i Q'_i(s', a') - alpha log pi(a' | s')] (2018b, eq. 3).
 
     The expectation is over one draw for a Box of actions, exact for finitely many (Christodoulou 2019, eq. 10). Q' are
-    the target networks; value is min_i Q_i(s, a) of those that learn.
+    the target networks; value is min_i Q_i(s, a) of the networks that learn.
     """
     following = policy.act(params, (), rows.next_obs)[0]
     entropy, worth = _expected(key, policy, params, targets, following, rows.next_obs)

@@ -13,8 +13,9 @@ from jax.extend.core import Literal
 
 from pgjax.algorithms import on_policy, updates
 from pgjax.config import Config
+from pgjax.declarations import Role
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import Role, by_role, name_of
+from pgjax.hyperparameters import by_role, name_of
 from pgjax.losses.value import action_value_error, value_error
 from pgjax.types import Algorithm, Array, Batch, Env, EstimatorFn, Hypers, Learner, Policy, PyTree, RunningEstimator
 
@@ -74,7 +75,8 @@ def _apart(critic: EstimatorFn) -> EstimatorFn:
         acting = depends(lambda p: policy.evaluate(p, batch.trajectory).dist, params)
         if all(jax.tree.leaves(acting)):
             raise ValueError(
-                "a trust region needs parameters of the critic alone; all of this policy's move its actions"
+                "a trust region needs parameters that only the critic uses; in this policy every parameter affects the "
+                "actions: use shared=False"
             )
         return jax.tree.map(lambda g, theirs: jnp.zeros_like(g) if theirs else g, gradient, acting), metrics
 

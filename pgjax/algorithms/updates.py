@@ -31,7 +31,7 @@ def descent(algorithm: Algorithm, config: Config, by_column: bool) -> Updater:
 
     Minibatches are random rows [N], or columns [T, b] with `by_column`. An estimator whose metrics hold `stop`
     ends the update: its gradient is not followed, nor any after it until the next update, and `gradient_steps`
-    counts those that were.
+    counts the gradients that were followed.
     """
     estimator = algorithm.estimator
     if not isinstance(estimator, RunningEstimator):
@@ -98,7 +98,7 @@ def _same(memory: PyTree, metrics: dict[str, Array], **hypers: Any) -> PyTree:
 
 
 def _step_by_step(descend: Descend, key: Array, carry: Any, batch: Batch) -> tuple[Any, dict[str, Array]]:
-    """One gradient step for each step of the batch in order of time, [1, B] at once; none behind all ends.
+    """One gradient step for each step of the batch in order of time, [1, B] at once; none after the last end.
 
     Metrics are [1].
     """

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pgjax import variance
@@ -76,7 +76,7 @@ def _measure(
     seed: int,
     subject: variance_policy.Subject,
     estimators: dict[str, Any],
-    measures: dict[Policy, Callable[..., Any]],
+    measures: Mapping[Policy, Callable[..., Any]],
     bar: Stages,
     path: pathlib.Path,
 ) -> int:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax.engine.files import replace
-from pgjax.sweeps.plan import Group
+from pgjax.sweeps.group import Group
 from pgjax.training import loop
 from pgjax.types import PyTree
 

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 
+from pgjax.declarations import Role
 from pgjax.engine import checkpoints, halving, loggers, memory, processes
 from pgjax.engine.programs import SHARDS
-from pgjax.hyperparameters import Role, value_of
+from pgjax.hyperparameters import value_of
 from pgjax.sweeps.plan import Plan
 from pgjax.sweeps.values import whole
 

@@ -6,7 +6,8 @@ import numpy as np
 
 from pgjax.engine import chunks
 from pgjax.engine.checkpoints import Archive
-from pgjax.sweeps.plan import Group, Plan
+from pgjax.sweeps.group import Group
+from pgjax.sweeps.plan import Plan
 
 
 def ends(updates: int, length: int, settings: int, eta: int) -> list[int]:

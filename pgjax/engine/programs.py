@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pgjax.config import check_config
 from pgjax.engine import checkpoints, memory
-from pgjax.sweeps.plan import Group
+from pgjax.sweeps.group import Group
 from pgjax.training import failures, host_loop, host_programs, vectorised
 from pgjax.types import PyTree
 

@@ -13,7 +13,7 @@ from pgjax.types import Array, Batch, Evaluation, Policy, PyTree, Trajectory
 
 
 def evaluate(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evaluation:
-    """policy.evaluate of a rollout's every step, once; `next_value` where the world terminated says nothing.
+    """policy.evaluate of a rollout's every step, once; `next_value` is meaningless where the episode terminated.
 
     On CPU four steps at a time, whose activations stay in the cache, and the critic looks again at `next_obs`
     only where an episode was truncated.
@@ -47,7 +47,7 @@ def _next_value(policy: Policy, params: PyTree, trajectory: Trajectory, value: A
 
 
 def continued(policy: Policy, params: PyTree, trajectory: Trajectory, now: Evaluation, stream: PyTree) -> Evaluation:
-    """The same, next_value being that of the start that follows wherever the world terminated.
+    """The evaluation, with next_value that of the start that follows wherever an episode terminated.
 
     Args:
       stream: RolloutState after the trajectory, or () where it was whole episodes: as nothing followed there, it is
@@ -103,9 +103,9 @@ def share_of_mean(x: Array, mask: Array, total: Array) -> Array:
 def row_pieces(shape: tuple[int, ...]) -> int:
     """Into how many pieces of the leading axis a batch of this shape, [N] or [T, B], is best cut.
 
-    On a CPU those of 128 steps: their activations stay in the innermost caches, and what stands behind the end of
-    all episodes is left out. Many rows are likely those of a lane by itself, whose pieces should be worth sharing
-    between the cores. Elsewhere one.
+    On a CPU a piece has 128 steps: their activations stay in the innermost caches, and pieces after the end of all
+    episodes are left out. Many rows are likely those of a lane by itself, whose pieces should be worth sharing
+    between the cores. On other devices there is one piece.
     """
     if jax.default_backend() != "cpu":
         return 1
@@ -126,7 +126,7 @@ def column_pieces(batch: Batch) -> int:
 def sum_packed(function: Callable[[Batch], PyTree], batch: Batch) -> PyTree:
     """The sum of function(rows) over the steps that count of whole episodes [T, B], 128 rows at a time.
 
-    Most of a batch may stand behind the ends of its episodes: only what is before them is looked at.
+    Most of a batch may lie after the ends of its episodes: only the steps before them are evaluated.
     """
     mask = batch.trajectory.mask
     lengths = jnp.sum(mask > 0, axis=0)  # [B]; what counts comes first

@@ -5,12 +5,13 @@ the gradient is that of a loss, so an optimiser descends it.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 
-from pgjax.estimators import pieces as estimators_pieces
+from pgjax.declarations import Role
 from pgjax.estimators.pieces import (
     REDUCTIONS,
     column_pieces,
@@ -20,8 +21,9 @@ from pgjax.estimators.pieces import (
     sum_packed,
     sum_pieces,
     sum_rows,
+    take,
 )
-from pgjax.hyperparameters import Role, declare, hyperparameters, name_of
+from pgjax.hyperparameters import declare, hyperparameters, name_of
 from pgjax.losses.contract import checked, is_by_step
 from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree
 
@@ -82,13 +84,16 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
 
         gradient = functools.partial(jax.grad(objective, has_aux=True), params)
         if columns > 1:
-            index = jnp.arange(mask.shape[1]).reshape(columns, -1)
-            return sum_rows(
-                lambda n: gradient(estimators_pieces.take(batch, n, by_column=True)), index, lambda *_: jnp.bool_(True)
-            )
+            return _sum_columns(gradient, batch, columns)
         if pieces == 1:
             return gradient(batch)
         return sum_packed(gradient, batch) if reduce == "episode" else sum_pieces(gradient, batch, pieces)
 
     estimator.__name__ = name_of(loss)
     return declare(estimator, loss)
+
+
+def _sum_columns(gradient: Callable[[Batch], PyTree], batch: Batch, columns: int) -> PyTree:
+    """The sum of gradient(piece) over equal pieces of the batch's columns."""
+    index = jnp.arange(batch.trajectory.mask.shape[1]).reshape(columns, -1)
+    return sum_rows(lambda n: gradient(take(batch, n, by_column=True)), index, lambda *_: jnp.bool_(True))

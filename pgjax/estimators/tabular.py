@@ -19,8 +19,8 @@ def exact_relative(transition: Array, reward: Array, loss: LossFn = policy_gradi
     The estimator's own hyperparameter `baseline` takes the state's value off: the same mean, less noise.
 
     Args:
-      transition, reward: [S, A, S] and [S, A]; the observation is the state's index. Of a world that ends, those of
-        `oracle.continuing`, where the next start follows an end.
+      transition, reward: [S, A, S] and [S, A]; the observation is the state's index. Where episodes end, take those of
+        `oracle.continuing`: the next start follows an end.
     """
     lifted = surrogate(loss)
 

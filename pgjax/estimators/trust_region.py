@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pgjax.declarations import NonNegative, Positive, Probability, Range, Role
 from pgjax.estimators.natural import fisher
 from pgjax.estimators.pieces import counted
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import NonNegative, Positive, Probability, Range, Role, declare, name_of
+from pgjax.hyperparameters import declare, name_of
 from pgjax.losses.actor_critic import with_entropy
 from pgjax.losses.policy import importance_weighted
 from pgjax.numerics import masked
@@ -65,8 +66,7 @@ def trust_region_step(loss: LossFn = importance_weighted) -> EstimatorFn:
     ) -> tuple[PyTree, dict[str, Array]]:
         batch = counted(batch, normalize_advantage)
         g, metrics = lifted(key, policy, params, batch, **hypers)
-        product = fisher(policy, params, batch.trajectory, damping)
-        x, residual = conjugate_gradients(product, g, cg_steps)
+        x, residual = conjugate_gradients(fisher(policy, params, batch.trajectory, damping), g, cg_steps)
         # x^T (F + damping) x = x^T g, however few the iterations. No slope, no step; NaN in, NaN out.
         curvature = optax.tree.vdot(x, g)
         length = jnp.where(curvature == 0, 0.0, jnp.sqrt(2 * max_kl / curvature))

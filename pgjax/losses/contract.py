@@ -4,7 +4,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from pgjax.hyperparameters import Plug, Trait, having, name_of, traits_of
+from pgjax.declarations import Trait
+from pgjax.hyperparameters import Plug, having, name_of, traits_of
 from pgjax.types import Array, LossFn
 
 

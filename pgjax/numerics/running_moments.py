@@ -14,7 +14,7 @@ from pgjax.types import Array, PyTree
 class Moments(NamedTuple):
     """Count, mean and sum of squared deviations of a stream of observations with shape [...]."""
 
-    count: Array  # []
+    count: Array  # type: ignore[assignment]  # []; it hides tuple.count
     mean: PyTree
     deviation: PyTree  # sum of (x - mean)^2
 

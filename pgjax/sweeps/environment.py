@@ -11,32 +11,32 @@ from pgjax.types import Env
 
 
 def made(env: Any, static: dict[str, Any]) -> Env:
-    """The world that a name, an Env, a gymnax environment, or a function or class that makes one, stands for.
+    """The Env that a name, an Env, a gymnax environment, or a function or class that makes one, stands for.
 
     Args:
       static: name -> value of its parameters.
 
     Raises:
       TypeError: for anything else, and for a function that asks for arguments.
-      ValueError: for a world whose spaces or shapes are wrong, or that has no such parameter.
+      ValueError: for an environment whose spaces or shapes are wrong, or that has no such parameter.
     """
     if isinstance(env, str):
         return envs.make(env, **static)
-    world = env
-    # A class is a function that makes a world, though it has the world's own names.
+    found = env
+    # A class is a function that makes an environment, though it has the environment's own names.
     if isinstance(env, type) or not (isinstance(env, Env) or hasattr(env, "step_env")):
-        world = _called(env)
-    if hasattr(world, "step_env"):
-        return envs.from_gymnax(world, replace_fields(world.default_params, static, "the environment"))
-    if not isinstance(world, Env):
+        found = _called(env)
+    if hasattr(found, "step_env"):
+        return envs.from_gymnax(found, replace_fields(found.default_params, static, "the environment"))
+    if not isinstance(found, Env):
         raise TypeError(
-            f"env {hyperparameters.name_of(env)!r} returned {type(world).__name__}; expected a pgjax Env or a "
-            f"gymnax one{_hint(world)}"
+            f"env {hyperparameters.name_of(env)!r} returned {type(found).__name__}; expected a pgjax Env or a "
+            f"gymnax one{_hint(found)}"
         )
     with named("the environment"):
-        check_shapes(world)
-    limit = static.get("max_steps_in_episode", world.max_steps)
-    return world._replace(params=replace_fields(world.params, static, "the environment"), max_steps=int(limit))
+        check_shapes(found)
+    limit = static.get("max_steps_in_episode", found.max_steps)
+    return found._replace(params=replace_fields(found.params, static, "the environment"), max_steps=int(limit))
 
 
 def _called(factory: Any) -> Any:
@@ -59,9 +59,9 @@ def _called(factory: Any) -> Any:
 
 
 def _hint(thing: Any) -> str:
-    """What to do with a thing that is nearly a world."""
+    """What to do with an object that is nearly an environment."""
     if isinstance(thing, tuple):
-        return "; gymnax.make gives a pair: return pgjax.envs.from_gymnax(world, params)"
+        return "; gymnax.make gives a pair: return pgjax.envs.from_gymnax(env, params)"
     roots = {base.__module__.partition(".")[0] for base in type(thing).__mro__}
-    known = {"gymnasium": "envs.from_gymnasium(build, max_steps)", "brax": "envs.brax.from_brax(world)"}
+    known = {"gymnasium": "envs.from_gymnasium(build, max_steps)", "brax": "envs.brax.from_brax(env)"}
     return "".join(f"; return pgjax.{how}" for package, how in known.items() if package in roots)

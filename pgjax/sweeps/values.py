@@ -7,8 +7,8 @@ from typing import Any, overload
 
 import numpy as np
 
+from pgjax.declarations import MOST, Range, within
 from pgjax.errors import digits
-from pgjax.hyperparameters import MOST, Range, within
 from pgjax.numerics import keys
 
 EVERY = Range()
@@ -25,7 +25,7 @@ def convert(full: str, value: Any, default: Any, allowed: Range | None = EVERY) 
     """The value in the type of the default; text from the command line is parsed.
 
     Args:
-      allowed: where it must lie; None takes it as it is, of a run that was made.
+      allowed: where it must lie; None checks nothing.
     """
     wanted = type(default)
     if isinstance(value, np.generic):

@@ -1,6 +1,6 @@
 """The conformance kit: one function for each kind of plug; raises AssertionError, naming what is wrong.
 
-For the user's own plugs as for those shipped: `check_loss(my_loss)` in a test is all it takes.
+For the user's own plugs as for the shipped ones: `check_loss(my_loss)` in a test is enough.
 """
 
 from typing import Any
@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax.hyperparameters import Role, Trait, bind, by_role, name_of, traits_of
+from pgjax.declarations import Role, Trait
+from pgjax.hyperparameters import bind, by_role, name_of, traits_of
 from pgjax.testing.common import close, require, same_kinds
 from pgjax.testing.worlds import example
 from pgjax.training import failures

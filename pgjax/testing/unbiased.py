@@ -16,7 +16,7 @@ DISCOUNT = 0.9
 
 @functools.cache
 def small_world() -> tuple[Any, Any, Any]:
-    """An enumerable world whose episodes take 1 to 4 steps, a softmax policy and its parameters."""
+    """An enumerable environment whose episodes take 1 to 4 steps, a softmax policy and its parameters."""
     g = np.random.default_rng(7)
     env = envs.make(
         "TabularMDP-pgjax",
@@ -42,7 +42,7 @@ def check_unbiased(estimator: Any, episodes: int = 65_536, sigmas: float = 5.0, 
 
     Args:
       estimator: what `variance.compare` takes: a name or row of the grid, Plugs(advantage, estimator), or a
-        gradient(key, params), at discount .9. The world is `small_world()`; episodes end after 1 to 4 steps.
+        gradient(key, params), at discount .9. The environment is `small_world()`; episodes end after 1 to 4 steps.
       behaviour: parameters like small_world()'s that act in place of its own, for estimators off policy.
 
     Raises:

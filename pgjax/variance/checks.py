@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from pgjax.advantages.baselines import BASELINES
-from pgjax.hyperparameters import Role, name_of, value_of
+from pgjax.declarations import Role
+from pgjax.hyperparameters import name_of, value_of
 from pgjax.oracle import mdp as oracle_mdp
 from pgjax.oracle.mdp import MDP
 from pgjax.policies.traits import has_memory

@@ -212,7 +212,10 @@ class TestMistakes:
         ("options", "message"),
         [
             ({"num_envs": 12, "rollout": "episodes"}, "samples must be a whole number that divides num_envs=12, got 8"),
-            ({"num_envs": 8, "num_steps": 4}, "samples=8 begin alike, in whole episodes; use rollout='episodes'"),
+            (
+                {"num_envs": 8, "num_steps": 4},
+                "samples=8 needs rollout='episodes': a group of episodes must start alike",
+            ),
         ],
     )
     def test_learners(self, options, message):

@@ -170,7 +170,7 @@ def test_pretrain_begins_with_a_policy_that_was_taught():
 @pytest.mark.parametrize(
     ("world", "options", "message"),
     [
-        ("CartPole-v1", {"pretrain": 5}, "no expert to be shown, which pretrain needs; use pretrain=0"),
+        ("CartPole-v1", {"pretrain": 5}, "pretrain needs an expert, and the environment has none; use pretrain=0"),
         (
             "copying",
             {"pretrain": -2, "examples": 7},

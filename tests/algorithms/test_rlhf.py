@@ -139,7 +139,7 @@ def test_a_rescored_world_pays_the_model_at_the_end_and_is_else_the_same():
     ends = np.asarray(after.terminated | after.truncated)
     assert np.all(np.asarray(after.reward)[~ends] == 0)
     held = paid.held_out(paid.params)
-    assert held["world"]._held_out and held["model"] is weights
+    assert held["env"]._held_out and held["model"] is weights
     state, _ = paid.reset(jax.random.key(0), paid.params)
     assert int(paid.expert(paid.params, state)) == int(env.expert(env.params, state))
 

@@ -312,7 +312,7 @@ def test_fitting_the_critic_does_not_move_the_policy(name):
     [
         ({"shared": True}, ALGORITHM.estimator, "a trust region needs shared=False"),
         ({"update": "step"}, bind(ALGORITHM.estimator, normalize_advantage=False), "one step for the whole batch"),
-        ({}, surrogate(losses.policy_gradient), "policy_gradient has no hyperparameter max_kl"),
+        ({}, surrogate(losses.policy_gradient), "policy_gradient has no bound of the KL, max_kl"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_traced(change, estimator, message):

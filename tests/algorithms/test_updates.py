@@ -153,7 +153,7 @@ class TestAdaptiveKL:
         assert coefficients == [0.5, 1.0, 2.0]
 
     def test_an_estimator_without_a_penalty_is_refused(self):
-        with pytest.raises(ValueError, match="needs an estimator with the hyperparameter kl_coef"):
+        with pytest.raises(ValueError, match="needs a loss with a coefficient of its KL"):
             adaptive_kl(surrogate(actor_critic(policy_gradient)))
 
 
@@ -279,9 +279,9 @@ def test_estimators_that_stop_conform():
 @pytest.mark.parametrize(
     ("name", "chosen", "message"),
     [
-        ("ppo", {"stop_kl": 0.02, "lag": 4}, "stop_kl is of the KL to the policy that acted; use lag=0"),
-        ("ppo", {"stop_kl": [math.inf, 0.02], "epsilon": 0.1}, "stop_kl is of the KL to the policy that acted"),
-        ("ppo_kl", {"lag": 1}, "target_kl is of the KL to the policy that acted"),
+        ("ppo", {"stop_kl": 0.02, "lag": 4}, "stop_kl needs lag=0 and epsilon=0, as it measures the KL"),
+        ("ppo", {"stop_kl": [math.inf, 0.02], "epsilon": 0.1}, "stop_kl needs lag=0"),
+        ("ppo_kl", {"lag": 1}, "target_kl needs lag=0"),
         ("ppo_kl", {"num_epochs": 1, "num_minibatches": 1}, "num_epochs=2 or more"),
         ("impala", {"importance": True}, "importance=True: v_trace has the ratios in its advantage already"),
         ("impala", {"reevaluate": True}, "reevaluate=True: v_trace has the ratios in its advantage already"),

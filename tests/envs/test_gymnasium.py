@@ -509,7 +509,7 @@ def test_bad_input_is_one_clear_line():
 def test_a_learner_that_gathers_for_itself_is_refused():
     row = pgjax.algorithms.entry("a2c")
     alone = lambda *arguments: row.learner(*arguments)._replace(learn=None)  # noqa: E731
-    with pytest.raises(ValueError, match="is stepped on the host, and this learner steps it itself"):
+    with pytest.raises(ValueError, match="this learner needs a JAX environment, and this one is stepped in Python"):
         sweeps_plan.plan(dataclasses.replace(row, learner=alone), NAME)
 
 

@@ -197,7 +197,7 @@ class TestEpsilon:
         [
             ("ShortCorridor-pgjax", dict(epsilon=1.5), r"^epsilon must lie in \[0, 1\], got 1.5$"),
             ("ShortCorridor-pgjax", dict(epsilon=-0.1), r"^epsilon must lie in \[0, 1\], got -0.1$"),
-            ("Pendulum-v1", dict(epsilon=0.1), r"^epsilon=0.1 mixes a finite number of actions, got .*Box"),
+            ("Pendulum-v1", dict(epsilon=0.1), r"^epsilon=0.1 needs a discrete action space, got .*Box"),
             ("ShortCorridor-pgjax", dict(update="step", num_epochs=2), "^update='step' goes .* got num_epochs=2"),
             ("ShortCorridor-pgjax", dict(update="step", num_minibatches=2), "^update='step' .* num_minibatches=2$"),
             ("CartPole-v1", dict(update="step", network="gru", hidden=(4,)), "^update='step' needs a policy without"),

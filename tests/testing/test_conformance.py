@@ -8,9 +8,10 @@ import pytest
 
 from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, policies, testing
 from pgjax.config import Config
+from pgjax.declarations import Role
 from pgjax.envs.tabular import TabularMDP
 from pgjax.estimators import pieces
-from pgjax.hyperparameters import Role, bind, by_role, default_hypers, whole_episodes
+from pgjax.hyperparameters import bind, by_role, default_hypers, whole_episodes
 from pgjax.losses import actor_critic
 from pgjax.types import Env
 

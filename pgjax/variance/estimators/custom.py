@@ -6,8 +6,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from pgjax.declarations import Role
 from pgjax.estimators import pieces
-from pgjax.hyperparameters import Role, by_role, name_of
+from pgjax.hyperparameters import by_role, name_of
 from pgjax.types import AdvantageFn, Array, Batch, EstimatorFn, Policy, PyTree, RunningAdvantage, Trajectory
 from pgjax.variance.estimators.score_functions import ScoreFunction
 
