@@ -11,7 +11,7 @@ from pgjax.types import Array, Evaluation, Trajectory
 
 
 class Fitted(NamedTuple):
-    """Numbers that the laboratory fits to a pilot, which shares no episode with what is measured."""
+    """Numbers that the laboratory fits to a pilot, which shares no episode with the measured sample."""
 
     mean: Array  # [] mean return of a step
     steps: Array  # [] steps of the pilot
@@ -27,9 +27,9 @@ class Fitted(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """What a baseline may use of a batch [T, B]."""
+    """The inputs of a baseline, for a batch [T, B]."""
 
-    returns: Array  # [T, B] which the baseline is subtracted from
+    returns: Array  # [T, B] from which the baseline is subtracted
     whole: bool  # whether each is the return of its whole episode
     trajectory: Trajectory
     now: Evaluation  # `value` is the critic's
@@ -39,7 +39,7 @@ class Sample(NamedTuple):
 
 
 class Table(NamedTuple):
-    """What a baseline may use in an enumerable environment, float64."""
+    """The inputs of a baseline's table, in an enumerable environment, float64."""
 
     value: np.ndarray  # [T, S] the critic's
     constant: np.ndarray | float
@@ -88,7 +88,7 @@ BASELINES: dict[str, Baseline] = {
         biased="each return is part of its own mean: short by about 1 / (returns so far)",
     ),
     "leave_one_out": Baseline(
-        "the mean of the other episodes' returns at the same t, 0 for those that have ended (Kool et al. 2019)",
+        "the mean of the other episodes' returns at the same t, 0 for episodes that have ended (Kool et al. 2019)",
         _leave_one_out,
         depends_on_batch=True,
     ),

@@ -30,7 +30,7 @@ def _monte_carlo(
     """Monte-Carlo return minus a baseline: the weights of REINFORCE (Williams 1992, eq. 11).
 
     Args:
-      reward_to_go: weigh each action by what followed it, G_t; otherwise by the return of the whole episode, G_0,
+      reward_to_go: weigh each action by the rewards after it, G_t; otherwise by the return of the whole episode, G_0,
         discounted from its start (in a stream: from its first step in the array).
       gamma_t: multiply by gamma^t: needed for the gradient of the discounted J (Sutton & Barto 2018, sec. 13.3),
         commonly left out. G_0 counts the discount from the start already, so it is refused there.
@@ -40,11 +40,10 @@ def _monte_carlo(
       normalize: subtract the mean and divide by the standard deviation over the batch; biased.
       bootstrap: complete a truncated episode by the critic's value. Otherwise the return is that of the rewards within
         the time limit, and J is the return within it.
-      importance: correct for another policy than this one having acted: what led to a step by the product of the
-        ratios rho = pi / b before it, what followed by G_t = r_t + gamma rho_{t+1} G_{t+1}, per decision (Precup,
-        Sutton & Singh 2000, eq. 4). The action's own ratio is the loss's to correct; it is missing from the critic's
-        target, so the critic is that of actions drawn from b and then pi. In a stream, what came before the array's
-        first step isn't corrected for.
+      importance: correct for another policy b having acted: the states by the product of the ratios rho = pi / b before
+        a step, the rewards after it by G_t = r_t + gamma rho_{t+1} G_{t+1}, per decision (Precup, Sutton & Singh
+        2000, eq. 4). The loss corrects by the action's own ratio, which is missing from the critic's target, so the
+        critic is that of actions drawn from b and then pi. In a stream, steps before the array are not corrected for.
 
     The critic's target is the return; with a baseline that uses no critic it is the critic's own value, so that there
     is nothing to learn.

@@ -15,17 +15,21 @@ from pgjax.types import Array, Evaluation, Trajectory
 
 
 class Episodes(NamedTuple):
-    """What a return may use of whole episodes [T, B]."""
+    """The inputs of a return, for whole episodes [T, B]."""
 
     trajectory: Trajectory
     now: Evaluation  # with the critic's values
-    discount: Array  # [], or [T, B] where ratios correct what follows a step
+    discount: Array  # [], or [T, B] where ratios correct the rewards after a step
     n: int
     lambda_: float
 
+    @property
+    def ends(self) -> tuple[Array, Array]:
+        return self.trajectory.terminated, self.trajectory.truncated
+
 
 class Transition(NamedTuple):
-    """What a return may use of one step from s by a to s' in an enumerable environment, float64."""
+    """The inputs of a return's recursion: one step from s by a to s' in an enumerable environment, float64."""
 
     reward: np.ndarray  # [S, A, 1]
     here: np.ndarray  # [S, 1, 1] the critic's value of s
@@ -64,34 +68,25 @@ def from_the_start(to_go: Array, time: Array) -> Array:
     return jax.lax.scan(carry, to_go[0], (to_go, time))[1]
 
 
-def _to_go(episodes: Episodes) -> Array:
-    path = episodes.trajectory
-    return returns.discounted_return(path.reward, path.terminated, path.truncated, episodes.discount)
+def _to_go(e: Episodes) -> Array:
+    return returns.discounted_return(e.trajectory.reward, *e.ends, e.discount)
 
 
-def _n_step(episodes: Episodes) -> Array:
-    path = episodes.trajectory
-    ends = (path.terminated, path.truncated)
-    return returns.n_step_return(path.reward, episodes.now.next_value, *ends, episodes.discount, episodes.n)
+def _n_step(e: Episodes) -> Array:
+    return returns.n_step_return(e.trajectory.reward, e.now.next_value, *e.ends, e.discount, e.n)
 
 
-def _lambda(episodes: Episodes) -> Array:
-    path = episodes.trajectory
-    ends = (path.terminated, path.truncated)
-    return returns.lambda_return(path.reward, episodes.now.next_value, *ends, episodes.discount, episodes.lambda_)
+def _lambda(e: Episodes) -> Array:
+    return returns.lambda_return(e.trajectory.reward, e.now.next_value, *e.ends, e.discount, e.lambda_)
 
 
-def _gae(episodes: Episodes) -> Array:
-    path, now = episodes.trajectory, episodes.now
-    ends = (path.terminated, path.truncated)
-    return returns.gae(path.reward, now.value, now.next_value, *ends, episodes.discount, episodes.lambda_)
+def _gae(e: Episodes) -> Array:
+    return returns.gae(e.trajectory.reward, e.now.value, e.now.next_value, *e.ends, e.discount, e.lambda_)
 
 
-def _v_trace(episodes: Episodes) -> Array:
-    path, now = episodes.trajectory, episodes.now
-    log_rho = (now.log_prob - path.log_prob) * path.mask
-    ends = (path.terminated, path.truncated)
-    return returns.v_trace(log_rho, path.reward, now.value, now.next_value, *ends, episodes.discount)[1]
+def _v_trace(e: Episodes) -> Array:
+    log_rho = (e.now.log_prob - e.trajectory.log_prob) * e.trajectory.mask
+    return returns.v_trace(log_rho, e.trajectory.reward, e.now.value, e.now.next_value, *e.ends, e.discount)[1]
 
 
 def _one(constant: np.ndarray | float, factor: np.ndarray | float) -> np.ndarray:
@@ -120,7 +115,7 @@ def _error(step: Transition) -> np.ndarray:
 
 
 def _v_trace_recursion(step: Transition) -> np.ndarray:
-    # What is carried is v_t - V_t; the advantage adds what follows to one step's error.
+    # z_t is v_t - V_t; the advantage adds z_{t+1} to one step's error, so here both are the same number.
     clipped = np.minimum(step.rho, 1.0)
     return _one(clipped * _error(step), step.discount * clipped)
 

@@ -42,7 +42,7 @@ def measurement(options: Variance, words: list[str]) -> Action:
         if subject.behaviour is not None:
             raise ValueError("--states splits the variance of estimators on policy; leave --behaviour out")
     bar = Stages(len(subject.points))
-    measures = {}
+    measures: dict[Policy, Callable[..., Any]] = {}
     for policy, params in subject.points.values():
         # One set of programs for all points, but for policies that normalise observations by their own numbers.
         if policy not in measures:

@@ -1,4 +1,4 @@
-"""The estimator laboratory: estimators, an environment and a policy in; their bias and variance out.
+"""The estimator laboratory measures the bias and variance of estimators of the policy gradient.
 
     from pgjax import variance
     report = variance.compare(["full", "to_go", "gae"], env, policy, params)

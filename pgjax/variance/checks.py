@@ -1,4 +1,4 @@
-"""What the user asked to compare in; estimators, batch sizes and a chunk that fit, or one clear line, out."""
+"""Checks the estimators and sizes that a user asks for, before anything runs; a mistake is one line with its fix."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ CHUNK_BYTES = 256e6  # of one chunk's steps and gradients
 
 
 def named_estimators(given: Any) -> dict[str, Estimator]:
-    """Name -> estimator, whatever way they were given."""
+    """Name -> estimator, from a list of names or a dict."""
     if isinstance(given, str) or not hasattr(given, "__iter__"):
         raise TypeError(f"estimators must be a list of names or a dict, got {given!r}")
     pairs = given.items() if isinstance(given, dict) else [(name, name) for name in given]
@@ -50,7 +50,7 @@ def named_estimators(given: Any) -> dict[str, Estimator]:
 
 
 def enumerable(env: Env, policy: Policy, discount: float) -> MDP | None:
-    """The world's tables where it has any, and the policy sees nothing else: then the truth is known exactly."""
+    """The tables of an environment, from which the gradient is exact; None for one without, or a policy with memory."""
     try:
         return None if has_memory(policy) else oracle_mdp.from_env(env, discount)
     except ValueError:
@@ -58,12 +58,12 @@ def enumerable(env: Env, policy: Policy, discount: float) -> MDP | None:
 
 
 def samplers_alone(chosen: dict[str, Estimator], gradient: Any) -> None:
-    """That a gradient of the caller's stands beside estimators of the caller's."""
+    """Raises an error unless `gradient` is None, or a function that is given with Samplers alone."""
     if gradient is not None and not callable(gradient):
         raise TypeError(f"gradient must be a function of params, got {gradient!r}")
     others = [name for name, one in chosen.items() if not isinstance(one, Sampler)]
     if gradient is not None and others:
-        raise ValueError(f"gradient: estimator {others[0]!r} is of the discounted J's; give Samplers alone")
+        raise ValueError(f"gradient: estimator {others[0]!r} estimates that of the discounted J; give Samplers alone")
 
 
 def possible(chosen: dict[str, Estimator], env: Env, policy: Policy, mdp: Any, discount: float) -> None:

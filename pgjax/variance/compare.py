@@ -1,7 +1,7 @@
-"""Estimators, an environment, a policy and its parameters in; a Report on their bias and variance out.
+"""`compare` and `prepare`: measure estimators of the policy gradient, and report their bias and variance.
 
-Here programs are compiled and time passes: chunks of whole episodes, each measured on the device and merged
-on the host in float64, so memory doesn't grow with their number.
+This module compiles the programs and runs them over chunks of whole episodes. Each chunk is measured on the device
+and merged on the host in float64, so that memory doesn't grow with the number of chunks.
 """
 
 import functools
@@ -44,7 +44,7 @@ def compare(
         estimator)`, any EstimatorFn; a bare `gradient(key, params)`, or `Sampler(gradient, batch)`.
       params: where the gradient is taken.
       behaviour: the parameters that act; by default `params`.
-      seed: of everything that is drawn.
+      seed: fixes every random draw.
       options: see `prepare`.
     """
     return prepare(estimators, env, policy, params, **options)(params, behaviour, seed)
@@ -155,7 +155,7 @@ class Comparison:
 
     def _check(self, on_policy: bool) -> None:
         if self.plan.branched and not on_policy:
-            raise ValueError("states: the decomposition is of estimators on policy; leave behaviour out")
+            raise ValueError("states: the decomposition needs estimators on policy; leave behaviour out")
         if self.plan.natural and not on_policy:
             raise ValueError("precondition='natural' takes the Fisher matrix of the acting policy; leave behaviour out")
 
@@ -171,7 +171,7 @@ class Comparison:
     def _fitted(
         self, key: Array, params: PyTree, behaviour: PyTree, tables: Tables | None
     ) -> tuple[dict[str, Fitted], Array | None]:
-        """What a pilot gives each row of the grid, and the inverse Fisher matrix [P, P] where a row needs it."""
+        """The numbers that a pilot gives each row, and the inverse Fisher matrix [P, P] if a row needs it."""
         rows, options = self.plan.rows, self.plan.options
         if not any(pilot_fit.needs_pilot(row) for row in rows.values()):
             return dict.fromkeys(rows, Fitted.none()), None

@@ -1,4 +1,4 @@
-"""Checked estimators, an environment and sizes in; what is to be measured, in chunks of which size, out."""
+"""Plans a comparison: which estimators to measure on how many episodes, in chunks of which size."""
 
 import math
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Options(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a comparison measures."""
+    """The estimators, episodes and devices of a comparison."""
 
     options: Options
     setup: Setup  # of the estimators
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
 
     @property
     def rows(self) -> dict[str, ScoreFunction]:
-        """Those of the estimators that are rows of the grid."""
+        """The estimators that are rows of the grid."""
         return {name: one for name, one in self.setup.estimators.items() if isinstance(one, ScoreFunction)}
 
     @property

@@ -197,7 +197,9 @@ def test_each_gradient_against_the_exact_one_of_the_gain(world):
 
 def test_a_gradient_of_ones_own_stands_beside_samplers_alone(world):
     env, policy, params = world
-    with pytest.raises(ValueError, match="gradient: estimator 'to_go' is of the discounted J's; give Samplers alone"):
+    with pytest.raises(
+        ValueError, match="gradient: estimator 'to_go' estimates that of the discounted J; give Samplers alone"
+    ):
         variance.compare(["to_go"], env, policy, params, gradient=lambda p: p)
     mine = {"mine": variance.Sampler(lambda key, params: params)}
     with pytest.raises(TypeError, match="gradient must be a function of params, got 3"):

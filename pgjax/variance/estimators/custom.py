@@ -1,4 +1,4 @@
-"""An estimator that is no row of the grid, and a chunk of episodes, in; its estimates of the gradient of J out."""
+"""`Plugs` and `Sampler`: estimators of the user's own, which are no rows of the grid."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Plugs(NamedTuple):
     """
 
     advantage: AdvantageFn | RunningAdvantage
-    estimator: EstimatorFn  # the gradient of a loss: what is measured is its negative
+    estimator: EstimatorFn  # the gradient of a loss; its negative is measured
     batch: int = 1  # episodes of one estimate
 
 

@@ -1,13 +1,13 @@
-"""A world that can be differentiated and a policy in; the pathwise estimator of J's gradient out.
+"""The pathwise estimator of the gradient of J, for environments that can be differentiated.
 
-The score function looks at rewards alone. Here the return itself is differentiated: an action is a function of the
-policy's parameters and of noise, a = mu + sigma eps, and the world a function of states and actions, so
+The score function uses rewards alone. This estimator differentiates the return itself: an action is a function of the
+policy's parameters and of noise, a = mu + sigma eps, and the environment is a function of states and actions, so
 
     dJ = E_eps[ d/d theta sum_t gamma^t r(s_t, a_t) ],   a_t = mu_theta(s_t) + sigma_theta(s_t) eps_t
 
 (Williams 1992, sec. 7.2; Kingma & Welling 2014, sec. 2.4; compared with the score function in Mohamed et al. 2020,
 sec. 5.3). The deterministic policy gradient (Silver et al. 2014) is its limit of sigma -> 0 with a critic in place
-of the world.
+of the environment.
 """
 
 from collections.abc import Callable
@@ -26,16 +26,16 @@ def pathwise(
 ) -> Callable[[Array, PyTree], PyTree]:
     """`gradient(key, params)`, an unbiased estimate of the gradient of J by `batch` whole episodes; it ascends.
 
-    Unbiased where reward and next state are continuous in the action. What jumps is not seen: an end that comes
-    when a state is reached (its time alone may end an episode), a reward for being somewhere.
+    Unbiased where reward and next state are continuous in the action. It misses jumps: an end that depends on the
+    state (only time may end an episode), a reward for being somewhere.
 
     Args:
       num_steps: of an episode at most; by default the time limit.
       batch: episodes of one estimate, as in `variance.Sampler(pathwise(..., batch=16), batch=16)`.
 
     Raises:
-      ValueError: where actions are discrete, or the derivative of the policy's actions, or of the world's next
-        states or rewards by the action, is cut off.
+      ValueError: where actions are discrete, or the derivative of the policy's actions, or of the next states
+        or rewards by the action, is cut off.
     """
     steps = env.max_steps if num_steps is None else min(num_steps, env.max_steps)
     for name, value in (("num_steps", steps), ("batch", batch)):
@@ -50,8 +50,8 @@ def pathwise(
         def step(carry, inputs):
             state, obs, memory, alive = carry
             key, t, weight = inputs
-            # Behind its end an episode begins again: what no world would step on from may have a derivative that is
-            # no number, which a factor of 0 doesn't undo.
+            # After its end an episode begins again: steps from a final state may have a derivative of NaN, which a
+            # factor of 0 doesn't undo.
             state, obs = (rollout.where(alive, a, b) for a, b in ((state, stream.env), (obs, stream.obs)))
             keys = jax.random.split(key, 1 + batch)
             dist, memory = policy.act(params, memory, obs)
@@ -72,11 +72,11 @@ def pathwise(
 
 
 def _check(env: Env, policy: Policy, samples: int = 64, steps: int = 8) -> None:
-    """That what depends on the action, or the action on the parameters, has a derivative that says so."""
+    """Raise an error where an action, a reward or a next state moves but its derivative is 0."""
     if not hasattr(env.action_space, "low"):
         raise ValueError(f"pathwise differentiates by the action, and the action space is {env.action_space}")
     if env.host is not None:
-        raise ValueError("pathwise differentiates through the world, and this one is stepped on the host")
+        raise ValueError("env: pathwise needs an environment in JAX, but this one is stepped in Python")
 
     def acting(key):
         """Whether a sample of the untrained policy has a derivative by the parameters."""
@@ -115,7 +115,8 @@ def _check(env: Env, policy: Policy, samples: int = 64, steps: int = 8) -> None:
     for name, moved in away.items():
         if np.any(moved > 0) and not np.any(derivative[name]):
             raise ValueError(
-                f"pathwise: {name} depends on the action, but its derivative by the action is 0: the world cuts it off"
+                f"pathwise: {name} depends on the action, but its derivative by the action is 0; use an environment "
+                "that can be differentiated"
             )
 
 

@@ -1,4 +1,4 @@
-"""The grid of score-function estimators as data: what each row is, and whether it is unbiased.
+"""The grid of score-function estimators as data: the choices of each row, and whether it is unbiased.
 
 Each row is an estimate g = sum_t w_t d log pi(a_t | s_t) / d theta of one episode, averaged over episodes
 (all_action sums over the actions instead). The axes combine freely where the combination means something.
@@ -19,13 +19,13 @@ class ScoreFunction:
     """One row of the grid.
 
     Attributes:
-      returns: what follows an action, a name of `advantages.RETURNS`.
+      returns: the return that follows an action, a name of `advantages.RETURNS`.
       gamma_t: the factor gamma^t, which the gradient of the discounted J has. "full" needs none.
-      baseline: what the return is compared with, a name of `advantages.BASELINES`.
+      baseline: the number that is subtracted from the return, a name of `advantages.BASELINES`.
       critic: whose values "value" and every bootstrapping return use: the policy's own, or exact ones.
       normalize: take the batch's "mean" from its advantages, or divide by the standard deviation too ("std").
       surrogate: "score"; "ratio", "ppo_clip" and "kl" (ratio with a penalty): the gradient of PPO's losses
-        at parameters other than those that acted; "is_trajectory" and "is_decision": importance
+        at parameters other than the acting ones; "is_trajectory" and "is_decision": importance
         sampling by the whole episode's ratio, or by each decision's (Precup et al. 2000).
       precondition: "natural": the inverse Fisher matrix of the pilot times the gradient (Kakade 2001).
       batch: episodes of one estimate, where they depend on each other (normalisation, leave-one-out).
@@ -106,7 +106,7 @@ def statement(row: ScoreFunction) -> tuple[bool, str]:
     """(unbiased, why): for the gradient of the discounted return within the time limit.
 
     With "natural", for that gradient times the same inverse Fisher matrix. "On policy" means that the
-    parameters are those that acted.
+    parameters are the acting ones.
     """
     if row.bootstraps:
         return False, "bootstraps from the learned critic: off by its error"

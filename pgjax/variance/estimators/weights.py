@@ -1,4 +1,4 @@
-"""A row of the grid and whole episodes in; the weight of each step's score out."""
+"""The weight that a row of the grid gives the score of each step of whole episodes."""
 
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from pgjax.variance.estimators.score_functions import ScoreFunction
 
 
 class Tables(NamedTuple):
-    """Exact values of an enumerable world at the measured parameters, float32."""
+    """Exact values of an enumerable environment at the measured parameters, float32."""
 
     value: Array  # [T + 1, S]
     action_value: Array  # [T, S, A]
@@ -46,7 +46,7 @@ def weights(
     Args:
       trajectory: whole episodes [T, B] from their start; B episodes are one estimate.
       now: at the parameters whose gradient it is, with the values of the row's critic.
-      clip: false leaves PPO's clip out, to count what it drops.
+      clip: false leaves PPO's clip out, to count the steps that it drops.
     """
     mask, time = trajectory.mask, trajectory.time
     followed = returned(row, trajectory, now, discount)
@@ -90,6 +90,6 @@ def _baseline(row: ScoreFunction, own: Array, trajectory: Trajectory, now: Evalu
 
 
 def expected_values(policy: Any, params: Any, trajectory: Trajectory, action_value: Array) -> Array:
-    """sum_a pi(a | s_t) Q(s_t, a), [T, B]: what all_action differentiates, Q [T, B, A] held fixed."""
+    """sum_a pi(a | s_t) Q(s_t, a), [T, B], which all_action differentiates with Q [T, B, A] held fixed."""
     dist = policy.evaluate(params, trajectory).dist
     return jnp.sum(jnp.exp(dist.log_probs()) * jax.lax.stop_gradient(action_value), axis=-1)

@@ -1,1 +1,1 @@
-"""What a measurement says: numbers with errors, doubts, tables and figures."""
+"""The findings of a measurement: numbers with errors, doubts, tables and figures."""

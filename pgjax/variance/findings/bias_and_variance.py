@@ -1,4 +1,4 @@
-"""One estimator's sums over chunks in; its bias, variance and what follows from them, with standard errors, out."""
+"""Computes an estimator's bias and variance, and the numbers that follow from them, with their standard errors."""
 
 import math
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ def norm(target: np.ndarray, noise: np.ndarray | None, spread: float) -> dict[st
 
 
 class _Sample(NamedTuple):
-    """The estimates of estimator k, and what is known of their target."""
+    """The estimates of estimator k, and their target."""
 
     stream: Stream
     k: int
@@ -182,7 +182,8 @@ def _samples(
     """Episodes whose mean has that cosine to the gradient, from the nearest point of the measured curve.
 
     1 / cosine^2 - 1 falls as 1 / n towards what the bias leaves, 1 / limit^2 - 1, with limit the cosine of the
-    estimate's mean, known up to `spread`: infinite where that is out of reach, NaN where the sample can't tell.
+    estimate's mean, known up to `spread`: infinite where no number of episodes reaches the cosine, NaN where the
+    sample is too small to decide.
     """
 
     def room(c):
@@ -223,7 +224,7 @@ def _point(sample: _Sample, level: int, quantity: str, reference: float) -> dict
     if quantity == "mse":
         value = value - sample.extra  # the reference's own error adds to the distance from it
     if quantity == "cosine":
-        # The reference is longer than the gradient by its own error; where that is most of it, nothing can be said.
+        # The reference is longer than the gradient by its own error; where that is most of it, the cosine is NaN.
         share = 1 - sample.extra / max(sample.square, 1e-300)
         longer = math.sqrt(share) if share > 0.5 else math.nan
         value, se = value / longer, se / longer

@@ -1,8 +1,8 @@
-"""What a measurement's tails look like in; which of its numbers can't be trusted, and why, out.
+"""Decides from the tails of a measurement which of its numbers can't be trusted, and gives the reason.
 
-A mean over episodes has the error that is stated for it where its terms have a finite variance, and there are enough
-of them to have seen the large ones. Importance weights are what breaks this: most episodes count for nothing, and the
-few that count may not have been drawn. The shape k of a generalised Pareto tail tells (see `tails`).
+The standard error of a mean over episodes is right if its terms have a finite variance, and the sample holds enough of
+the large ones. Importance weights break this: most episodes have a weight near 0, and the few with a large one may not
+have been drawn. The shape k of a generalised Pareto tail shows it (see `tails`).
 """
 
 import math
@@ -15,8 +15,8 @@ from pgjax.variance.estimators.score_functions import ScoreFunction
 from pgjax.variance.findings import tails
 from pgjax.variance.measurement.stream import Stream
 
-# What depends on the mean of the estimates and on its error; what depends on their second moments too. The cosine of
-# a batch and the share of steps that ascend are means of bounded numbers, and stand.
+# MEAN names the numbers that depend on the mean of the estimates and on its error, SPREAD those of the second moments.
+# The cosine of a batch and the share of steps that ascend are means of bounded numbers, and are always trusted.
 MEAN = ("bias", "relative_bias", "bias_z", "mean_cosine", "samples_90", "samples_99")
 
 
@@ -30,7 +30,7 @@ FAR = 3.0  # standard errors of a mean that is known
 
 
 def weights(ratios: np.ndarray) -> dict[str, Any]:
-    """Of importance weights [N] of whole episodes, whose mean is 1: what the sample says of them.
+    """Statistics of the importance weights [N] of whole episodes, whose expectation is 1.
 
     Returns:
       `mean` with its standard error, `pareto_k`, `limit` of k for N weights, and `doubt`, a sentence, or "".
@@ -51,7 +51,7 @@ def weights(ratios: np.ndarray) -> dict[str, Any]:
 
 
 def of(name: str, own: Estimator, stream: Stream, weighed: dict[str, Any] | None, reference: float) -> dict[str, Any]:
-    """The part of an estimator's row of a summary that says what in the row can't be trusted.
+    """The part of an estimator's row of a summary that names the numbers of the row that can't be trusted.
 
     Args:
       weighed: what `weights` found, off policy; None on policy.
@@ -79,7 +79,7 @@ def of(name: str, own: Estimator, stream: Stream, weighed: dict[str, Any] | None
 
 
 def _uses_weights(own: Estimator) -> bool:
-    """Whether the weights of whole episodes are in it, or may be: of plugs nothing is known."""
+    """Whether the estimator contains the weights of whole episodes; plugs may."""
     if isinstance(own, ScoreFunction):
         return own.surrogate in ("is_trajectory", "is_decision")
     return not isinstance(own, Sampler)
@@ -95,6 +95,6 @@ def sentences(summary: dict[str, Any]) -> list[str]:
     lines = [f"? {', '.join(names)}: {what[whole]} can't be trusted: {why}" for (why, whole), names in groups.items()]
     if summary["gradient_norm"].get("zero"):
         lines.append(
-            "? the gradient is 0 within its error: nothing is said of what is divided by it, or points along it"
+            "? the gradient is 0 within its error: numbers that divide by it or need its direction are left out"
         )
     return lines

@@ -1,4 +1,4 @@
-"""Reports of comparisons in; figures for a paper out, as PNG.
+"""Figures of comparisons, for a paper, as PNG.
 
 Error bars are two standard errors either way, of variances intervals of 95 %. What the title says of long tails is
 about the named estimators' numbers, whose bars can't be trusted (see `doubts`). On a logarithmic axis, an open marker

@@ -1,4 +1,4 @@
-"""Means of folds of the sample in; standard errors, squares without their own noise, and the test of bias, out.
+"""Standard errors, squares without their own noise, and the test of bias, from the means of folds of the sample.
 
 Folds [F, P] are independent and equally large, so products of two of them have no noise that adds up.
 """

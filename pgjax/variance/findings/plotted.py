@@ -1,4 +1,4 @@
-"""The numbers of a report that a figure shows: values, bars, and whether a value is but an upper limit."""
+"""The numbers of a report that a figure shows: values, bars, and whether a value is an upper limit only."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ def every(reports: Sequence[Report]) -> list[str]:
 
 
 def bias(report: Report, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """bias^2 and its standard error, from those of the norm: `bias_and_variance.estimator` undone."""
+    """bias^2 and its standard error, from those of the norm: `bias_and_variance.estimator` inverted."""
     bias, error = of(report, names, "bias")
     return bias**2, np.where(error >= bias, error**2, 2 * bias * error)
 
@@ -41,7 +41,7 @@ def bias(report: Report, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 def clean(value: np.ndarray, error: np.ndarray, root: bool = False, positive: bool = False) -> tuple[np.ndarray, ...]:
     """For a logarithmic axis: y, down and up to the ends of its bar, and whether y is but an upper limit.
 
-    What is positive by definition, a variance, has its bar by the error of its logarithm and is no limit.
+    A number that is positive by definition (a variance) has a bar by the error of its logarithm, and is no limit.
     """
     value = np.where(np.isfinite(value) & ((value > 0) | (not positive)), value, np.nan)
     error = np.where(np.isfinite(error), error, 0.0)

@@ -1,4 +1,4 @@
-"""What the chunks of a measurement came to in; numbers with their standard errors, a dataset and a table out."""
+"""Builds the Report of a comparison: numbers with their standard errors, and an xarray Dataset."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ from pgjax.variance.measurement.streaming_moments import standard_error
 
 @dataclasses.dataclass
 class Report:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
       summary: plain numbers. Each is {"value", "se"} or {"value", "exact": true}, and where the distribution is skewed
@@ -27,8 +27,8 @@ class Report:
         estimator `bias` (norm), `relative_bias`, `bias_z`, `trace` of the covariance of one episode's estimate, `snr`,
         `noise_scale`, `mean_cosine` (of the expected estimate to its target), `samples_90`, `samples_99`,
         `variance_per_step`, `variance_per_second`, `layers`, `decomposition`, and by batch size `mse`, `cosine`,
-        `ascends`; `pareto_k` of the estimates' tail, `untrusted`, the names of those numbers of the row of which the
-        sample can't say how far off they are, and `doubt`, why. Off policy also `weights`: mean and tail of the
+        `ascends`; `pareto_k` of the estimates' tail, `untrusted`, the names of the row's numbers whose error the
+        sample is too small to know, and `doubt`, the reason. Off policy also `weights`: mean and tail of the
         importance weights.
       data: the same and the rest as an xarray Dataset, with dimensions estimator, other, batch, layer and
         parameter: mean and variance of each parameter, pairwise cosines.
@@ -86,7 +86,7 @@ def build(found: Measured) -> Report:
 
 
 def _row(found: Measured, k: int, name: str, own: Estimator, noise: np.ndarray | None) -> dict[str, Any]:
-    """The row of a summary for estimator k, without what its tails say."""
+    """The row of a summary for estimator k, without the doubts that its tails raise."""
     target = found.target[k]
     off = noise if noise is None or name not in found.moved else noise @ found.moved[name]
     row = bias_and_variance.estimator(found.setup, found.stream, k, name, target, off, found.facts["on_policy"])

@@ -1,4 +1,4 @@
-"""The summary of a comparison in; a table for people out."""
+"""Tables of a comparison, for the terminal."""
 
 import math
 from typing import Any
@@ -53,9 +53,9 @@ _LEGEND = "± is a standard error, (a to b) an interval of 95 %"
 
 
 def show(number: dict[str, Any], infinite: str = "never") -> str:
-    """'1.23 ± .04', to the digits that the error leaves, '1.2 (1.1 to 1.6)' of what has an interval; exact by itself.
+    """A number with its error: '1.23 ± .04', '1.2 (1.1 to 1.6)' where it has an interval, '1.234 exact'.
 
-    '0 within its error' of a norm that is told from 0 by no more than that; '?' of no number.
+    A norm that its error doesn't distinguish from 0 gives '0 within its error', NaN gives '?'.
     """
     value, se = number["value"], number.get("se")
     if number.get("zero"):

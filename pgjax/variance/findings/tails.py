@@ -1,4 +1,4 @@
-"""Independent positive numbers in; how long their tail is, and an interval of their mean that allows for it, out.
+"""The length of the tail of independent positive numbers, and intervals of their mean that allow for it.
 
 The largest M of N numbers, less the largest that is no longer one of them, are taken for draws from a generalised
 Pareto distribution of shape k (Pickands 1975). A moment of order 1 / k or more is infinite: from k = .5 on the variance
@@ -13,7 +13,7 @@ import scipy.stats
 
 LEAST = 5  # numbers in the tail, below which no shape is fitted
 LARGEST = 0.95  # shape that an interval of a mean, which must exist, allows for
-PRIOR = 0.5, 0.47  # centre and spread of the shape: what ten observations tell of k = .5, (1 + k) / sqrt(10)
+PRIOR = 0.5, 0.47  # centre and spread of the shape: ten observations of k = .5 have the spread (1 + k) / sqrt(10)
 
 
 def pareto_k(values: np.ndarray) -> float:
@@ -33,7 +33,7 @@ def pareto_k(values: np.ndarray) -> float:
         return math.nan
     threshold = values[-size - 1]
     above = values[-size:] - threshold
-    above = above[above > 1e-6 * values[-1]]  # closer than float32 tells apart is equal
+    above = above[above > 1e-6 * values[-1]]  # numbers closer than float32 distinguishes are equal
     if len(above) < LEAST:
         share = np.sum(values[len(values) - len(above) :] ** 2) / max(np.sum(values**2), 1e-300)
         return math.inf if share > 0.1 else -math.inf
@@ -88,9 +88,9 @@ def mean_interval(values: np.ndarray, level: float = 0.95, draws: int = 4000) ->
 
 
 def variance_interval(squares: np.ndarray, trace: float, bias2: float, se: float, count: int) -> tuple[float, float]:
-    """Of 95 %, of the trace of the covariance of one estimate, from squared distances [2, N]: see `measure.squares`.
+    """The 95 % interval of the trace of one estimate's covariance, from the distances [2, N] of `measure.squares`.
 
-    Those from the target, unless a bias is in them that would make them look more spread than they are.
+    It uses the distances from the target, unless a bias would make these larger than the spread of the estimates.
     """
     values = squares[0 if bias2 < 0.05 * trace else 1].astype(np.float64)
     low, high = (end - values.mean() + trace for end in mean_interval(values))
@@ -103,7 +103,7 @@ def variance_interval(squares: np.ndarray, trace: float, bias2: float, se: float
 def scaled(
     ends: tuple[float, float], trace: float, value: float, se: float, trace_se: float
 ) -> tuple[float, float] | None:
-    """The interval of value = trace x factor, from the trace's and what the factor adds to the relative error."""
+    """The interval of value = trace x factor, from that of the trace and the factor's part of the relative error."""
     if not (ends[0] > 0 and value > 0 and math.isfinite(value) and math.isfinite(se)):
         return None
     rest = 2 * math.sqrt(max((se / value) ** 2 - (trace_se / trace) ** 2, 0.0))
@@ -117,7 +117,7 @@ def _size(count: int) -> int:
 
 def _posterior(excess: np.ndarray, draws: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Draws of shape and scale, from a grid: flat in the logarithm of the scale, PRIOR in the shape."""
-    k = np.linspace(-0.5, LARGEST, 41)[:, None]  # none is 0, where the density is another formula
+    k = np.linspace(-0.5, LARGEST, 41)[:, None]  # no point is 0, where the density is another formula
     k = np.where(np.abs(k) < 1e-6, 1e-6, k)
     # Around the scale that has the mean of the excesses.
     scale = excess.mean() * np.maximum(1 - k, 0.15) * np.exp(np.linspace(-1.2, 1.2, 41))[None]

@@ -1,4 +1,4 @@
-"""Rows of the grid, an environment and a policy in; what of a step's variance is trajectory, action and state out.
+"""Splits the variance of one step's term into the parts of trajectory, action and state, for rows of the grid.
 
 Tucker et al. 2018 ("The mirage of action-dependent baselines in reinforcement learning", eq. 4) split the
 covariance of one step's term y = w phi, phi = d log pi(a | s) / d theta, by the law of total variance. With h the
@@ -29,13 +29,13 @@ GROUPS = 16  # at most, of one call's states: each keeps a vector [P] for the ja
 
 
 class Terms(NamedTuple):
-    """What one call of `decompose` saw of one row at N states in G equal groups; `merge` joins many."""
+    """The result of one call of `decompose` for one row, at N states in G equal groups; `merge` joins many."""
 
     length: Array  # [N] of the episode that the state is from
     trajectory: Array  # [N] estimate of E_a[Var(w | h, a) |phi|^2]
     action: Array  # [N] estimate of tr Var_a(E[w | h, a] phi)
     square: Array  # [N] estimate of |E_a[w phi]|^2
-    norm: Array  # [N] |mean of w phi over what was drawn|^2
+    norm: Array  # [N] |mean of w phi over the draws|^2
     vector: Array  # [G, P] sum over the group's states of length times the mean of w phi
 
 

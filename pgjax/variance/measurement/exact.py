@@ -1,4 +1,4 @@
-"""A row of the grid and an enumerable world in; the exact mean and covariance of its estimate out, without sampling.
+"""Computes the exact mean and covariance of a row's estimate in an enumerable environment, without sampling.
 
 An estimate is g = sum_{s, a} c[s, a] d log pi(a | s), where c adds up the weights of the steps that took a
 in s. For every row below, c and the return follow a linear backward recursion z_t = M_t z_{t+1}, whose
@@ -31,8 +31,8 @@ class World(NamedTuple):
 def moments(row: ScoreFunction, world: World, fitted: Fitted) -> enumeration.Projected | None:
     """Exact moments of one estimate of the row; None where no recursion gives them.
 
-    That is where episodes of a batch depend on each other, where PPO's clip looks at a return's sign off policy,
-    for all_action one step ahead, and for worlds too large for it.
+    None has them where episodes of a batch depend on each other, where PPO's clip looks at a return's sign off policy,
+    for all_action one step ahead, and in environments that are too large for it.
     """
     off_policy = not np.array_equal(world.pi, world.behaviour)
     sampled = row.over_actions and row.critic == "learned"
@@ -56,14 +56,14 @@ class _Recursion:
         self.row, self.world = row, world
         mdp, (s, a) = world.mdp, world.pi.shape
         self.pairs = np.eye(s * a).reshape(s, a, s * a)
-        # An action that the actors never take has weight 0 in every mean over what they do.
+        # An action that the actors never take has weight 0 in every mean over their actions.
         taken = world.behaviour > 0
         self.rho = np.where(taken, world.pi / np.where(taken, world.behaviour, 1.0), 0.0)
         self.exact = oracle_mdp.values(mdp, world.pi)
         self.horizon = len(self.exact.action_value)
         learned = np.broadcast_to(np.where(mdp.terminal, 0.0, world.value), (self.horizon + 1, s))
         self.value = self.exact.value if row.critic == "exact" else learned
-        # The critic's value where the agent stands, and of what it enters: there a terminal state counts 0.
+        # `here` is the critic's value of the state that the agent is in, `value` of the one it enters: 0 if terminal.
         self.here = self.exact.value if row.critic == "exact" else np.broadcast_to(world.value, learned.shape)
         self.returns = RETURNS[row.returns]
         self.baseline = self._baseline(fitted)
@@ -89,7 +89,7 @@ class _Recursion:
     def _rows(self, t: int) -> np.ndarray:
         """The numbers of the return as rows over (1, those of the next step): see `Return.recursion`."""
         row, mdp = self.row, self.world.mdp
-        ahead = np.where(mdp.terminal, 0.0, self.value[t + 1])  # [S'] what is entered
+        ahead = np.where(mdp.terminal, 0.0, self.value[t + 1])  # [S'] of the state entered
         here, reward, rho = self.here[t][:, None, None], mdp.reward[:, :, None], self.rho[:, :, None]
         return self.returns.recursion(Transition(reward, here, ahead, rho, mdp.discount, row.n, row.lambda_))
 

@@ -1,7 +1,7 @@
-"""A function of parameters in; the products by which they enter it, found in its jaxpr, out.
+"""Finds, in a function's jaxpr, the matrix products through which each parameter enters.
 
-An interpreter of the jaxpr that hands each such product to a `tap`, which may look at what entered and
-add an offset to what came out: the gradient by that offset is the cotangent of the product.
+An interpreter of the jaxpr hands each product to a `tap`, which may look at the input of the product and add an
+offset to its output: the gradient by that offset is the cotangent of the product.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,7 @@ def needed(jaxpr: Any) -> set[Any]:
 
 
 class Tap:
-    """Adds an offset to each product at hand, and keeps what entered it."""
+    """Adds an offset to each product, and keeps the input of the product."""
 
     def __init__(self, offsets: dict[int, Array]) -> None:
         self.offsets = offsets

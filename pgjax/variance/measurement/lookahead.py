@@ -1,4 +1,4 @@
-"""An environment in, the same with its states beside its observations out; from such states, Q one step ahead."""
+"""Keeps the states of an environment beside its observations, and estimates Q one step ahead from them."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from pgjax.types import Array, Env, Policy, PyTree, Trajectory
 
 
 def with_states(env: Env, policy: Policy) -> tuple[Env, Policy]:
-    """The pair whose observations are `{"obs": obs, "state": the world's state}`; the policy reads "obs" alone.
+    """The pair whose observations are `{"obs": obs, "state": the environment's state}`; the policy reads "obs" alone.
 
     So `rollout.episodes` of the pair keeps the states [T, B, ...] that each step started from. The observation
     space stays that of "obs".
@@ -47,9 +47,9 @@ def action_values(
     states: PyTree,
     discount: Array,
 ) -> Array:
-    """Q_t(a) = r + gamma (1 - terminated) V(s'), [T, B, A]: each action tried once from each state; 0 behind the end.
+    """Q_t(a) = r + gamma (1 - terminated) V(s'), [T, B, A]: each action tried once from each state; 0 after the end.
 
-    The world's draws are those of `key`, independent of what the trajectory saw; V is the policy's own value. A
+    The environment draws from `key`, independent of what the trajectory saw; V is the policy's own value. A
     step into the time limit bootstraps, a step into a terminal state does not (see `time_limits.discounts`).
 
     Args:
@@ -76,6 +76,6 @@ def action_values(
         bootstrap, _ = time_limits.discounts(seen.terminated, seen.truncated, discount)
         return seen.reward + bootstrap * policy.evaluate(params, ahead).value
 
-    # One action at a time: what is alive at once is as large as the trajectory, not A times that.
+    # One action at a time, so that memory is that of one trajectory and not of A.
     found = jax.lax.map(value_of, (jax.random.split(key, space.n), jnp.arange(space.n, dtype=jnp.int32)))
     return jnp.where(trajectory.mask[..., None] > 0, jnp.moveaxis(found, 0, -1), 0.0)

@@ -1,6 +1,6 @@
-"""One chunk of episodes in; the gradients of every estimator on them, and their statistics, out.
+"""The gradients of every estimator on one chunk of episodes, and their statistics.
 
-Pure and of fixed shapes: `comparison` compiles these and merges what they return, chunk by chunk.
+The functions are pure and have fixed shapes: `stream` compiles them, and merges their results chunk by chunk.
 """
 
 from typing import Any, NamedTuple
@@ -22,7 +22,7 @@ from pgjax.variance.measurement.streaming_moments import moments, statistics
 
 
 class Setup(NamedTuple):
-    """What fixes the program."""
+    """The static part of a measurement, which fixes its program."""
 
     estimators: dict[str, Estimator]
     env: Env
@@ -30,24 +30,24 @@ class Setup(NamedTuple):
     where: scores.Layout
     levels: tuple[int, ...]  # episodes averaged, each dividing the next; the first is 1
     chunk: int  # episodes of one call, one of the levels
-    has_states: bool  # whether all_action asks the world one step ahead
+    has_states: bool  # whether all_action steps the environment once more from each state
 
 
 class Inputs(NamedTuple):
     """The numbers of one measurement."""
 
     params: PyTree  # at which the gradient is taken
-    behaviour: PyTree  # which act
+    behaviour: PyTree  # the parameters that act
     discount: Array
     fitted: dict[str, Fitted]
     tables: Tables | None
-    target: Array  # [K, P] what each estimates if unbiased
+    target: Array  # [K, P] the mean of each estimator if it is unbiased
     ascent: Array  # [P] the gradient of J
     inverse_fisher: Array | None  # [P, P]
 
 
 def sample(setup: Setup, key: Array, behaviour: PyTree) -> tuple[Trajectory, PyTree]:
-    """`chunk` whole episodes [T, C], and the world's states [T, C, ...] where they are needed, else ()."""
+    """`chunk` whole episodes [T, C], and the environment's states [T, C, ...] where they are needed, else ()."""
     if not setup.has_states:
         return rollout.episodes(key, setup.env, setup.policy, behaviour, setup.chunk)[0], ()
     env, policy = lookahead.with_states(setup.env, setup.policy)
@@ -99,13 +99,13 @@ def gradients(
 
 
 def _evaluated(policy: Policy, params: PyTree, trajectory: Trajectory) -> Evaluation:
-    """policy.evaluate of whole episodes: what one step leads to is what the next starts from, so V' is V one row on.
+    """policy.evaluate of whole episodes: a step starts from the observation that the last led to, so V' is the next V.
 
     A module whose `evaluate` gives another next_value for the same observation is not asked for it here.
     """
     if has_memory(policy):
         return policy.evaluate(params, trajectory)
-    # Row t + 1 has what step t led to, the end of an episode included.
+    # Row t + 1 holds the observation that step t led to, also at the end of an episode.
     longer = jax.tree.map(lambda x: jnp.concatenate([x, x[-1:]]), trajectory)
     obs = jax.tree.map(lambda x, y: jnp.concatenate([x[:1], y]), trajectory.obs, trajectory.next_obs)
     now = policy.evaluate(params, longer._replace(obs=obs))

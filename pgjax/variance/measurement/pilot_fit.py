@@ -1,6 +1,6 @@
-"""A pilot's episodes in; baselines for rows of the grid, and the Fisher matrix, out.
+"""Fits baselines for rows of the grid, and the Fisher matrix, to a pilot's episodes.
 
-The pilot shares no episode with what is measured, so a baseline fitted to it brings no bias.
+The pilot shares no episode with the measured sample, so a baseline fitted to it brings no bias.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ def sums(
     where: scores.Layout,
     num_states: int,
 ) -> dict[str, Any]:
-    """What `fitted` and `fisher` need of one chunk of episodes [T, B]: sums that add up over chunks.
+    """Sums over one chunk of episodes [T, B], for `fitted` and `inverse_fisher`; they add up over chunks.
 
     A step's weight f (G - b) has least variance in b where b = E[f C A] / E[f^2 C C], with C the score of
     a step that b speaks for and A the whole gradient without baseline (Greensmith et al. 2004, theorem 8;

@@ -1,4 +1,4 @@
-"""A policy and many weights per step in; for each episode the weighted sums of its scores out.
+"""Weighted sums of the scores of an episode, for many weights per step at once.
 
 A score-function gradient is linear in its weights, g_k = sum_t w_kt d log pi(a_t | s_t) / d theta. So K
 estimators share one forward pass, and of the backward pass all but its last product: where a parameter W
@@ -69,7 +69,7 @@ def weighted(
 
     Args:
       output: (policy, params, trajectory, extra) -> [T, B], each step's own: `log_prob` makes these scores.
-      trajectory: whole episodes [T, B]; what has weight 0 may be anything finite.
+      trajectory: whole episodes [T, B]; a step with weight 0 may be anything finite.
       extra: arrays [T, B, ...] that `output` wants beside it.
       weights: [K, T, B].
     """
@@ -147,7 +147,7 @@ def _contract(weights: Array, cotangent: Array, entered: Array | None) -> Array:
     """[B, K, (in,) out] from weights [K, T, B], cotangents [T, B, ..., out] and inputs [T, B, ..., in]."""
     w = jnp.transpose(weights, (2, 0, 1))
     d = _by_episode(cotangent)
-    if entered is None:  # a bias: what stands before it is 1
+    if entered is None:  # a bias: its factor is 1
         return jnp.einsum("bkt,bto->bko", w, jnp.sum(d, axis=2))
     x, w = _by_episode(entered), w[..., None, None]
     if x.shape[-1] < d.shape[-1]:  # the weight goes to the narrower side

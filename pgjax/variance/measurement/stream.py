@@ -1,4 +1,4 @@
-"""A measurement's setup and inputs in; what all its chunks of episodes came to out.
+"""Runs the chunks of a measurement on the devices, and merges their moments into a `Stream`.
 
 Each chunk is measured on a device, and merged on the host in float64; nothing is squared before its centre was
 taken off. What grows with the number of chunks is two numbers for each estimate and one for each episode, for tails.
@@ -27,7 +27,7 @@ FOLDS = 32  # parts of the sample for jackknife errors and the test of bias, at 
 
 
 class Stream(NamedTuple):
-    """What all chunks came to, on the host; float64 where no other type is said."""
+    """The moments of all chunks, on the host; float64 where no other type is given."""
 
     levels: dict[int, Any]
     parameters: dict[str, Any]
@@ -55,7 +55,7 @@ class Program:
         self._put = functools.partial(jax.device_put, device=jax.sharding.NamedSharding(mesh, each))
 
         def over(function, specs):
-            # What every device has for itself, and no gradient is summed over them.
+            # Each device works on its own chunk; no gradient is summed over devices.
             def one(*args):
                 alone = [jax.tree.map(lambda x: x[0], a) for a in args]
                 return jax.tree.map(lambda x: x[None], function(*alone))
@@ -150,7 +150,7 @@ class Program:
         def gradients(key, inputs, trajectory, states, steps):
             return measure.gradients(setup, key, inputs, *_cut(trajectory, states, steps))[0]
 
-        # What samples for itself needs no other episodes: one set serves for its shapes.
+        # A Sampler draws its own episodes: one trajectory serves for the shapes.
         (own,) = setup.estimators.values()
         kept = sample(key, inputs.behaviour) if isinstance(own, Sampler) else None
         times = []
@@ -178,7 +178,7 @@ def _folds(rounds: int, devices: int) -> tuple[int, int]:
 
 
 def _horizon(limit: int, longest: int) -> int:
-    """Rows to look at: few different numbers, so that few programs are compiled, and no row behind every end."""
+    """Rows to look at: few different numbers, so that few programs are compiled, and few rows after all ends."""
     return min((n for n in (four(limit / 16), four(limit / 4)) if longest <= n < limit), default=limit)
 
 

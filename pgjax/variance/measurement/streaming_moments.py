@@ -1,4 +1,4 @@
-"""Gradients of groups of episodes in; what is averaged over groups, and its moments, out."""
+"""Statistics of gradients of groups of episodes, and their moments, which merge over chunks."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from pgjax.types import Array, PyTree
 
 
 def statistics(estimates: Array, target: Array, ascent: Array) -> dict[str, Array]:
-    """What is averaged over G groups [G, K, P], NaN where an estimator needs larger groups.
+    """The statistics of G groups [G, K, P] that are averaged over groups, NaN where an estimator needs larger groups.
 
     Returns, each [G, ...]: `error`, |g - target|^2 [K]; `cosine` to the target [K]; `ascends`, whether
     a step along g raises J to first order [K]; `pairwise` cosines [K, K].
@@ -60,7 +60,7 @@ def merge(a: PyTree, b: PyTree) -> PyTree:
 
 
 def standard_error(moments: dict[str, np.ndarray]) -> np.ndarray:
-    """Of the mean, from independent values; NaN for fewer than two."""
+    """The standard error of the mean of independent values; NaN for fewer than two."""
     count = moments["count"]
     if count < 2:
         return np.full(np.shape(moments["m2"]), np.nan)

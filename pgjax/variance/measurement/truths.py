@@ -1,4 +1,4 @@
-"""An enumerable world, a policy and its parameters in; what is known exactly of them, out.
+"""The exact gradient and tables of a policy in an enumerable environment.
 
 And a rehearsal: one measurement of shapes alone, so that mistakes are found before anything runs.
 """
@@ -32,7 +32,7 @@ def exact_gradient(
     where: scores.Layout,
     given: Callable[[PyTree], PyTree] | None = None,
 ) -> tuple[np.ndarray | None, Tables | None]:
-    """The gradient [P], float64, as `given` has it or of J where the world can be enumerated; and exact values."""
+    """The gradient [P], float64: `given`'s, or that of J in an enumerable environment; and the exact values."""
 
     def chosen(tree):
         flat = [np.asarray(x, np.float64).ravel() for x in jax.tree.leaves(tree)]
@@ -68,7 +68,7 @@ def _ends(params: PyTree) -> np.ndarray:
 
 
 def rehearse(setup: Setup, params: PyTree, discount: float, num_states: int) -> None:
-    """One measurement of shapes alone: what an estimator of the user's returns is checked before anything runs."""
+    """Trace one measurement of shapes alone, which checks the output of the user's estimators before anything runs."""
     horizon, states = setup.env.max_steps, num_states
 
     def whole(key):
