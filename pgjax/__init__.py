@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pgjax.config import Config as Config
-    from pgjax.declarations import Range as Range
     from pgjax.declarations import Role as Role
+    from pgjax.hyperparameters import Range as Range
     from pgjax.hyperparameters import bind as bind
     from pgjax.hyperparameters import declare as declare
     from pgjax.runs.load import load as load
@@ -37,8 +37,8 @@ _DOOR = {
     "replay": "runs.resume",
     "load": "runs.load",
     "Run": "runs.run",
-    **dict.fromkeys(("Range", "Role"), "declarations"),
-    **dict.fromkeys(("bind", "declare"), "hyperparameters"),
+    "Role": "declarations",
+    **dict.fromkeys(("Range", "bind", "declare"), "hyperparameters"),
     "Config": "config",
     **dict.fromkeys(("Algorithm", "Batch", "Env", "Evaluation", "Learner", "Policy", "Step", "Trajectory"), "types"),
 }

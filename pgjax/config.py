@@ -3,9 +3,8 @@
 import dataclasses
 from typing import Annotated, Literal, get_type_hints
 
-from pgjax.declarations import Positive, Probability, Range, within
 from pgjax.envs.spaces import check_actions as check_action_space
-from pgjax.hyperparameters import declared_range
+from pgjax.hyperparameters import Positive, Probability, Range, declared_range, within
 from pgjax.types import Env
 
 Count = Annotated[int, Range(1)]

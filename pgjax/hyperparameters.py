@@ -9,15 +9,35 @@ Nothing is read off a hyperparameter's name: a loss of one's own may call a numb
 no range and no machinery of the package's plugs comes with it.
 """
 
+import dataclasses
 import functools
 import inspect
-from typing import Any, TypeVar, get_args
+import math
+from typing import Annotated, Any, TypeVar, get_args
 
 import jax.numpy as jnp
+import numpy as np
 
-from pgjax.declarations import Range, Role, Trait
+from pgjax.declarations import Role, Trait
 from pgjax.errors import unknown
 from pgjax.types import Algorithm, Hypers, RunningAdvantage, RunningEstimator
+
+LEAST, MOST = 2.0**-126, float(np.finfo(np.float32).max)  # of float32: a smaller number becomes 0, a larger one inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Where a hyperparameter makes sense, both ends included; inf is an end where it turns something off."""
+
+    low: float = -math.inf
+    high: float = math.inf
+
+
+Probability = Annotated[float, Range(0, 1)]
+Positive = Annotated[float, Range(LEAST, MOST)]
+NonNegative = Annotated[float, Range(0, MOST)]
+Finite = Annotated[float, Range(-MOST, MOST)]
+Bound = Annotated[float, Range(0, math.inf)]  # inf: no bound
 
 Plug = TypeVar("Plug")
 
@@ -196,3 +216,26 @@ def default_hypers(algorithm: Algorithm, **parts: dict[str, Any]) -> Hypers:
     if parts:
         raise ValueError(f"no part {sorted(parts)[0]!r}; choose from {', '.join(Hypers._fields)}")
     return Hypers(**{k: {n: jnp.asarray(x, jnp.float32) for n, x in v.items()} for k, v in values.items()})
+
+
+def within(full: str, number: float, value: Any, allowed: Range) -> None:
+    """ValueError where a hyperparameter isn't in its range, or isn't the same number in float32.
+
+    Args:
+      full: its part and name, for the message.
+      value: as it was written, for the message.
+    """
+    low, high = allowed.low, allowed.high
+    single = full.partition(".")[0] in ("advantage", "estimator", "optimizer") and isinstance(number, float)
+    if not low <= number <= high:
+        if high == MOST:
+            least = {LEAST: "above 0 and ", -MOST: ""}.get(low, f"{low:g} or more and ")
+            raise ValueError(f"{full} must be {least}finite in float32, got {value}")
+        if low == LEAST or isinstance(number, int):
+            raise ValueError(f"{full} must be {'above 0' if low == LEAST else f'{low:g} or more'}, got {value}")
+        raise ValueError(f"{full} must lie in [{low:g}, {high:g}], got {value}")
+    if single and number and (abs(number) < LEAST or MOST < abs(number) < math.inf):
+        became = "0" if abs(number) < 1 else "inf" if number > 0 else "-inf"
+        raise ValueError(f"{full}={value} becomes {became} in float32; give one between 1.2e-38 and 3.4e38")
+    if full.startswith("config.") and isinstance(number, int) and abs(number) >= 2**31:
+        raise ValueError(f"{full} must be {2**31 - 1} or less, got {value}")

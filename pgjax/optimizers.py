@@ -6,7 +6,7 @@ from typing import Annotated
 import jax.numpy as jnp
 import optax
 
-from pgjax.declarations import LEAST, NonNegative, Positive, Range
+from pgjax.hyperparameters import LEAST, NonNegative, Positive, Range
 
 
 def adam(

@@ -7,7 +7,8 @@ from typing import Annotated
 import pytest
 
 from pgjax import errors, hyperparameters, losses
-from pgjax.declarations import NonNegative, Range, Role, Trait
+from pgjax.declarations import Role, Trait
+from pgjax.hyperparameters import NonNegative, Range
 from pgjax.types import RunningAdvantage
 
 

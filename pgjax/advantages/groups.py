@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.advantages.baselines import mean_of_others
-from pgjax.declarations import Probability, Range, Role
-from pgjax.hyperparameters import whole_episodes
+from pgjax.declarations import Role
+from pgjax.hyperparameters import Probability, Range, whole_episodes
 from pgjax.numerics import masked
 from pgjax.types import Array, Evaluation, Trajectory
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from pgjax.advantages.baselines import BASELINES, Fitted, Sample
 from pgjax.advantages.returns import from_the_start
-from pgjax.declarations import Finite, Probability, Role
+from pgjax.declarations import Role
+from pgjax.hyperparameters import Finite, Probability
 from pgjax.numerics import returns, running_moments
 from pgjax.numerics.masked import normalized
 from pgjax.types import Array, Evaluation, RunningAdvantage, Trajectory

@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import jax.numpy as jnp
 
-from pgjax.declarations import NonNegative, Role
-from pgjax.hyperparameters import declare, name_of
+from pgjax.declarations import Role
+from pgjax.hyperparameters import NonNegative, declare, name_of
 from pgjax.losses.reference_kl import reference_log_prob
 from pgjax.numerics.kl import kl_estimate
 from pgjax.types import AdvantageFn, RunningAdvantage

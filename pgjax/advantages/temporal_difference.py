@@ -5,8 +5,8 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from pgjax.declarations import Bound, Probability, Range, Role
-from pgjax.hyperparameters import in_order
+from pgjax.declarations import Role
+from pgjax.hyperparameters import Bound, Probability, Range, in_order
 from pgjax.numerics import returns, time_limits
 from pgjax.numerics.masked import normalized
 from pgjax.types import Array, Evaluation, Trajectory

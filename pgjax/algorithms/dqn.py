@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from pgjax.algorithms import replay
 from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
-from pgjax.declarations import MOST, Probability, Range
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import declare, hyperparameters
+from pgjax.hyperparameters import MOST, Probability, Range, declare, hyperparameters
 from pgjax.losses.value import q_error
 from pgjax.numerics.returns import taken
 from pgjax.policies import action_values, modules

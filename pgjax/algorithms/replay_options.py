@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import optax
 
 from pgjax.config import Config, check_config
-from pgjax.declarations import Probability, Range, Role, Trait
-from pgjax.hyperparameters import by_role, declare, hyperparameters, name_of, traits_of, value_of
+from pgjax.declarations import Role, Trait
+from pgjax.hyperparameters import Probability, Range, by_role, declare, hyperparameters, name_of, traits_of, value_of
 from pgjax.types import (
     AdvantageFn,
     Algorithm,

@@ -17,7 +17,7 @@ from flax import nnx
 from pgjax.algorithms import replay
 from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
-from pgjax.declarations import MOST, Finite, Range
+from pgjax.hyperparameters import MOST, Finite, Range
 from pgjax.numerics.masked import mean
 from pgjax.numerics.returns import taken
 from pgjax.policies import action_values, modules

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import jax.numpy as jnp
 
-from pgjax.declarations import Bound, NonNegative, Role
-from pgjax.hyperparameters import by_role, declare, hyperparameters, name_of
+from pgjax.declarations import Role
+from pgjax.hyperparameters import Bound, NonNegative, by_role, declare, hyperparameters, name_of
 from pgjax.types import Array, Batch, EstimatorFn, Policy, PyTree, RunningEstimator
 
 

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax.declarations import NonNegative, Range, Role
+from pgjax.declarations import Role
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import declare, hyperparameters, name_of
+from pgjax.hyperparameters import NonNegative, Range, declare, hyperparameters, name_of
 from pgjax.losses.actor_critic import weighted_critic, with_entropy
 from pgjax.numerics.conjugate_gradients import conjugate_gradients
 from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree, Trajectory

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from pgjax.declarations import NonNegative, Positive, Probability, Range, Role
+from pgjax.declarations import Role
 from pgjax.estimators.natural import fisher
 from pgjax.estimators.pieces import counted
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import declare, name_of
+from pgjax.hyperparameters import NonNegative, Positive, Probability, Range, declare, name_of
 from pgjax.losses.actor_critic import with_entropy
 from pgjax.losses.policy import importance_weighted
 from pgjax.numerics import masked

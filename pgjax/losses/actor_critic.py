@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from pgjax.declarations import Finite, NonNegative
-from pgjax.hyperparameters import declare, hyperparameters, name_of
+from pgjax.hyperparameters import Finite, NonNegative, declare, hyperparameters, name_of
 from pgjax.losses.contract import checked
 from pgjax.losses.value import value_error
 from pgjax.types import Array, Batch, Evaluation, LossFn

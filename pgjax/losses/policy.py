@@ -9,7 +9,8 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from pgjax.declarations import Bound, NonNegative, Role
+from pgjax.declarations import Role
+from pgjax.hyperparameters import Bound, NonNegative
 from pgjax.losses.contract import by_step
 from pgjax.types import Array, Batch, Evaluation
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from pgjax.declarations import NonNegative, Role
-from pgjax.hyperparameters import declare, name_of
+from pgjax.declarations import Role
+from pgjax.hyperparameters import NonNegative, declare, name_of
 from pgjax.losses.contract import checked
 from pgjax.numerics.kl import kl_estimate
 from pgjax.types import Array, Batch, Evaluation, LossFn, Trajectory

@@ -6,8 +6,7 @@ log-probabilities along in `Trajectory.reference`, which takes one more evaluati
 
 import jax.numpy as jnp
 
-from pgjax.declarations import Bound
-from pgjax.hyperparameters import whole_episodes
+from pgjax.hyperparameters import Bound, whole_episodes
 from pgjax.types import Array, Batch, Evaluation
 
 

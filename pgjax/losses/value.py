@@ -4,7 +4,7 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
-from pgjax.declarations import LEAST, Bound, Range
+from pgjax.hyperparameters import LEAST, Bound, Range
 from pgjax.losses.contract import by_step
 from pgjax.numerics.returns import taken
 from pgjax.types import Array, Batch, Evaluation

@@ -1,13 +1,14 @@
 """Collects the metrics of a run's chunks in one labelled dataset, and reads it back."""
 
 import pathlib
+import shutil
 import warnings
 from typing import Any
 
 import numpy as np
 
 from pgjax.dependencies import importing
-from pgjax.engine import chunks
+from pgjax.engine import chunks, files
 from pgjax.sweeps.plan import Plan
 
 
@@ -19,6 +20,14 @@ def coordinates(setting: dict[str, Any]) -> dict[str, Any]:
 def label(value: Any) -> Any:
     """The value as a coordinate of the dataset: a tuple is text, such as '64x64'."""
     return "x".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def write(path: pathlib.Path, metrics: Any) -> None:
+    """Write the dataset as a folder of zarr, the whole or nothing."""
+    draft = path.with_name(f".{path.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    metrics.to_zarr(draft, mode="w", zarr_format=3, consolidated=False)
+    files.replace(draft, path)
 
 
 def load(path: pathlib.Path) -> Any:

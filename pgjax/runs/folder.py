@@ -77,10 +77,7 @@ def plain(value: Any) -> Any:
 def write(path: pathlib.Path, summary: dict[str, Any], metrics: Any, draw: Callable[[pathlib.Path], None]) -> None:
     """Write metrics.zarr, the figure that `draw` draws, and summary.json last: a folder that has it is complete."""
     (path / "summary.json").unlink(missing_ok=True)
-    draft = path / ".metrics.zarr"
-    shutil.rmtree(draft, ignore_errors=True)
-    metrics.to_zarr(draft, mode="w", zarr_format=3, consolidated=False)
-    files.replace(draft, path / "metrics.zarr")
+    dataset.write(path / "metrics.zarr", metrics)
     draw(path / "curve.png")
     write_json(path / "summary.json", summary)
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pgjax import errors
-from pgjax.declarations import Range
 from pgjax.envs.parameters import Static
+from pgjax.hyperparameters import Range
 from pgjax.sweeps import search
 from pgjax.sweeps.values import bounded, convert, distinct
 

@@ -15,10 +15,10 @@ import numpy as np
 from pgjax import hyperparameters, policies
 from pgjax.algorithms import roster
 from pgjax.config import RANGES, Config
-from pgjax.declarations import Range
 from pgjax.envs.parameters import param_names
 from pgjax.envs.registry import settable
 from pgjax.errors import named
+from pgjax.hyperparameters import Range
 from pgjax.sweeps import environment, group, names
 from pgjax.sweeps.group import PARTS, Group
 from pgjax.sweeps.values import EVERY, bounded, seed_numbers, whole

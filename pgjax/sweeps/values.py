@@ -7,8 +7,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from pgjax.declarations import MOST, Range, within
 from pgjax.errors import digits
+from pgjax.hyperparameters import MOST, Range, within
 from pgjax.numerics import keys
 
 EVERY = Range()
