@@ -68,7 +68,7 @@ def make_policy(env: Env, config: Config = Config()) -> Policy:
         volume = sum(math.log((b - a) / 2) for a, b in zip(low, high, strict=True))
         target_entropy = lambda box, finite: box * len(low)  # noqa: E731
     parts = Parts(lambda params, obs, action: merge(params).twins(obs, action), target_entropy, volume)
-    return modules.from_nnx(build, constants=False)._replace(parts=parts)
+    return modules.from_nnx(build, constants=False, apart=True)._replace(parts=parts)
 
 
 def losses(

@@ -18,7 +18,7 @@ from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
 Build = Callable[[nnx.Rngs], nnx.Module]
 
 
-def from_nnx(build: Build, constants: bool = True) -> Policy:
+def from_nnx(build: Build, constants: bool = True, apart: bool = False) -> Policy:
     """A memoryless policy from the user's own nnx module.
 
     Args:
@@ -27,16 +27,17 @@ def from_nnx(build: Build, constants: bool = True) -> Policy:
         statistics, dropout keys) is refused.
       constants: whether the module may hold arrays besides its Params, in closures too; False makes
         tracing faster.
+      apart: whether the module also has `actor(obs)` and `critic(obs)`, the two things that it returns, which are
+        then called where only one of the two is needed.
 
-    A module may also have `actor(obs)` and `critic(obs)`, which are called where only one of the two is needed. A
-    Gaussian of the module's own is in the units of the environment: `networks.ActorHead`, or `distributions.gaussian`
+    A Gaussian of the module's own is in the units of the environment: `networks.ActorHead`, or `distributions.gaussian`
     with the `units` of the action space, makes one that covers a finite Box.
     """
     init, merge = functional(build, constants)
 
     def call(params, obs, part=None):
         module = merge(params)
-        if part is not None and hasattr(module, part):
+        if part is not None and apart:
             return getattr(module, part)(obs)
         output = _checked(module(obs), type(module).__name__)
         return output if part is None else output[("actor", "critic").index(part)]

@@ -1,6 +1,7 @@
 """Groups of episodes that began alike: float64 loops, identities, and learners that begin them so."""
 
 import dataclasses
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from pgjax import advantages, algorithms, policies, rollout
 from pgjax import envs as envs_module
 from pgjax.algorithms.on_policy import make as make_learner
 from pgjax.config import Config
+from pgjax.declarations import Role
 from pgjax.estimators import surrogate
 from pgjax.hyperparameters import bind, default_hypers
 from pgjax.optimizers import adam
@@ -143,7 +145,7 @@ def test_neighbours_begin_alike_and_go_on_as_they_will(samples):
         assert len(np.unique(np.asarray(seen.action), axis=1).T) > 8 // samples
 
 
-def off(trajectory, now, *, samples: int = 4, discount: float = 1.0):
+def off(trajectory, now, *, samples: Annotated[int, Role.SAMPLES] = 4, discount: float = 1.0):
     """How far an episode's first observation is from the first of its group."""
     first = jnp.sum(trajectory.obs[0], axis=-1).reshape(-1, samples)
     away = jnp.abs(first - first[:, :1]).reshape(1, -1)
