@@ -98,7 +98,7 @@ def curves(env, case, rates, seeds, steps, points):
     so that with exact gradients and small rates every learner would go the same way at the same speed.
     """
     algorithm = Algorithm(case.advantage, case.estimator, sgd)
-    learns = on_policy.make(env, policies.make(env, case.config), algorithm, case.config)
+    learns = on_policy.make_learner(env, policies.make(env, case.config), algorithm, case.config)
     batch = case.config.num_envs * case.config.num_steps
     settings = []
     for rate in rates:
@@ -140,7 +140,7 @@ def sampler(env, started, case, trained):
     if case.critic:
         estimator = bind(estimator, value_coef=0.0)  # the policy's part of the gradient
         algorithm = Algorithm(case.advantage, surrogate(case.critic), sgd)
-        frozen = on_policy.make(started, policy, algorithm, case.config)
+        frozen = on_policy.make_learner(started, policy, algorithm, case.config)
         hypers = hyperparameters.default_hypers(algorithm, optimizer={"learning_rate": CRITIC * case.config.num_steps})
 
     def one(key, preference):

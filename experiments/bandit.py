@@ -65,7 +65,7 @@ def train(chance, advantage, seeds, updates):
     """The preferences [look, seed, arm] of the softmax policy, the better arm first; seconds of running alone."""
     env = envs.make("BernoulliBandit-pgjax", probability=chance)
     algorithm = Algorithm(advantage, surrogate(policy_gradient, reduce="episode"), bind(sgd, learning_rate=RATE))
-    learn = on_policy.make(env, policies.make(env), algorithm, PULL)
+    learn = on_policy.make_learner(env, policies.make(env), algorithm, PULL)
     keys, hypers = vectorised.lanes([hyperparameters.default_hypers(algorithm)], list(range(seeds)))
     # The metrics of 10,000 updates, left where they are, are never computed.
     segment = jax.jit(lambda states, n: vectorised.segment(keys, learn, states, hypers, n)[0], static_argnums=1)

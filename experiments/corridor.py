@@ -109,7 +109,7 @@ def programs(algorithm, update="step", ladder=LADDER, start=START, epsilon=0.0):
     policy, made = starting_at(start, env), []
     for length in ladder:
         config = Config(num_envs=1, num_steps=length, rollout="episodes", update=update, epsilon=epsilon)
-        one = on_policy.make(env, policy, algorithm, config)
+        one = on_policy.make_learner(env, policy, algorithm, config)
         made.append((one, jax.jit(lambda keys, s, h, one=one: vectorised.segment(keys, one, s, h, SEGMENT))))
     return algorithm, dict(zip(ladder, made, strict=True))
 

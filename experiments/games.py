@@ -110,7 +110,7 @@ def sampled(alpha, rounds, seeds, updates, every):
     reinforce = surrogate(policy_gradient, reduce="episode")
     algorithm = Algorithm(bind(monte_carlo, discount=1.0), reinforce, bind(sgd, learning_rate=alpha))
     policy = policies.make(env)
-    learn = on_policy.make(env, policy, algorithm, Config(num_envs=rounds, num_steps=1, rollout="episodes"))
+    learn = on_policy.make_learner(env, policy, algorithm, Config(num_envs=rounds, num_steps=1, rollout="episodes"))
     hypers = hyperparameters.default_hypers(algorithm)
 
     def plays(state):

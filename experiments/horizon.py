@@ -105,7 +105,7 @@ def curves(env, mdp, weights, rates, seeds, episodes, points):
     """Exact J [points + 1, H, S] along training by an update after each episode; H rates x S seeds are lanes."""
     config = Config(num_envs=1, num_steps=0, rollout="episodes")
     algorithm = Algorithm(weights, surrogate(actor_critic(policy_gradient), reduce="episode"), sgd)
-    learns = on_policy.make(env, policies.make(env), algorithm, config)
+    learns = on_policy.make_learner(env, policies.make(env), algorithm, config)
     settings = [
         hyperparameters.default_hypers(algorithm, optimizer={"learning_rate": r}, estimator={"value_coef": CRITIC / r})
         for r in rates

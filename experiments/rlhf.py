@@ -131,7 +131,7 @@ def reinforce(key, penalty, reference, model, size):
     row = algorithms.entry("rloo").algorithm
     row = row._replace(optimizer=bind(row.optimizer, learning_rate=5e-4))
     policy = POLICY._replace(init=lambda key: reference)
-    made = on_policy.make(world, policy, row, CONFIG)
+    made = on_policy.make_learner(world, policy, row, CONFIG)
     hypers = hyperparameters.default_hypers(row, advantage={"reference_penalty": penalty})
     key_train, key_first, key_rest = jax.random.split(key, 3)
 

@@ -27,7 +27,7 @@ def main(smoke: bool = False):
     policy = policies.make(env, config)
     estimator = bind(surrogate(actor_critic(ppo_clip)), normalize_advantage=True, entropy_coef=0.01)
     algorithm = Algorithm(advantage=gae, estimator=estimator, optimizer=adam)
-    ppo = on_policy.make(env, policy, algorithm, config)
+    ppo = on_policy.make_learner(env, policy, algorithm, config)
     hypers = hyperparameters.default_hypers(algorithm, optimizer={"learning_rate": 1e-3})
 
     def one_seed(key):

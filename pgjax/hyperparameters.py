@@ -157,7 +157,7 @@ def _metadata(annotation: Any) -> tuple[Any, ...]:
 
 
 def bind(plug: Any, **defaults: Any) -> Any:
-    """The same plug with other defaults."""
+    """The plug with other defaults: `bind(adam, learning_rate=1e-3)`."""
     if not defaults:
         return plug
     known = hyperparameters(plug)
@@ -174,6 +174,8 @@ def bind(plug: Any, **defaults: Any) -> Any:
 
 def declare(function: Plug, *plugs: Any, by_step: bool = False) -> Plug:
     """Give `function(..., **hypers)` its own hyperparameters plus those of `plugs`, and what the plugs need.
+
+    Example: `return declare(wrapped, loss)` at the end of a function that puts something around `loss`.
 
     Args:
       by_step: whether the function mixes no steps, so that it is `losses.by_step` where all of `plugs` are.

@@ -372,7 +372,7 @@ def test_a_time_limit_does_not_lower_the_value_that_is_learned(network):
         estimator=bind(surrogate(actor_critic(policy_gradient)), value_coef=1.0),
         optimizer=optimizer,
     )
-    made = on_policy.make(env, policy, algorithm, config)
+    made = on_policy.make_learner(env, policy, algorithm, config)
     hypers = hyperparameters.default_hypers(algorithm)
 
     @jax.jit

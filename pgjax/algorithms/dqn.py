@@ -85,7 +85,7 @@ def epsilon(env_steps: Array, hypers: Hypers) -> Array:
     return h["epsilon_start"] + done * (h["epsilon_end"] - h["epsilon_start"])
 
 
-def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
+def make_learner(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
     """The Learner. `policy` is not used: Q-learning has no actor, its own network has one tower.
 
     Raises:
@@ -103,4 +103,4 @@ def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Lear
         evaluate=lambda key, params, targets, rows: evaluate(greedy, params, targets, rows, double),
         explore=epsilon,
     )
-    return replay.make(env, agent, algorithm, config)
+    return replay.make_learner(env, agent, algorithm, config)

@@ -20,6 +20,8 @@ from pgjax.types import Algorithm, Array, Batch, Env, Hypers, Learner, Policy, P
 
 
 class LearnerState(NamedTuple):
+    """All that an on-policy learner carries from update to update."""
+
     params: PyTree
     optimizer: PyTree
     advantage: PyTree  # the memory of a RunningAdvantage, or ()
@@ -31,7 +33,7 @@ class LearnerState(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What `make` was given, checked, and what follows from it."""
+    """What `make_learner` was given, checked, and what follows from it."""
 
     env: Env
     policy: Policy
@@ -50,7 +52,7 @@ class Setup(NamedTuple):
         return self.config.rollout == "episodes"
 
 
-def make(
+def make_learner(
     env: Env, policy: Policy, algorithm: Algorithm, config: Config, update: updates.MakeUpdater = updates.descent
 ) -> Learner:
     """Roll out, weigh, estimate, descend: every on-policy method of the roster.

@@ -53,6 +53,8 @@ class Agent(NamedTuple):
 
 
 class ReplayState(NamedTuple):
+    """All that a learner with replay carries from update to update."""
+
     params: PyTree
     targets: PyTree
     optimizer: PyTree
@@ -64,7 +66,7 @@ class ReplayState(NamedTuple):
 
 
 class Setup(NamedTuple):
-    """What `make` was given, checked, and what follows from it."""
+    """What `make_learner` was given, checked, and what follows from it."""
 
     env: Env
     agent: Agent
@@ -76,7 +78,7 @@ class Setup(NamedTuple):
     buffer: Any  # flashbax's functions
 
 
-def make(env: Env, agent: Agent, algorithm: Algorithm, config: Config) -> Learner:
+def make_learner(env: Env, agent: Agent, algorithm: Algorithm, config: Config) -> Learner:
     """The Learner of an agent. Before `warmup` is over its losses are measured but not descended.
 
     Raises:

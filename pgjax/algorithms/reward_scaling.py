@@ -10,6 +10,8 @@ from pgjax.types import Array, Trajectory
 
 
 class RewardScale(NamedTuple):
+    """The running spread of the discounted return, and the returns that are still open."""
+
     brought: Array  # [B] what the discounted return of the stream brings into the next step
     moments: running_moments.Moments
 

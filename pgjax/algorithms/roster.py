@@ -10,7 +10,7 @@ from pgjax.advantages.monte_carlo import monte_carlo
 from pgjax.advantages.reference_kl import penalised
 from pgjax.advantages.temporal_difference import gae, n_step, td, v_trace
 from pgjax.algorithms import dqn, sac, trust_region
-from pgjax.algorithms.on_policy import make as make_learner
+from pgjax.algorithms.on_policy import make_learner
 from pgjax.algorithms.replay_options import INAPPLICABLE
 from pgjax.config import Config
 from pgjax.errors import unknown
@@ -157,7 +157,7 @@ ROSTER: dict[str, Entry] = {
         config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
         paper="Kakade 2001, A natural policy gradient",
         summary="natural gradient, its step's length normalised (Rajeswaran et al. 2017); the critic fitted apart",
-        learner=trust_region.make,
+        learner=trust_region.make_learner,
         lift=trust_region_step,
         unused=("shared", "update"),
     ),
@@ -170,7 +170,7 @@ ROSTER: dict[str, Entry] = {
         config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
         paper="Schulman et al. 2015, Trust region policy optimization",
         summary="natural gradient with a bound on the KL and a line search; the critic fitted apart",
-        learner=trust_region.make,
+        learner=trust_region.make_learner,
         lift=trust_region_step,
         unused=("shared", "update"),
     ),
@@ -184,7 +184,7 @@ ROSTER: dict[str, Entry] = {
         paper="Haarnoja et al. 2018, Soft actor-critic algorithms and applications; Christodoulou 2019",
         steps=10_000,
         summary="replay, twin critics, entropy with its own temperature; a Box of actions, or finitely many",
-        learner=sac.make,
+        learner=sac.make_learner,
         lift=None,
         own_policy=True,
         unused=INAPPLICABLE,
@@ -199,7 +199,7 @@ ROSTER: dict[str, Entry] = {
         paper="Mnih et al. 2015, Human-level control through deep reinforcement learning; van Hasselt et al. 2016",
         steps=75_000,
         summary="deep Q-learning with replay, target network and double choice",
-        learner=dqn.make,
+        learner=dqn.make_learner,
         lift=None,
         own_policy=True,
         unused=INAPPLICABLE,

@@ -160,7 +160,7 @@ sac = replayed(losses)
 sac.__name__ = "sac"
 
 
-def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
+def make_learner(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
     """The Learner. `policy` is not used: soft actor-critic makes its own networks, with two critics."""
     del policy
     soft = make_policy(env, config)
@@ -175,4 +175,4 @@ def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Lear
         evaluate=lambda key, params, targets, rows: evaluate(key, soft, params, targets, rows),
         explore=lambda env_steps, hypers: 0.0,
     )
-    return replay.make(env, agent, algorithm, config)
+    return replay.make_learner(env, agent, algorithm, config)

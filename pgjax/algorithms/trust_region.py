@@ -26,9 +26,9 @@ except ImportError:
     dce_jaxpr = None  # type: ignore[assignment]  # of a function
 
 
-def make(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
-    """`on_policy.make` with `trust_region` for its update."""
-    return on_policy.make(env, policy, algorithm, config, update=trust_region)
+def make_learner(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
+    """`on_policy.make_learner` with `trust_region` for its update."""
+    return on_policy.make_learner(env, policy, algorithm, config, update=trust_region)
 
 
 def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updates.Updater:

@@ -16,7 +16,7 @@ Descend = Callable[[Any, Any], tuple[Any, dict[str, Array]]]  # the body of a sc
 
 
 class Updater(NamedTuple):
-    """How a learner goes from one policy to the next; `on_policy.make` does the rest."""
+    """How a learner goes from one policy to the next; `on_policy.make_learner` does the rest."""
 
     init: Callable[[PyTree, Hypers], PyTree]  # (params, hypers) -> state
     # (key, policy, params, state, batch [T, B], hypers) -> (params, state, metrics)

@@ -25,6 +25,7 @@ AXES: dict[str, dict[str, Any]] = {"baseline": advantages.BASELINES, "returns": 
 
 
 def show_list(options: List, words: list[str]) -> Action:
+    """Print all names, or the details of one."""
     name, console = options.name, make_console()
 
     def act() -> int:

@@ -17,12 +17,16 @@ from pgjax.types import Array, PyTree
 
 @struct.dataclass
 class ProbeState(environment.EnvState):
+    """Where a probe's episode stands."""
+
     sign: Array
     time: Array
 
 
 @struct.dataclass
 class ProbeParams(environment.EnvParams):
+    """A probe has only its time limit."""
+
     max_steps_in_episode: int = 10
 
 

@@ -14,10 +14,12 @@ FLATTEN = "give one array, such as gymnasium.wrappers.FlattenObservation makes, 
 
 
 def is_discrete(space: Any) -> bool:
+    """Whether the space is a finite number of choices: a scalar from 0 to n - 1."""
     return hasattr(space, "n") and not hasattr(space, "low") and getattr(space, "shape", None) == ()
 
 
 def is_box(space: Any) -> bool:
+    """Whether the space is a Box: arrays with a lower and an upper bound."""
     return all(hasattr(space, name) for name in ("low", "high", "shape", "dtype"))
 
 

@@ -17,12 +17,16 @@ from pgjax.types import Array, PyTree
 
 @struct.dataclass
 class TabularState(environment.EnvState):
+    """Number of the state, and steps since the episode began."""
+
     state: Array
     time: Array
 
 
 @struct.dataclass
 class TabularParams(environment.EnvParams):
+    """The tables of a finite Markov decision process."""
+
     transition: Any = None  # [S, A, S] probabilities P(s' | s, a)
     reward: Any = None  # [S, A] expected reward
     start: Any = None  # [S] probabilities of the first state

@@ -17,6 +17,8 @@ from pgjax.types import Array, PyTree
 
 @struct.dataclass
 class ClassicState(environment.EnvState):
+    """Number of the state, and steps since the episode began."""
+
     position: Array
     time: Array
 
@@ -49,6 +51,8 @@ class _Blind(environment.Environment):
 
 @struct.dataclass
 class BanditParams(environment.EnvParams):
+    """The arms of a bandit."""
+
     probability: Any = None  # [A] chance that an arm pays
     reward: Any = None  # [A] its payment
     max_steps_in_episode: int = 1
@@ -87,6 +91,8 @@ class BernoulliBandit(_Blind):
 
 @struct.dataclass
 class CorridorParams(environment.EnvParams):
+    """The corridor has only its time limit."""
+
     max_steps_in_episode: int = 1000
 
 
@@ -116,6 +122,8 @@ class ShortCorridor(_Blind):
 
 @struct.dataclass
 class GameParams(environment.EnvParams):
+    """The opponent's mixed strategy."""
+
     opponent: Any = None  # [3] the opponent's probabilities of rock, paper, scissors
     max_steps_in_episode: int = 1
 

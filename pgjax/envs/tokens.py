@@ -31,6 +31,8 @@ class Tokens(spaces.Box):
 
 @struct.dataclass
 class TokenState(environment.EnvState):
+    """The sequence so far, and which problem it answers."""
+
     tokens: Array  # [L]
     problem: Array  # [] its row in the table of problems
     done: Array  # [] bool
@@ -39,6 +41,8 @@ class TokenState(environment.EnvState):
 
 @struct.dataclass
 class TokenParams(environment.EnvParams):
+    """Where the prompts come from, and the time limit."""
+
     _held_out: bool = False  # whether prompts come from the problems kept from training; no setting of a run
     max_steps_in_episode: int = 1
 

@@ -18,6 +18,8 @@ Seen = tuple[PyTree, PyTree, Any, Any, Any]  # obs, state, reward, terminated, t
 
 
 class Functions(NamedTuple):
+    """`reset` and `step` of a gymnax environment or of a wrapper around one."""
+
     reset: Callable[..., tuple[PyTree, PyTree]]  # (key, params) -> (obs, state)
     step: Callable[..., Seen]  # (key, state, action, params) -> (obs, state, reward, terminated, truncated); no reset
 

@@ -24,7 +24,7 @@ from pgjax.estimators.pieces import (
     take,
 )
 from pgjax.hyperparameters import declare, hyperparameters, name_of
-from pgjax.losses.contract import checked, is_by_step
+from pgjax.losses.contract import checked_loss, is_by_step
 from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree
 
 
@@ -75,7 +75,7 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
         def objective(params, batch):
             mask = batch.trajectory.mask
             output = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
-            per_step, metrics = checked(loss, output, mask.shape)
+            per_step, metrics = checked_loss(loss, output, mask.shape)
             if reduce == "episode_mean":
                 per_step = per_step / jnp.maximum(jnp.sum(mask, axis=0, keepdims=True), 1.0)
             value = jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / scale

@@ -3,7 +3,7 @@
 from typing import Any
 
 from pgjax.hyperparameters import Finite, NonNegative, declare, hyperparameters, name_of
-from pgjax.losses.contract import checked
+from pgjax.losses.contract import checked_loss
 from pgjax.losses.value import value_error
 from pgjax.types import Array, Batch, Evaluation, LossFn
 
@@ -20,9 +20,9 @@ def actor_critic(policy_loss: LossFn, critic_loss: LossFn = value_error) -> Loss
         own = {name: hypers[name] for name in hypers if name not in critic}
         # Each is checked by itself, where a scalar can still be told from one loss per step.
         shape = now.log_prob.shape
-        actor, metrics = checked(policy_loss, policy_loss(now, batch, **own), shape)
+        actor, metrics = checked_loss(policy_loss, policy_loss(now, batch, **own), shape)
         others = {name: hypers[name] for name in hypers if name in critic}
-        value, more = checked(critic_loss, critic_loss(now, batch, **others), shape)
+        value, more = checked_loss(critic_loss, critic_loss(now, batch, **others), shape)
         per_step = actor + value_coef * value - entropy_coef * now.entropy
         return per_step, {**metrics, **more, "entropy": now.entropy}
 
@@ -37,7 +37,7 @@ def with_entropy(loss: LossFn) -> LossFn:
     def actor(
         now: Evaluation, batch: Batch, *, entropy_coef: Finite = 0.0, **hypers: Any
     ) -> tuple[Array, dict[str, Array]]:
-        per_step, metrics = checked(loss, loss(now, batch, **hypers), now.log_prob.shape)
+        per_step, metrics = checked_loss(loss, loss(now, batch, **hypers), now.log_prob.shape)
         return per_step - entropy_coef * now.entropy, {**metrics, "entropy": now.entropy}
 
     actor.__name__ = name_of(loss)
@@ -50,7 +50,7 @@ def weighted_critic(critic_loss: LossFn) -> LossFn:
     def critic(
         now: Evaluation, batch: Batch, *, value_coef: NonNegative = 0.5, **hypers: Any
     ) -> tuple[Array, dict[str, Array]]:
-        per_step, metrics = checked(critic_loss, critic_loss(now, batch, **hypers), now.log_prob.shape)
+        per_step, metrics = checked_loss(critic_loss, critic_loss(now, batch, **hypers), now.log_prob.shape)
         return value_coef * per_step, metrics
 
     critic.__name__ = name_of(critic_loss)

@@ -37,7 +37,7 @@ RESERVED: tuple[str, ...] = (
 RESERVED += ("seed", "update", "episode", "setting", "stopped", "stop", "gradient_steps", "penalty", "kl_to_reference")
 
 
-def checked(loss: LossFn, output: Any, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
+def checked_loss(loss: LossFn, output: Any, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
     """What a loss returned, checked at trace time against the shape of the batch, [T, B] or [N]."""
     name, axes = name_of(loss), "[T, B]" if len(shape) == 2 else "[N]"
     if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict)):

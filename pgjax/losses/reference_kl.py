@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pgjax.declarations import Role
 from pgjax.hyperparameters import NonNegative, declare, name_of
-from pgjax.losses.contract import checked
+from pgjax.losses.contract import checked_loss
 from pgjax.numerics.kl import kl_estimate
 from pgjax.types import Array, Batch, Evaluation, LossFn, Trajectory
 
@@ -27,7 +27,7 @@ def anchored(policy_loss: LossFn) -> LossFn:
         reference_kl: str = "k3",
         **hypers: Any,
     ) -> tuple[Array, dict[str, Array]]:
-        per_step, metrics = checked(policy_loss, policy_loss(now, batch, **hypers), now.log_prob.shape)
+        per_step, metrics = checked_loss(policy_loss, policy_loss(now, batch, **hypers), now.log_prob.shape)
         reference = reference_log_prob(batch.trajectory, loss)
         # Behind an end the reference may be anything, and a gradient would spread it.
         reference = jnp.where(batch.trajectory.mask > 0, reference, jax.lax.stop_gradient(now.log_prob))
@@ -39,6 +39,7 @@ def anchored(policy_loss: LossFn) -> LossFn:
 
 
 def reference_log_prob(trajectory: Trajectory, plug: Any) -> Array:
+    """The trajectory's log-probabilities under the reference policy; ValueError where it has none."""
     if isinstance(trajectory.reference, tuple):
         raise ValueError(f"{name_of(plug)}: the trajectory has no log-probabilities of a reference; fill `reference`")
     return jax.lax.stop_gradient(trajectory.reference)

@@ -16,6 +16,8 @@ from pgjax.sweeps.values import place, whole
 def resume(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Run:
     """Go on with a run that was stopped or killed; it ends as if it had never been stopped, bit for bit.
 
+    Example: `pgjax.resume("runs/ppo")`.
+
     A stream of environments stepped in Python begins new episodes instead, since their state is not saved.
 
     Args:
@@ -66,6 +68,8 @@ def _rounding(machine: dict[str, Any]) -> str:
 def extend(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -> Run:
     """Make a finished run longer, or give it more seeds; trained updates are not trained again.
 
+    Example: `pgjax.extend("runs/ppo", seeds=64)`.
+
     Args:
       steps, updates: how many each lane shall have in all, rounded up to whole segments.
       seeds: how many there shall be in all; the new ones count on from the last.
@@ -110,6 +114,8 @@ def replay(
     **labels: Any,
 ) -> Run:
     """Train one lane of a run again, alone and at the run's width; its curve is the same, bit for bit.
+
+    Example: `pgjax.replay("runs/ppo", seed=3)`.
 
     A stream of environments stepped in Python that was stopped in between has another curve, since their state is not
     saved.

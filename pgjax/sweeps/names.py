@@ -55,6 +55,7 @@ def part(name: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def default(full: str, known: Known) -> Any:
+    """The default of a hyperparameter by its full name."""
     owner, _, name = full.partition(".")
     return known[owner][name]
 

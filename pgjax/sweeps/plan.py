@@ -26,6 +26,8 @@ from pgjax.types import Algorithm, Env, Policy
 
 
 class Plan(NamedTuple):
+    """A run as it was asked for: groups of lanes, and how their settings are named."""
+
     groups: list[Group]
     axes: dict[str, list[Any]]  # label -> values of every list, or "setting" -> numbers of the points
     seeds: list[int]

@@ -47,10 +47,10 @@ def parse(name: str, text: Any) -> Any:
         low, high = (float(digits(name, x)) for x in rest.split(":"))
     except ValueError:
         raise ValueError(f"{name} must be log:LOW:HIGH, uniform:LOW:HIGH or int:LOW:HIGH, got {text!r}") from None
-    return checked(name, Range(kind, low, high))
+    return checked_range(name, Range(kind, low, high))
 
 
-def checked(name: str, given: Range) -> Range:
+def checked_range(name: str, given: Range) -> Range:
     """The range, if there is anything in it."""
     kind, low, high = given
     if kind not in ("uniform", "log", "int"):
@@ -82,7 +82,7 @@ def sample(
     samples, seed = whole("samples", samples), whole("seed", seed, least=0)
     if method not in (None, *METHODS):
         raise ValueError(f"search must be one of {', '.join(METHODS)}; got {method!r}")
-    ranges = {name: checked(name, x) for name, x in settings.items() if isinstance(x, Range)}
+    ranges = {name: checked_range(name, x) for name, x in settings.items() if isinstance(x, Range)}
     if not ranges:
         if samples is not None:
             raise ValueError(f"samples={samples} needs a range among the settings, such as learning_rate=log:1e-4:1e-2")

@@ -7,24 +7,30 @@ import jax.numpy as jnp
 
 
 def require(condition: Any, message: str) -> None:
+    """Raise an AssertionError with the message where the condition doesn't hold."""
     if not bool(condition):
         raise AssertionError(message)
 
 
 def kind(x: Any) -> tuple[Any, ...]:
+    """Shape and type of an array."""
     return jnp.shape(x), jnp.asarray(x).dtype
 
 
 def same_structure(a: Any, b: Any) -> bool:
+    """Whether two trees have the same structure."""
     one: Any = jax.tree.structure(a)
     return bool(one == jax.tree.structure(b))
 
 
 def same_kinds(a: Any, b: Any) -> bool:
+    """Whether two trees have the same structure, and arrays of the same shapes and types."""
     return same_structure(a, b) and jax.tree.map(kind, a) == jax.tree.map(kind, b)
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-5) -> bool:
+    """Whether two trees hold the same numbers within the tolerance; integers and bools exactly."""
+
     def near(x, y):
         if not jnp.issubdtype(x.dtype, jnp.inexact):
             return bool(jnp.all(x == y))

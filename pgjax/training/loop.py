@@ -11,6 +11,8 @@ from pgjax.types import Array, Hypers, Learner, PyTree
 
 
 class TrainState(NamedTuple):
+    """A learner's state, and how training goes."""
+
     learner: PyTree
     finite: Array  # [] bool: false from the first update whose parameters are not finite
     updates: Array  # [] int: updates made

@@ -67,6 +67,7 @@ def samplers_alone(chosen: dict[str, Estimator], gradient: Any) -> None:
 
 
 def possible(chosen: dict[str, Estimator], env: Env, policy: Policy, mdp: Any, discount: float) -> None:
+    """Raise a ValueError for an estimator that needs what the environment or the policy lacks."""
     if not 0 <= discount <= 1:
         raise ValueError(f"discount must lie in [0, 1], got {discount}")
     for name, row in chosen.items():
@@ -85,6 +86,7 @@ def possible(chosen: dict[str, Estimator], env: Env, policy: Policy, mdp: Any, d
 
 
 def levels(chosen: dict[str, Estimator], batch: Any, episodes: int) -> tuple[tuple[int, ...], int]:
+    """Batch sizes, 1 and the estimators' own included, and the episodes rounded up to whole batches of the largest."""
     if not isinstance(batch, (tuple, list)) or any(not isinstance(n, (int, np.integer)) or n < 1 for n in batch):
         raise ValueError(f"batch must be a tuple of whole numbers of 1 or more, got {batch!r}")
     sizes = sorted({1, *batch, *(e.batch for e in chosen.values())})

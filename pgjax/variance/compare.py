@@ -94,7 +94,9 @@ def prepare(
     chosen = checks.named_estimators(estimators)
     checks.samplers_alone(chosen, gradient)
     options = Options(discount, pilot, damping, states, timing, gradient, progress)
-    return Comparison(plan.make(chosen, env, policy, params, options, episodes, batch, reference_episodes, devices))
+    return Comparison(
+        plan.make_plan(chosen, env, policy, params, options, episodes, batch, reference_episodes, devices)
+    )
 
 
 class Comparison:

@@ -66,7 +66,7 @@ class Plan(NamedTuple):
         return getattr(self.setup.env.observation_space, "n", 1)
 
 
-def make(
+def make_plan(
     chosen: dict[str, Estimator],
     env: Env,
     policy: Policy,
@@ -104,7 +104,7 @@ def make(
     if plan.natural and size > 8192:
         raise ValueError(f"precondition='natural' inverts a matrix of {size} x {size}; 8192 parameters are the limit")
     if plan.branched:
-        decomposition.check(plan.branched, policy, BRANCH_STATES, 4)
+        decomposition.check_branches(plan.branched, policy, BRANCH_STATES, 4)
     truths.rehearse(setup, params, options.discount, plan.num_states)
     return plan
 

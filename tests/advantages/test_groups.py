@@ -10,7 +10,7 @@ import pytest
 
 from pgjax import advantages, algorithms, policies, rollout
 from pgjax import envs as envs_module
-from pgjax.algorithms.on_policy import make as make_learner
+from pgjax.algorithms.on_policy import make_learner
 from pgjax.config import Config
 from pgjax.declarations import Role
 from pgjax.estimators import surrogate

@@ -23,7 +23,7 @@ OPTIONS = {"batch_size": 4, "buffer_size": 50, "warmup": 0, "gradient_steps": 2}
 
 def make(env, config=TINY, optimizer=adam, swept=(), **options):
     algorithm = Algorithm(td, bind(dqn.dqn, **{**OPTIONS, **options}), optimizer)
-    return dqn.make(env, None, algorithm, config), hyperparameters.default_hypers(algorithm, **dict(swept))
+    return dqn.make_learner(env, None, algorithm, config), hyperparameters.default_hypers(algorithm, **dict(swept))
 
 
 @pytest.fixture(scope="module")

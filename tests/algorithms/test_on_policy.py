@@ -190,7 +190,7 @@ def test_no_program_over_lanes_holds_a_lapack_call(network):
 
 def plain(env, config, advantage=gae, estimator=None, optimizer=adam):
     estimator = surrogate(actor_critic(policy_gradient)) if estimator is None else estimator
-    return on_policy.make(env, policies.make(env, config), Algorithm(advantage, estimator, optimizer), config)
+    return on_policy.make_learner(env, policies.make(env, config), Algorithm(advantage, estimator, optimizer), config)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(field, cartp
     policy = policies.make(cartpole, config)
     algorithm = Algorithm(gae, surrogate(actor_critic(policy_gradient)), adam)
     with pytest.raises(ValueError, match=f"{field} must be one of .*; got 'other'"):
-        on_policy.make(cartpole, policy, algorithm, dataclasses.replace(config, **{field: "other"}))
+        on_policy.make_learner(cartpole, policy, algorithm, dataclasses.replace(config, **{field: "other"}))
 
 
 def test_normalisation_that_makes_no_sense_is_refused(cartpole):
@@ -294,7 +294,7 @@ def linear(inputs, actions):
 def several_updates(env, config, updates=3):
     """The states after each of a few updates, and the experience [U, T, B] that made them."""
     algorithm = Algorithm(gae, surrogate(actor_critic(policy_gradient)), adam)
-    built = on_policy.make(env, linear(3, 2), algorithm, config)
+    built = on_policy.make_learner(env, linear(3, 2), algorithm, config)
     hypers = default_hypers(algorithm)
 
     def update(state, key):
@@ -450,7 +450,7 @@ def tallying(env, config):
 
     policy = Policy(init=lambda key: jnp.zeros(rows), memory=memory, act=act, evaluate=evaluate)
     algorithm = Algorithm(advantage, estimator, bind(sgd, learning_rate=1.0))
-    built = on_policy.make(env, policy, algorithm, config)
+    built = on_policy.make_learner(env, policy, algorithm, config)
     hypers = default_hypers(algorithm)
     key = jax.random.key(0)
     state, metrics = jax.jit(lambda k: built.step(k, built.init(k, hypers), hypers))(key)
@@ -497,7 +497,7 @@ def learned():
         optimizer=bind(adam, learning_rate=1e-2),
     )
     policy = policies.make(env, config)
-    built = on_policy.make(env, policy, algorithm, config)
+    built = on_policy.make_learner(env, policy, algorithm, config)
     keys, hypers = vectorised.lanes(
         [default_hypers(algorithm, env={"which": float(i)}) for i in range(len(PROBES))], [0]
     )
@@ -550,7 +550,7 @@ def test_the_three_plugs_may_be_the_users_own(cartpole):
     algorithm = Algorithm(td, surrogate(own_loss), bind(sgd, learning_rate=0.0))
     assert hyperparameters_module.hyperparameters(algorithm.estimator)["weight"] == 2.0
     config = Config(num_envs=B, num_steps=T, hidden=(8,))
-    built = on_policy.make(cartpole, policies.make(cartpole, config), algorithm, config)
+    built = on_policy.make_learner(cartpole, policies.make(cartpole, config), algorithm, config)
     hypers = default_hypers(algorithm)
     state = jax.eval_shape(built.init, jax.random.key(0), hypers)
     _, metrics = jax.eval_shape(built.step, jax.random.key(0), state, hypers)
@@ -567,7 +567,7 @@ def test_an_advantage_in_a_wrapper_corrects_as_it_says(maze):
     wrapped = RunningAdvantage(inner.init, declare(apply, inner))
     algorithm = Algorithm(wrapped, bind(surrogate(policy_gradient), importance=True), sgd)
     config = Config(num_envs=2, num_steps=4, rollout="episodes", epsilon=0.1)
-    built = on_policy.make(maze, policies.make(maze, config), algorithm, config)
+    built = on_policy.make_learner(maze, policies.make(maze, config), algorithm, config)
     hypers = default_hypers(algorithm)
     assert "discount" in hypers.advantage
     jax.eval_shape(lambda key: built.step(key, built.init(key, hypers), hypers), jax.random.key(0))
@@ -610,4 +610,4 @@ def test_options_that_together_learn_nothing_or_something_else_are_refused(maze,
     algorithm = Algorithm(plug, bind(surrogate(actor_critic(policy_gradient)), **estimator), sgd)
     chosen = Config(**{"num_envs": 2, "num_steps": 4, "rollout": "episodes", **config})
     with pytest.raises(ValueError, match=message):
-        on_policy.make(maze, policies.make(maze, chosen), algorithm, chosen)
+        on_policy.make_learner(maze, policies.make(maze, chosen), algorithm, chosen)

@@ -29,12 +29,12 @@ PENDULUM = envs.make("Pendulum-v1")
 
 def q_learner(env=TABLE, config=CONFIG, **options):
     algorithm = Algorithm(td, bind(dqn.dqn, **{**SMALL, **options}), adam)
-    return dqn.make(env, None, algorithm, config), default_hypers(algorithm)
+    return dqn.make_learner(env, None, algorithm, config), default_hypers(algorithm)
 
 
 def sac_learner(env=PENDULUM, config=CONFIG, **options):
     algorithm = Algorithm(td, bind(sac.sac, **{**SMALL, **options}), adam)
-    return sac.make(env, None, algorithm, config), default_hypers(algorithm)
+    return sac.make_learner(env, None, algorithm, config), default_hypers(algorithm)
 
 
 def numbered(first, count):
@@ -222,11 +222,11 @@ def test_options_that_mean_nothing_here_are_refused():
     with pytest.raises(ValueError, match="batch_size must be 1 or more, got 0"):
         q_learner(batch_size=0)
     with pytest.raises(ValueError, match="'gae' needs steps in order"):
-        dqn.make(TABLE, None, Algorithm(gae, dqn.dqn, adam), CONFIG)
+        dqn.make_learner(TABLE, None, Algorithm(gae, dqn.dqn, adam), CONFIG)
     with pytest.raises(ValueError, match="needs steps in order, replay has rows; use td"):
-        dqn.make(TABLE, None, Algorithm(monte_carlo, dqn.dqn, adam), CONFIG)
+        dqn.make_learner(TABLE, None, Algorithm(monte_carlo, dqn.dqn, adam), CONFIG)
     with pytest.raises(ValueError, match="has no hyperparameter 'tau'; use `replayed`"):
-        dqn.make(TABLE, None, Algorithm(td, surrogate(action_value_error), adam), CONFIG)
+        dqn.make_learner(TABLE, None, Algorithm(td, surrogate(action_value_error), adam), CONFIG)
     with pytest.raises(ValueError, match="finite number of actions"):
         q_learner(env=PENDULUM)
 

@@ -28,7 +28,7 @@ OPTIONS = {"batch_size": 4, "buffer_size": 50, "warmup": 0, "gradient_steps": 2}
 
 def make(env, config=TINY, optimizer=adam, swept=(), **options):
     algorithm = Algorithm(td, bind(sac.sac, **{**OPTIONS, **options}), optimizer)
-    return sac.make(env, None, algorithm, config), hyperparameters.default_hypers(algorithm, **dict(swept))
+    return sac.make_learner(env, None, algorithm, config), hyperparameters.default_hypers(algorithm, **dict(swept))
 
 
 # ---- the papers, in float64 ----

@@ -36,7 +36,7 @@ def made(maze, algorithm, **options):
     """A policy, a learner, its hypers and first state."""
     config = Config(num_envs=B, num_steps=T, **options)
     policy = policies.make(maze, config)
-    built = on_policy.make(maze, policy, algorithm, config)
+    built = on_policy.make_learner(maze, policy, algorithm, config)
     hypers = default_hypers(algorithm)
     return policy, built, hypers, built.init(jax.random.key(0), hypers)
 

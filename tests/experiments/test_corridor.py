@@ -109,7 +109,7 @@ class TestOneUpdateForEachStep:
         optimizer = bind(adam, max_grad_norm=np.inf) if moments else sgd
         algorithm = Algorithm(advantage, surrogate(loss, reduce=reduce), optimizer)
         config = Config(num_envs=num_envs, num_steps=0, rollout="episodes", update="step")
-        one = on_policy.make(env, policy, algorithm, config)
+        one = on_policy.make_learner(env, policy, algorithm, config)
         hypers = hyperparameters.default_hypers(algorithm, optimizer={"learning_rate": 2.0**-7})
         state, key = one.init(jax.random.key(0), hypers), jax.random.key(3)
         following, metrics = jax.jit(one.step)(key, state, hypers)
@@ -128,7 +128,7 @@ class TestOneUpdateForEachStep:
         env = envs.make("ShortCorridor-pgjax", max_steps_in_episode=200)
         algorithm = Algorithm(bind(monte_carlo, discount=1.0), surrogate(actor_critic(policy_gradient)), sgd)
         config = Config(num_envs=1, num_steps=0, rollout="episodes", update="step")
-        one = on_policy.make(env, policies.make(env), algorithm, config)
+        one = on_policy.make_learner(env, policies.make(env), algorithm, config)
         hypers = hyperparameters.default_hypers(algorithm, optimizer={"learning_rate": 0.0})
         _, metrics = jax.jit(one.step)(jax.random.key(1), one.init(jax.random.key(0), hypers), hypers)
         assert metrics["env_steps"] < 100
@@ -180,7 +180,7 @@ class TestEpsilon:
         )
         algorithm = Algorithm(bind(monte_carlo, discount=1.0), surrogate(policy_gradient), sgd)
         config = Config(num_envs=256, num_steps=0, rollout="episodes", epsilon=0.8)
-        one = on_policy.make(env, policy, algorithm, config)
+        one = on_policy.make_learner(env, policy, algorithm, config)
         hypers = hyperparameters.default_hypers(algorithm, optimizer={"learning_rate": 0.0})
         keys, lanes = vectorised.lanes([hypers], [0])
         states, metrics = jax.jit(lambda k, h: vectorised.segment(k, one, vectorised.init(k, one, h), h, 1))(
@@ -209,7 +209,7 @@ class TestEpsilon:
         config = Config(num_envs=2, num_steps=4, **options)
         algorithm = Algorithm(monte_carlo, surrogate(policy_gradient), sgd)
         with pytest.raises(ValueError, match=message) as caught:
-            on_policy.make(env, policies.make(env, config), algorithm, config)
+            on_policy.make_learner(env, policies.make(env, config), algorithm, config)
         assert "\n" not in str(caught.value)
 
 

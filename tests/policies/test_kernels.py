@@ -264,7 +264,7 @@ def test_an_update_of_ppo_over_lanes_is_the_same_with_either_kernel():
     before, after = {}, {}
     for kernel in ("xla", "fused"):
         config = Config(num_envs=4, num_steps=8, num_epochs=2, num_minibatches=2, hidden=(8, 8), kernel=kernel)
-        built = on_policy.make(env, policies.make(env, config), algorithm, config)
+        built = on_policy.make_learner(env, policies.make(env, config), algorithm, config)
         state = jax.jit(jax.vmap(lambda key, built=built: built.init(key, hypers)))(keys)
         step = jax.jit(jax.vmap(lambda key, state, built=built: built.step(key, state, hypers)[0]))
         before[kernel], after[kernel] = state.params, step(keys, state).params

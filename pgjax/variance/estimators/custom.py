@@ -41,7 +41,7 @@ def estimates(
     """One estimate for each group of `batch` of the C episodes [T, C]: a tree like params, [C / batch, ...]."""
     keys = jax.random.split(key, trajectory.mask.shape[1] // estimator.batch)
     if isinstance(estimator, Sampler):
-        return jax.lax.map(lambda key: checked(name, estimator.gradient(key, params), params), keys)
+        return jax.lax.map(lambda key: checked_gradient(name, estimator.gradient(key, params), params), keys)
 
     def one(inputs):
         key, group = inputs
@@ -54,7 +54,7 @@ def estimates(
         else:
             weight, target = advantage(group, now)
         gradient, _ = estimator.estimator(key, policy, params, Batch(group, weight, target, now.value))
-        return jax.tree.map(jnp.negative, checked(name, gradient, params))
+        return jax.tree.map(jnp.negative, checked_gradient(name, gradient, params))
 
     return jax.lax.map(one, (keys, groups(trajectory, estimator.batch)))
 
@@ -69,7 +69,7 @@ def groups(trajectory: Trajectory, batch: int) -> Trajectory:
     return found._replace(memory=jax.tree.map(lambda x: x.reshape(-1, batch, *x.shape[1:]), trajectory.memory))
 
 
-def checked(name: str, gradient: PyTree, params: PyTree) -> PyTree:
+def checked_gradient(name: str, gradient: PyTree, params: PyTree) -> PyTree:
     """The gradient, if it has the tree and the shapes of the parameters."""
     wanted, found = (jax.tree.map(jnp.shape, tree) for tree in (params, gradient))
     if wanted != found:

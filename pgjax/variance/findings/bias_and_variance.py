@@ -24,6 +24,7 @@ def number(value: Any, se: Any, interval: tuple[float, float] | None = None) -> 
 
 
 def exactly(value: float) -> dict[str, Any]:
+    """A number that is known without error, as the summary has it."""
     return {"value": float(value), "exact": True}
 
 

@@ -150,6 +150,7 @@ def log(axes: Any, which: str) -> None:
 
 
 def batch_axis(axes: Any, x: np.ndarray) -> None:
+    """Label the x axis as batch sizes, on a log scale."""
     axes.set_xscale("log")
     axes.set_xticks(x, [f"{n:g}" for n in x])
     axes.set_xticks([], minor=True)

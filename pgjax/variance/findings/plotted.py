@@ -26,6 +26,7 @@ def of(report: Report, names: Sequence[str], quantity: str) -> tuple[np.ndarray,
 
 
 def every(reports: Sequence[Report]) -> list[str]:
+    """Names of the estimators in any of the reports, in order; NothingToDrawError where there are none."""
     names = list(dict.fromkeys(name for r in reports for name in r.summary["estimators"]))
     if not names:
         raise NothingToDrawError("the report has no estimators")
@@ -69,8 +70,10 @@ def spreads(report: Report, names: Sequence[str], scale: float = 1.0, root: bool
 
 
 def norms(x: np.ndarray) -> np.ndarray:
+    """The Euclidean norm over the last axis."""
     return np.sqrt((x**2).sum(axis=-1))
 
 
 def either(values: set[Any]) -> str:
+    """The values in order, joined by 'or'."""
     return " or ".join(map(str, sorted(values, key=str)))

@@ -62,7 +62,7 @@ def decompose(
       ValueError: for a row whose weight is not that of one episode's step, a policy with memory, fewer than 2
         states or actions.
     """
-    check(rows, policy, states, actions)
+    check_branches(rows, policy, states, actions)
     key_episodes, key_pick, key_branch = jax.random.split(key, 3)
     seen, done = rollout.episodes(key_episodes, *lookahead.with_states(env, policy), params, states)
     trajectory, worlds = lookahead.split(seen._replace(memory=()))
@@ -110,7 +110,7 @@ def merge(results: list[dict[str, Terms]]) -> dict[str, dict[str, tuple[float, f
     return out
 
 
-def check(rows: dict[str, ScoreFunction], policy: Policy, states: int, actions: int) -> None:
+def check_branches(rows: dict[str, ScoreFunction], policy: Policy, states: int, actions: int) -> None:
     for name, row in rows.items():
         reasons = {
             "its weights depend on the other episodes of a batch": row.depends_on_batch,

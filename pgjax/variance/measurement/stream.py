@@ -188,6 +188,7 @@ def _cut(trajectory: Trajectory, states: PyTree, steps: int) -> tuple[Trajectory
 
 
 def four(steps: float) -> int:
+    """The least multiple of 4 that is `steps` or more, and at least 4."""
     return max(4, 4 * math.ceil(steps / 4))
 
 

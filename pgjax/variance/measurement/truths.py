@@ -52,6 +52,7 @@ def exact_gradient(
 
 
 def world(mdp: MDP, env: Env, policy: Policy, params: PyTree, behaviour: PyTree, where: scores.Layout) -> exact.World:
+    """The tables of an enumerable environment with both policies, the critic and the scores of the kept parameters."""
     states = len(mdp.start)
     columns = np.split(np.arange(sum(np.size(x) for x in jax.tree.leaves(params))), _ends(params))
     kept = np.concatenate([columns[i] for i in where.leaves])
