@@ -49,7 +49,6 @@ class Policy(NamedTuple):
     evaluate: Callable[[PyTree, "Trajectory"], "Evaluation"]  # params, trajectory -> Evaluation
     stepwise: Callable[[PyTree, "Trajectory"], "Evaluation"] | None = None  # `evaluate` itself, see by_observation
     whole_episodes: bool = False  # evaluate needs whole episodes, each from its first step on
-    forward_derivative: bool = True  # evaluate has derivatives in forward mode too, which a fused kernel has not
     parts: Any = ()  # further functions for the losses of its own learner, such as twin critics
 
     @property

@@ -7,7 +7,7 @@ import jax
 from pgjax import envs
 from pgjax.cli import common
 from pgjax.cli.options import Variance
-from pgjax.config import RANGES, Config, check_config
+from pgjax.config import Config, check_config
 from pgjax.envs import registry
 from pgjax.errors import unknown
 from pgjax.numerics import keys
@@ -85,7 +85,7 @@ def _fresh(options: Variance) -> Subject:
         if name in chosen:
             raise ValueError(f"--set {name} was given twice")
         full = f"config.{name}" if name in SHAPES else name
-        chosen[name] = values.convert(full, text, known[name], RANGES.get(name, values.EVERY))
+        chosen[name] = values.convert(full, text, known[name])
     shape = {name: chosen.pop(name) for name in SHAPES if name in chosen}
     env, config = envs.make(options.env_name, **chosen), Config(**shape)
     check_config(env, config)

@@ -13,8 +13,8 @@ from pgjax.sweeps.plan import Plan
 def ends(updates: int, length: int, settings: int, eta: int) -> list[int]:
     """The numbers of updates after which the rungs end: updates / eta^k as whole segments, and all of them.
 
-    There is one rung more than times that `settings` can be divided by eta (Jamieson & Talwalkar 2016, alg. 1), but
-    no rung shorter than a segment.
+    There is one rung more than the number of times that `settings` can be divided by eta (Jamieson & Talwalkar 2016,
+    alg. 1), but no rung shorter than a segment.
     """
     found = {updates}
     k = 1

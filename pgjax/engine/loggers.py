@@ -2,22 +2,16 @@
 
 import hashlib
 import pathlib
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from pgjax.dependencies import importing
 from pgjax.errors import unknown
 
-
-class Watch(Protocol):
-    """A logger, or any function of the user's that watches a run train."""
-
-    def __call__(self, labels: list[dict[str, Any]], update: int, metrics: dict[str, np.ndarray]) -> None:
-        """Log the metrics [L, U] of a segment that ended after `update` updates; its lanes have these `labels` [L]."""
-
-    def close(self) -> None:
-        """Flush and close the logger."""
+# Watches a run train: (labels [L] of lanes, update, metrics [L, U] of a segment that ended after `update` updates).
+Watch = Callable[[list[dict[str, Any]], int, dict[str, np.ndarray]], None]
 
 
 class Logger:

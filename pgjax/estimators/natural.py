@@ -37,13 +37,17 @@ def fisher(
     """
     mask = trajectory.mask
     total = jnp.maximum(jnp.sum(mask), 1.0)
-    dist, forward = jax.linearize(lambda p: policy.evaluate(p, trajectory).dist, params)
-    # Without this check, a policy with only a reverse-mode derivative would fail late, at compile time.
-    if not policy.forward_derivative:
+    acting = lambda p: policy.evaluate(p, trajectory).dist  # noqa: E731
+    try:  # without it, a policy with only a reverse-mode derivative would fail late, at compile time
+        jax.eval_shape(lambda p: jax.jvp(acting, (p,), (p,)), params)
+    except TypeError as error:
+        if "custom_vjp" not in str(error):
+            raise
         raise ValueError(
             "the natural gradient needs a forward derivative of the policy, and a fused kernel, as any custom_vjp, "
             "has none; use kernel='xla'"
-        )
+        ) from error
+    dist, forward = jax.linearize(acting, params)
     if not hasattr(dist, "kl"):
         raise TypeError(f"the natural gradient needs a distribution with kl(other); {type(dist).__name__} has none")
     slope = jax.grad(lambda new: jnp.sum(jnp.where(mask > 0, dist.kl(new), 0.0)) / total)

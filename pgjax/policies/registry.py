@@ -52,5 +52,4 @@ def make(env: Env, config: Config = Config()) -> Policy:
     kinds = {"mlp": networks.MLP, "cnn": networks.CNN, "table": networks.Table, "sigmoid": networks.Sigmoid}
     if kind not in kinds:
         raise ValueError(f"network must be one of auto, gru, transformer, {', '.join(kinds)}; got {kind!r}")
-    policy = from_nnx(lambda rngs: kinds[kind](env, config, rngs=rngs), constants=False, apart=True)
-    return policy._replace(forward_derivative=config.kernel == "xla")
+    return from_nnx(lambda rngs: kinds[kind](env, config, rngs=rngs), constants=False, apart=True)

@@ -38,5 +38,5 @@ def planned(path: str | pathlib.Path, edited: bool | None = None, **objects: Any
         if edited is not None:
             raise ValueError(f"{change}; put it back as it was, or go on with it as it is by edited (--edited)")
         print(f"pgjax: {change}", file=sys.stderr)
-    assert run.plan  # made now, so that its errors are raised now
+    _ = run.plan  # made now, so that its errors are raised now
     return run

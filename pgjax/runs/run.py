@@ -170,7 +170,8 @@ class Run:
             for h, setting in enumerate(group.settings):
                 if coordinates(setting) == coordinates(labels) and seed in self.seeds:
                     return g, h, chunks.history(self.schedule, g, (h, seed))
-        raise ValueError(f"no lane {dict(labels, seed=seed)}; the axes are { ({**self.axes, 'seed': self.seeds}) }")
+        axes = {**self.axes, "seed": self.seeds}
+        raise ValueError(f"no lane {dict(labels, seed=seed)}; the axes are {axes}")
 
     def lane_updates(self, *, seed: int | None = None, **labels: Any) -> list[int]:
         """The saved points of one lane; of the first seed by default."""
@@ -193,15 +194,21 @@ class Run:
         """
         g, h, history = self.locate(seed, labels)
         saved = self.lane_updates(seed=seed, **labels)
-        if saved and update is not None and update not in saved:
+        if not saved:
+            raise ValueError(f"lane {dict(labels, seed=seed)} has no parameters: the run stopped before its turn")
+        update = saved[-1] if update is None else update
+        if update not in saved:
             raise ValueError(f"lane {dict(labels, seed=seed)} was not saved at update {update!r}; choose from {saved}")
         group, width = self.plan.groups[g], self.schedule.widths[g]
         for number, place in reversed(history):
-            if update is None or update in self.archive.updates(number):
+            if update in self.archive.updates(number):
                 kept = self.archive.load(number, kept_shapes(group, width), update)
                 if kept is not None:
                     state = checkpoints.device(kept.state, shapes(group, width))
                     state = jax.tree.map(lambda x, place=place: jnp.asarray(x[place]), state)
                     policy, params = group.learner.policy(state.learner)
                     return group.env._replace(params=with_params(group.env, group.hypers[h].env)), policy, params
-        raise ValueError(f"lane {dict(labels, seed=seed)} has no parameters: the run stopped before its turn")
+        others = [u for u in saved if u != update] or "none"
+        raise ValueError(
+            f"lane {dict(labels, seed=seed)}: the checkpoint of update {update} is damaged; choose from {others}"
+        )

@@ -11,7 +11,7 @@ from pgjax.engine import chunks, files, interrupts, processes
 from pgjax.engine import memory as engine_memory
 from pgjax.engine.checkpoints import Folder, Memory
 from pgjax.engine.execution import Execution, check_fit, chosen_execution, logger
-from pgjax.engine.loggers import Watch
+from pgjax.engine.loggers import Logger, Watch
 from pgjax.engine.progress import Progress
 from pgjax.engine.stages import first_schedule, next_rung, run_stage
 from pgjax.engine.trainer import Engine
@@ -28,7 +28,7 @@ class Job(NamedTuple):
     config: dict[str, Any]
     path: pathlib.Path | None
     execution: Execution
-    watch: Watch | None = None  # the logger that the execution names
+    watch: Logger | None = None  # the logger that the execution names
     made: Sequence[pathlib.Path] = ()  # folders to remove where the run turns out not to fit
 
 

@@ -351,3 +351,16 @@ def test_a_distribution_without_a_divergence_is_named(policy):
 
     with pytest.raises(TypeError, match=r"needs a distribution with kl\(other\); Plain has none"):
         fisher_vector_product(policy._replace(evaluate=evaluate), params, batch.trajectory, params)
+
+
+def test_a_policy_of_ones_own_without_a_forward_derivative_is_refused_in_one_line(policy):
+    @jax.custom_vjp
+    def through(x):
+        return x
+
+    through.defvjp(lambda x: (x, None), lambda _, g: (g,))
+    bent = policy._replace(
+        evaluate=lambda params, trajectory: policy.evaluate(jax.tree.map(through, params), trajectory)
+    )
+    with pytest.raises(ValueError, match="^the natural gradient needs a forward derivative of the policy"):
+        run(natural(losses.policy_gradient), bent, policy.init(KEY), batch_of(0))

@@ -408,10 +408,9 @@ def test_observation_moments_normalise_whatever_reaches_the_policy(kind):
 def test_a_wrapper_of_the_users_own_keeps_what_a_policy_needs_and_not_what_it_allows():
     policy = policies.make(envs.make("copying"), Config(hidden=(8,), heads=2))
     for wrapped in (policy._replace(evaluate=lambda params, rows: policy.evaluate(params, rows)), policy):
-        assert wrapped.whole_episodes and not wrapped.by_observation and wrapped.forward_derivative
+        assert wrapped.whole_episodes and not wrapped.by_observation
     env = envs.make("CartPole-v1")
     plain = policies.make(env, Config(hidden=(8,)))
     assert plain.by_observation and not plain._replace(evaluate=policy.evaluate).by_observation
     fused = policies.make(env, Config(hidden=(8,), kernel="fused"))
-    assert fused.by_observation and not (fused.whole_episodes or fused.forward_derivative)
-    assert plain.forward_derivative
+    assert fused.by_observation and not fused.whole_episodes

@@ -78,7 +78,7 @@ class ScoreFunction:
 def _check_choice(prefix: str, field: dataclasses.Field[Any], value: Any) -> None:
     rosters: dict[str, Collection[str]] = {"returns": RETURNS, "baseline": BASELINES}
     choices = rosters.get(field.name, get_args(field.type) if get_origin(field.type) is Literal else ())
-    if choices and value not in choices:
+    if choices and value not in tuple(choices):
         raise ValueError(unknown(f"{prefix}{field.name} has no choice", str(value), choices))
 
 
@@ -100,6 +100,11 @@ def contradiction(row: ScoreFunction) -> str:
     if row.critic == "exact" and not (baseline.uses_critic or returns.bootstraps):
         return "critic='exact' changes nothing without baseline='value' or a return that bootstraps"
     return ""
+
+
+def unbiased_off_policy(row: ScoreFunction) -> bool:
+    """Whether the row is unbiased where other parameters act, too."""
+    return statement(row)[0] and row.surrogate in ("is_trajectory", "is_decision")
 
 
 def statement(row: ScoreFunction) -> tuple[bool, str]:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pgjax.variance.estimators.custom import describe
-from pgjax.variance.estimators.score_functions import ScoreFunction, statement
+from pgjax.variance.estimators.score_functions import ScoreFunction, statement, unbiased_off_policy
 from pgjax.variance.findings import jackknife_folds, tails
 from pgjax.variance.measurement.measure import Setup
 from pgjax.variance.measurement.stream import Stream
@@ -121,8 +121,7 @@ def estimator(
 
 
 def _is_unbiased(row: ScoreFunction, on_policy: bool) -> bool:
-    unbiased, why = statement(row)
-    return unbiased and (on_policy or not why.startswith("on policy"))
+    return statement(row)[0] if on_policy else unbiased_off_policy(row)
 
 
 def _quantities(sample: _Sample, zero: bool) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:

@@ -31,8 +31,8 @@ class World(NamedTuple):
 def moments(row: ScoreFunction, world: World, fitted: Fitted) -> enumeration.Projected | None:
     """Exact moments of one estimate of the row; None where no recursion gives them.
 
-    None has them where episodes of a batch depend on each other, where PPO's clip looks at a return's sign off policy,
-    for all_action one step ahead, and in environments that are too large for it.
+    No recursion gives them where episodes of a batch depend on each other, where PPO's clip looks at a return's sign
+    off policy, for all_action one step ahead, and in environments that are too large for it.
     """
     off_policy = not np.array_equal(world.pi, world.behaviour)
     sampled = row.over_actions and row.critic == "learned"
