@@ -78,6 +78,8 @@ RANGES = {name: found for name, hint in _HINTS.items() if (found := declared_ran
 def check_config(env: Env, config: Config) -> int:
     """The number of steps of one rollout, or a ValueError that says what is wrong."""
     check_action_space(env.action_space)
+    if config.num_steps < 1 and config.rollout == "unroll":
+        raise ValueError(f"num_steps must be 1 or more with rollout='unroll', got {config.num_steps}")
     for name, allowed in RANGES.items():
         within(name, getattr(config, name), getattr(config, name), allowed)
     if min(config.hidden, default=1) < 1:
@@ -86,8 +88,6 @@ def check_config(env: Env, config: Config) -> int:
         choices = getattr(field.type, "__args__", ())
         if choices and isinstance(choices[0], str) and getattr(config, field.name) not in choices:
             raise ValueError(f"{field.name} must be one of {', '.join(choices)}; got {getattr(config, field.name)!r}")
-    if config.num_steps == 0 and config.rollout == "unroll":
-        raise ValueError("num_steps must be 1 or more with rollout='unroll', got 0")
     if config.epsilon and not hasattr(env.action_space, "n"):
         raise ValueError(f"epsilon={config.epsilon:g} needs a discrete action space, got {env.action_space!r}")
     if config.update == "step" and max(config.num_epochs, config.num_minibatches) > 1:

@@ -6,6 +6,12 @@
 """
 
 import enum
+import functools
+import inspect
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from pgjax.types import RunningAdvantage, RunningEstimator
 
 
 class Role(enum.Enum):
@@ -38,3 +44,60 @@ class Trait(enum.Enum):
     IN_ORDER = "needs the steps of an environment in order of time: [T, b], not rows"
     WHOLE_EPISODES = "needs whole episodes, from their first step to their last"
     BY_STEP = "a step's loss depends on that step alone; see `losses.by_step`"
+
+
+Plug = TypeVar("Plug")
+RUNNING = (RunningAdvantage, RunningEstimator)
+
+
+def having(plug: Plug, *traits: Trait) -> Plug:
+    """Declare these traits of the function itself, and return it; a RunningAdvantage is returned anew.
+
+    `functools.partial` and `bind` keep all traits, `declare` and `functools.wraps` keep what a plug needs; a promise,
+    as BY_STEP is, must be given again, since a wrapper may break it.
+    """
+    if isinstance(plug, RUNNING):
+        running: Any = plug
+        return running._replace(apply=having(running.apply, *traits))
+    try:
+        plug.__traits__ = (plug, frozenset(traits) | traits_of(plug))  # type: ignore[attr-defined]  # of a function
+    except AttributeError:
+        raise TypeError(f"{plug!r}: traits are declared of a function; declare them of its __call__") from None
+    return plug
+
+
+def in_order(plug: Plug) -> Plug:
+    """Declare that a plug needs the steps of each environment in order of time, [T, b]: it is given no loose rows."""
+    return having(plug, Trait.IN_ORDER)
+
+
+def whole_episodes(plug: Plug) -> Plug:
+    """Declare that a plug needs whole episodes, [T, b]: a stream is refused."""
+    return having(plug, Trait.WHOLE_EPISODES)
+
+
+def traits_of(plug: Any) -> frozenset[Trait]:
+    """The declared traits of a plug, whatever was bound to it or put around it since."""
+    wrapped = False
+    for layer in layers(plug):
+        owner, found = getattr(layer, "__traits__", (None, frozenset()))
+        if owner is layer:  # functools.wraps copies attributes to another function
+            return found - {Trait.BY_STEP} if wrapped else found
+        wrapped = wrapped or hasattr(layer, "__wrapped__")
+    return frozenset()
+
+
+def layers(plug: Any) -> Iterator[Any]:
+    """The plug, and one after another what it binds, wraps or calls."""
+    if isinstance(plug, RUNNING):
+        plug = plug.apply
+    while plug is not None:
+        yield plug
+        if isinstance(plug, functools.partial):
+            plug = plug.func
+        elif inspect.ismethod(plug):
+            plug = plug.__func__
+        elif hasattr(plug, "__wrapped__"):
+            plug = plug.__wrapped__
+        else:
+            plug = type(plug).__call__ if callable(plug) and not inspect.isroutine(plug) else None

@@ -13,14 +13,14 @@ import dataclasses
 import functools
 import inspect
 import math
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, get_args
 
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax.declarations import Role, Trait
+from pgjax.declarations import RUNNING, Plug, Role, Trait, having, layers, traits_of
 from pgjax.errors import unknown
-from pgjax.types import Algorithm, Hypers, RunningAdvantage, RunningEstimator
+from pgjax.types import Algorithm, Hypers
 
 LEAST, MOST = 2.0**-126, float(np.finfo(np.float32).max)  # of float32: a smaller number becomes 0, a larger one inf
 
@@ -39,45 +39,10 @@ NonNegative = Annotated[float, Range(0, MOST)]
 Finite = Annotated[float, Range(-MOST, MOST)]
 Bound = Annotated[float, Range(0, math.inf)]  # inf: no bound
 
-Plug = TypeVar("Plug")
-
-
-def having(plug: Plug, *traits: Trait) -> Plug:
-    """The function itself, with these traits declared.
-
-    `functools.partial` and `bind` keep all traits, `declare` and `functools.wraps` keep what a plug needs; a promise,
-    as BY_STEP is, must be given again, since a wrapper may break it.
-    """
-    plug.__traits__ = (plug, frozenset(traits) | traits_of(plug))  # type: ignore[attr-defined]  # of a function
-    return plug
-
-
-def in_order(plug: Plug) -> Plug:
-    """Declare that a plug needs the steps of each environment in order of time, [T, b]: it is given no loose rows."""
-    return having(plug, Trait.IN_ORDER)
-
-
-def whole_episodes(plug: Plug) -> Plug:
-    """Declare that a plug needs whole episodes, [T, b]: a stream is refused."""
-    return having(plug, Trait.WHOLE_EPISODES)
-
-
-def traits_of(plug: Any) -> frozenset[Trait]:
-    """The declared traits of a plug, whatever was bound to it since."""
-    if isinstance(plug, _RUNNING):
-        plug = plug.apply
-    while isinstance(plug, functools.partial) and getattr(plug, "__traits__", (None,))[0] is not plug:
-        plug = plug.func
-    owner, found = getattr(plug, "__traits__", (plug, frozenset()))
-    return found if owner is plug else found - {Trait.BY_STEP}  # functools.wraps copied it from another function
-
-
-_RUNNING = (RunningAdvantage, RunningEstimator)
-
 
 def name_of(plug: Any) -> str:
     """The name that a message or a table gives a plug."""
-    if isinstance(plug, _RUNNING):
+    if isinstance(plug, RUNNING):
         plug = plug.apply
     while isinstance(plug, functools.partial):
         plug = plug.func
@@ -106,9 +71,9 @@ def by_role(plug: Any) -> dict[Role, str]:
     found: dict[Role, str] = {}
     for parameter in _parameters(plug):
         for role in (x for x in _metadata(parameter.annotation) if isinstance(x, Role)):
-            if role in found:
+            if role in found and role is not Role.REFERENCE:
                 raise ValueError(f"{name_of(plug)}: {found[role]} and {parameter.name} both have {role}; leave one out")
-            found[role] = parameter.name
+            found.setdefault(role, parameter.name)
     return found
 
 
@@ -120,7 +85,7 @@ def value_of(plug: Any, role: Role, otherwise: Any = None) -> Any:
 
 def _parameters(plug: Any) -> list[inspect.Parameter]:
     """The hyperparameters of a plug, annotations evaluated."""
-    if isinstance(plug, _RUNNING):
+    if isinstance(plug, RUNNING):
         plug = plug.apply
     found = []
     for parameter in inspect.signature(plug).parameters.values():
@@ -139,13 +104,10 @@ def _evaluated(plug: Any, parameter: inspect.Parameter) -> Any:
     """The annotation; of a module with `from __future__ import annotations` it is a text."""
     if not isinstance(parameter.annotation, str):
         return parameter.annotation
-    while isinstance(plug, functools.partial):
-        plug = plug.func
+    scopes = [layer.__globals__ for layer in layers(plug) if hasattr(layer, "__globals__")]
     try:
-        return eval(parameter.annotation, getattr(inspect.unwrap(plug), "__globals__", {}))
+        return eval(parameter.annotation, scopes[-1] if scopes else {})
     except Exception as error:
-        if "Annotated" not in parameter.annotation:
-            return parameter.annotation
         raise TypeError(
             f"{name_of(plug)}: the annotation of {parameter.name!r} can't be read: {error}; import what it names "
             "where the plug is defined, not under TYPE_CHECKING"
@@ -166,7 +128,7 @@ def bind(plug: Any, **defaults: Any) -> Any:
             raise ValueError(unknown(f"{name_of(plug)} takes no hyperparameter", name, known))
         if isinstance(known[name], float) and isinstance(defaults[name], int):
             defaults[name] = float(defaults[name])  # its type says that it may be swept
-    if isinstance(plug, _RUNNING):
+    if isinstance(plug, RUNNING):
         named = ("apply", "after")[: len(plug) - 1]
         return plug._replace(**{name: functools.partial(getattr(plug, name), **defaults) for name in named})
     return functools.partial(plug, **defaults)
@@ -189,9 +151,8 @@ def declare(function: Plug, *plugs: Any, by_step: bool = False) -> Plug:
     for plug in plugs:
         for parameter in _parameters(plug):
             if parameter.name in names:
-                raise ValueError(
-                    f"{name_of(plug)}: hyperparameter {parameter.name!r} is taken by {name_of(function)}; rename it"
-                )
+                around = name_of(function) if name_of(function) != name_of(plug) else "the estimator around it"
+                raise ValueError(f"{name_of(plug)}: hyperparameter {parameter.name!r} is taken by {around}; rename it")
             names.add(parameter.name)
             own.append(parameter)
     function.__signature__ = inspect.Signature(own)  # type: ignore[attr-defined]  # of a function
@@ -230,14 +191,21 @@ def within(full: str, number: float, value: Any, allowed: Range) -> None:
     low, high = allowed.low, allowed.high
     single = full.partition(".")[0] in ("advantage", "estimator", "optimizer") and isinstance(number, float)
     if not low <= number <= high:
-        if high == MOST:
-            least = {LEAST: "above 0 and ", -MOST: ""}.get(low, f"{low:g} or more and ")
-            raise ValueError(f"{full} must be {least}finite in float32, got {value}")
-        if low == LEAST or isinstance(number, int):
-            raise ValueError(f"{full} must be {'above 0' if low == LEAST else f'{low:g} or more'}, got {value}")
-        raise ValueError(f"{full} must lie in [{low:g}, {high:g}], got {value}")
+        raise ValueError(f"{full} must {_said(allowed, isinstance(number, int))}, got {value}")
     if single and number and (abs(number) < LEAST or MOST < abs(number) < math.inf):
         became = "0" if abs(number) < 1 else "inf" if number > 0 else "-inf"
         raise ValueError(f"{full}={value} becomes {became} in float32; give one between 1.2e-38 and 3.4e38")
     if full.startswith("config.") and isinstance(number, int) and abs(number) >= 2**31:
         raise ValueError(f"{full} must be {2**31 - 1} or less, got {value}")
+
+
+def _said(allowed: Range, whole: bool) -> str:
+    low, high = allowed.low, allowed.high
+    least = "above 0" if low == LEAST else f"{low:g} or more"
+    if high == MOST:
+        return "be finite in float32" if low == -MOST else f"be {least} and finite in float32"
+    if low == -math.inf:
+        return f"be {high:g} or less"
+    if high == math.inf and (low == LEAST or whole):
+        return f"be {least}"
+    return f"be above 0 and {high:g} or less" if low == LEAST else f"lie in [{low:g}, {high:g}]"

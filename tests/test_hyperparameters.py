@@ -2,11 +2,12 @@
 
 import functools
 import inspect
+import math
 from typing import Annotated
 
 import pytest
 
-from pgjax import errors, hyperparameters, losses
+from pgjax import declarations, errors, hyperparameters, losses
 from pgjax.declarations import Role, Trait
 from pgjax.hyperparameters import NonNegative, Range
 from pgjax.types import RunningAdvantage
@@ -145,6 +146,21 @@ def rewritten(now, batch, *, own: NonNegative = 1.0, **hypers):
     return own * ranged(now, batch, **hypers)
 
 
+@functools.wraps(functools.partial(ranged, beta=0.25))
+def wrapped_bound(*args, **hypers):
+    return ranged(*args, beta=0.25, **hypers)
+
+
+class Called:
+    """A plug that is an object."""
+
+    @declarations.whole_episodes
+    def __call__(
+        self, now, batch, *, beta: Annotated[float, Range(0, 1)] = 0.5, size: Annotated[int, Role.SAMPLES] = 2
+    ):
+        return now * beta * size
+
+
 AROUND = {
     "itself": lambda plug: plug,
     "bind": lambda plug: hyperparameters.bind(plug, beta=0.25),
@@ -152,6 +168,9 @@ AROUND = {
     "wraps": lambda plug: wrapped,
     "declare": lambda plug: hyperparameters.declare(rewritten, plug),
     "running": lambda plug: RunningAdvantage(lambda: (), plug),
+    "wraps of a partial": lambda plug: wrapped_bound,
+    "object": lambda plug: Called(),
+    "method": lambda plug: Called().__call__,
 }
 
 
@@ -168,14 +187,14 @@ def test_ranges_and_roles_survive_whatever_is_put_around_a_plug(around):
 @pytest.mark.parametrize("around", ["itself", "bind", "partial", "running"])
 def test_a_promise_survives_what_changes_no_sum(around):
     plug = AROUND[around](losses.by_step(lambda now, batch, *, beta=0.5, size=2: now))
-    assert hyperparameters.traits_of(plug) == {Trait.BY_STEP}
+    assert declarations.traits_of(plug) == {Trait.BY_STEP}
 
 
 def test_a_need_survives_a_wrapper_and_a_promise_does_not():
     def both(now, batch, *, beta: float = 0.5):
         return now * beta
 
-    hyperparameters.having(both, Trait.BY_STEP, Trait.IN_ORDER, Trait.WHOLE_EPISODES)
+    declarations.having(both, Trait.BY_STEP, Trait.IN_ORDER, Trait.WHOLE_EPISODES)
     needs = {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
 
     @functools.wraps(both)
@@ -185,27 +204,67 @@ def test_a_need_survives_a_wrapper_and_a_promise_does_not():
     def mine(now, batch, **hypers):
         return both(now, batch, **hypers)
 
-    assert hyperparameters.traits_of(summed) == needs
-    assert hyperparameters.traits_of(losses.by_step(summed)) == {*needs, Trait.BY_STEP}
-    assert hyperparameters.traits_of(hyperparameters.declare(mine, both)) == needs
+    assert declarations.traits_of(summed) == needs
+    assert declarations.traits_of(losses.by_step(summed)) == {*needs, Trait.BY_STEP}
+    assert declarations.traits_of(hyperparameters.declare(mine, both)) == needs
 
     def again(now, batch, **hypers):
         return both(now, batch, **hypers)
 
-    assert hyperparameters.traits_of(hyperparameters.declare(again, both, by_step=True)) == {*needs, Trait.BY_STEP}
-    assert hyperparameters.traits_of(both) == {*needs, Trait.BY_STEP}
+    assert declarations.traits_of(hyperparameters.declare(again, both, by_step=True)) == {*needs, Trait.BY_STEP}
+    assert declarations.traits_of(both) == {*needs, Trait.BY_STEP}
+
+
+def test_traits_of_objects_and_of_what_remembers():
+    assert declarations.traits_of(Called()) == {Trait.WHOLE_EPISODES}
+    running = declarations.in_order(RunningAdvantage(lambda: (), lambda state, trajectory, now: state))
+    assert declarations.traits_of(running) == {Trait.IN_ORDER}
+    bound = declarations.whole_episodes(functools.partial(ranged, beta=0.1))
+    assert declarations.traits_of(bound) == {Trait.WHOLE_EPISODES} and not declarations.traits_of(ranged)
+
+    @functools.wraps(functools.partial(bound, size=3))
+    def around(*args, **hypers):
+        return bound(*args, **hypers)
+
+    assert declarations.traits_of(around) == {Trait.WHOLE_EPISODES}
+    with pytest.raises(TypeError, match="traits are declared of a function; declare them of its __call__$"):
+        declarations.in_order(Called().__call__)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "number", "message"),
+    [
+        (Range(0, 1), 2, "x must lie in [0, 1], got 2"),
+        (Range(1, 10), 11, "x must lie in [1, 10], got 11"),
+        (Range(1), 0, "x must be 1 or more, got 0"),
+        (Range(high=5), 6, "x must be 5 or less, got 6"),
+        (Range(hyperparameters.LEAST, 1), 2.0, "x must be above 0 and 1 or less, got 2.0"),
+        (Range(hyperparameters.LEAST), 0.0, "x must be above 0, got 0.0"),
+        (Range(0), -1.0, "x must lie in [0, inf], got -1.0"),
+        (Range(0, hyperparameters.MOST), math.inf, "x must be 0 or more and finite in float32, got inf"),
+        (Range(-hyperparameters.MOST, hyperparameters.MOST), math.inf, "x must be finite in float32, got inf"),
+        (Range(0, 1), math.nan, "x must lie in [0, 1], got nan"),
+    ],
+)
+def test_a_message_of_a_range_says_its_ends(allowed, number, message):
+    with pytest.raises(ValueError) as caught:
+        hyperparameters.within("x", number, number, allowed)
+    assert str(caught.value) == message
 
 
 def test_annotations_that_are_texts_are_read():
-    scope = {"Annotated": Annotated, "Range": Range, "Role": Role}
+    scope = {"Annotated": Annotated, "Range": Range, "Role": Role, "functools": functools}
     exec(
         "from __future__ import annotations\n"
-        "def loss(now, batch, *, beta: Annotated[float, Range(0, 2), Role.KL_COEF] = 0.5, gamma: Unknown = 1.0): ...\n"
-        "def lost(now, batch, *, beta: Annotated[float, Missing(0)] = 0.5): ...\n",
+        "def loss(now, batch, *, beta: Annotated[float, Range(0, 2), Role.KL_COEF] = 0.5): ...\n"
+        "def lost(now, batch, *, beta: Missing = 0.5): ...\n"
+        "@functools.wraps(loss)\n"
+        "def around(*args, **hypers): ...\n",
         scope,
     )
     assert hyperparameters.ranges(scope["loss"]) == {"beta": Range(0, 2)}
-    assert hyperparameters.by_role(scope["loss"]) == {Role.KL_COEF: "beta"}
+    for plug in (scope["loss"], scope["around"], functools.partial(scope["around"], beta=0.1)):
+        assert hyperparameters.by_role(plug) == {Role.KL_COEF: "beta"}
     with pytest.raises(TypeError, match="^lost: the annotation of 'beta' can't be read: name 'Missing' is not defined"):
         hyperparameters.ranges(scope["lost"])
 

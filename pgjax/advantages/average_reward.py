@@ -10,8 +10,8 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
-from pgjax.declarations import Role
-from pgjax.hyperparameters import NonNegative, Range, in_order
+from pgjax.declarations import Role, in_order
+from pgjax.hyperparameters import NonNegative, Range
 from pgjax.numerics import returns
 from pgjax.numerics.masked import mean
 from pgjax.types import Array, Evaluation, RunningAdvantage, Trajectory

@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.advantages.baselines import mean_of_others
-from pgjax.declarations import Role
-from pgjax.hyperparameters import Probability, Range, whole_episodes
+from pgjax.declarations import Role, whole_episodes
+from pgjax.hyperparameters import Probability, Range
 from pgjax.numerics import masked
 from pgjax.types import Array, Evaluation, Trajectory
 

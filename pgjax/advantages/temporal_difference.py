@@ -5,8 +5,8 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from pgjax.declarations import Role
-from pgjax.hyperparameters import Bound, Probability, Range, in_order
+from pgjax.declarations import Role, in_order
+from pgjax.hyperparameters import Bound, Probability, Range
 from pgjax.numerics import returns, time_limits
 from pgjax.numerics.masked import normalized
 from pgjax.types import Array, Evaluation, Trajectory

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.config import Config
-from pgjax.declarations import Role, Trait
+from pgjax.declarations import Role, Trait, traits_of
 from pgjax.envs.spaces import layout
-from pgjax.hyperparameters import by_role, name_of, traits_of, value_of
+from pgjax.hyperparameters import by_role, name_of, value_of
 from pgjax.policies.distributions import Categorical, check_fields
 from pgjax.policies.traits import has_memory
 from pgjax.types import Algorithm, Array, Env, Policy
@@ -37,16 +37,20 @@ def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config
     if config.normalize_obs and layout(env.observation_space) in ("", "L"):
         raise ValueError(f"normalize_obs needs a Box of observations, got {env.observation_space!r}")
     if config.scale_rewards and Role.DISCOUNT not in by_role(algorithm.advantage):
-        raise ValueError(f"scale_rewards needs an advantage with a discount; {name_of(algorithm.advantage)} has none")
+        raise ValueError(
+            f"scale_rewards needs an advantage with a discount; {name_of(algorithm.advantage)} has none, declared as "
+            "discount: Annotated[float, Role.DISCOUNT]"
+        )
     samples = value_of(algorithm.advantage, Role.SAMPLES, 1)
+    named = by_role(algorithm.advantage).get(Role.SAMPLES, "samples")
     if not isinstance(samples, int) or samples < 1 or config.num_envs % samples:
-        raise ValueError(f"samples must be a whole number that divides num_envs={config.num_envs}, got {samples!r}")
+        raise ValueError(f"{named} must be a whole number that divides num_envs={config.num_envs}, got {samples!r}")
     if samples > 1 and not whole:
-        raise ValueError(f"samples={samples} needs rollout='episodes': a group of episodes must start alike")
+        raise ValueError(f"{named}={samples} needs rollout='episodes': a group of episodes must start alike")
     if samples > 1 and env.host:
-        raise ValueError(f"samples={samples}: an environment stepped in Python can't start alike; choose another")
+        raise ValueError(f"{named}={samples}: an environment stepped in Python can't start alike; choose another")
     if policy.whole_episodes and not whole:
-        raise ValueError("the transformer learns from whole episodes; use rollout='episodes' with num_steps=0")
+        raise ValueError("the policy learns from whole episodes alone; use rollout='episodes' with num_steps=0")
     for plug in (algorithm.advantage, algorithm.estimator):
         if Trait.WHOLE_EPISODES in traits_of(plug) and not whole:
             raise ValueError(f"{name_of(plug)} learns from whole episodes; use rollout='episodes' with num_steps=0")
@@ -60,6 +64,9 @@ def check_options(advantage: Any, estimator: Any, config: Config, steps: int) ->
       advantage, estimator: the plugs, whose hyperparameters are known by their roles.
       steps: of one rollout.
     """
+    for plug, role in ((advantage, Role.DISCOUNT), (estimator, Role.STOP_KL)):
+        if not isinstance(value_of(plug, role, 1.0), float):
+            raise ValueError(f"{name_of(plug)}: {by_role(plug)[role]} must have a float as its default, as {role} has")
     _check_corrections(advantage, estimator, config)
     _check_spreads(advantage, estimator, config, steps)
     if name := by_role(estimator).get(Role.TARGET_KL):
@@ -74,6 +81,7 @@ def check_options(advantage: Any, estimator: Any, config: Config, steps: int) ->
 def _check_corrections(advantage: Any, estimator: Any, config: Config) -> None:
     """For another policy having acted, and for a critic that has moved since."""
     ours, theirs = by_role(advantage), by_role(estimator)
+    both = {"advantage": ours, "estimator": theirs}
     if value_of(estimator, Role.REEVALUATE):
         name = theirs[Role.REEVALUATE]
         lost = [ours[x] for x in (Role.GAMMA_T, Role.NORMALIZE, Role.IMPORTANCE) if value_of(advantage, x)]
@@ -81,7 +89,7 @@ def _check_corrections(advantage: Any, estimator: Any, config: Config) -> None:
         if lost:
             raise ValueError(f"{name}=True takes target - value as the advantage, and would lose {lost[0]}=True")
         if (baseline := value_of(advantage, Role.BASELINE, "value")) != "value":
-            raise ValueError(f"{name}=True needs baseline='value': with {baseline!r} nothing is learned")
+            raise ValueError(f"{name}=True needs {ours[Role.BASELINE]}='value': with {baseline!r} nothing is learned")
     if Role.RATIOS in ours:
         for role in (Role.IMPORTANCE, Role.REEVALUATE):
             if value_of(estimator, role):
@@ -92,10 +100,10 @@ def _check_corrections(advantage: Any, estimator: Any, config: Config) -> None:
         parts = {"estimator": value_of(estimator, Role.IMPORTANCE), "advantage": value_of(advantage, Role.IMPORTANCE)}
         if sum(map(bool, parts.values())) == 1:
             given, lacking = sorted(parts, key=lambda part: bool(parts[part]), reverse=True)
-            name = theirs[Role.IMPORTANCE]
+            names = {part: roles.get(Role.IMPORTANCE, "importance") for part, roles in both.items()}
             raise ValueError(
-                f"{given}.{name}=True is half of the correction for another policy having acted; set "
-                f"{lacking}.importance=True too (the advantage monte_carlo has it), or neither, and learn of the "
+                f"{given}.{names[given]}=True is half of the correction for another policy having acted; set "
+                f"{lacking}.{names[lacking]}=True too (the advantage monte_carlo has it), or neither, and learn of the "
                 "policy that acts"
             )
 

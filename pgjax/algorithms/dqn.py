@@ -12,7 +12,7 @@ from pgjax.algorithms import replay
 from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
 from pgjax.estimators.surrogate import surrogate
-from pgjax.hyperparameters import MOST, Probability, Range, declare, hyperparameters
+from pgjax.hyperparameters import MOST, Probability, Range, declare, hyperparameters, name_of
 from pgjax.losses.value import q_error
 from pgjax.numerics.returns import taken
 from pgjax.policies import action_values, modules
@@ -95,7 +95,12 @@ def make_learner(env: Env, policy: Policy, algorithm: Algorithm, config: Config)
     if not hasattr(env.action_space, "n"):
         raise ValueError(f"dqn needs a finite number of actions, got {env.action_space!r}; use sac")
     greedy = modules.from_nnx(lambda rngs: action_values.Greedy(env, config, rngs=rngs), constants=False)
-    double = hyperparameters(algorithm.estimator).get("double", False)
+    options = hyperparameters(algorithm.estimator)
+    if missing := [name for name in ("epsilon_start", "epsilon_end", "epsilon_steps", "double") if name not in options]:
+        raise ValueError(
+            f"estimator {name_of(algorithm.estimator)!r} has no hyperparameter {missing[0]!r}; use dqn.annealed"
+        )
+    double = options["double"]
     agent = replay.Agent(
         policy=greedy,
         init=lambda key, hypers: greedy.init(key),

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import optax
 
 from pgjax.config import Config, check_config
-from pgjax.declarations import Role, Trait
-from pgjax.hyperparameters import Probability, Range, by_role, declare, hyperparameters, name_of, traits_of, value_of
+from pgjax.declarations import Role, Trait, traits_of
+from pgjax.hyperparameters import Probability, Range, by_role, declare, hyperparameters, name_of, value_of
 from pgjax.types import (
     AdvantageFn,
     Algorithm,
@@ -66,14 +66,16 @@ def check_replay(
         if value != default:
             raise ValueError(f"{name}={value!r} has no meaning with replay; {INAPPLICABLE[name]}")
     advantage, estimator, optimizer = algorithm
-    needs = traits_of(advantage) & {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
-    if isinstance(advantage, RunningAdvantage) or needs:
+    ordered = {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
+    if isinstance(advantage, RunningAdvantage) or traits_of(advantage) & ordered:
         raise ValueError(f"advantage={name_of(advantage)!r} needs steps in order, replay has rows; use td")
     if isinstance(estimator, RunningEstimator):
         raise ValueError(f"estimator {name_of(estimator)!r} remembers from update to update, and replay has none")
     options = hyperparameters(estimator)
     if missing := [name for name in OPTIONS if name not in options]:
         raise ValueError(f"estimator {name_of(estimator)!r} has no hyperparameter {missing[0]!r}; use `replayed`")
+    if traits_of(estimator) & ordered:
+        raise ValueError(f"estimator {name_of(estimator)!r} needs steps in order, and replay has rows")
     for name in set(OPTIONS) - {"tau", "warmup"}:
         if options[name] < 1:
             raise ValueError(f"{name} must be 1 or more, got {options[name]}")

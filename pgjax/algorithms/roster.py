@@ -159,7 +159,7 @@ ROSTER: dict[str, Entry] = {
         summary="natural gradient, its step's length normalised (Rajeswaran et al. 2017); the critic fitted apart",
         learner=trust_region.make_learner,
         lift=trust_region_step,
-        unused=("shared", "update"),
+        unused=("shared", "update", "kernel"),
     ),
     "trpo": Entry(
         algorithm=Algorithm(
@@ -172,7 +172,7 @@ ROSTER: dict[str, Entry] = {
         summary="natural gradient with a bound on the KL and a line search; the critic fitted apart",
         learner=trust_region.make_learner,
         lift=trust_region_step,
-        unused=("shared", "update"),
+        unused=("shared", "update", "kernel"),
     ),
     "sac": Entry(
         algorithm=Algorithm(

@@ -17,7 +17,7 @@ from flax import nnx
 from pgjax.algorithms import replay
 from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
-from pgjax.hyperparameters import MOST, Finite, Range
+from pgjax.hyperparameters import MOST, Finite, Range, hyperparameters, name_of
 from pgjax.numerics.masked import mean
 from pgjax.numerics.returns import taken
 from pgjax.policies import action_values, modules
@@ -163,6 +163,9 @@ sac.__name__ = "sac"
 def make_learner(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
     """The Learner. `policy` is not used: soft actor-critic makes its own networks, with two critics."""
     del policy
+    if "initial_alpha" not in hyperparameters(algorithm.estimator):
+        named = name_of(algorithm.estimator)
+        raise ValueError(f"estimator {named!r} has no hyperparameter 'initial_alpha'; use sac.losses inside")
     soft = make_policy(env, config)
 
     def init(key: Array, hypers: Hypers) -> PyTree:

@@ -8,8 +8,10 @@ from pgjax import envs
 from pgjax.cli import common
 from pgjax.cli.options import Variance
 from pgjax.config import Config, check_config
+from pgjax.declarations import Role
 from pgjax.envs import registry
 from pgjax.errors import unknown
+from pgjax.hyperparameters import by_role
 from pgjax.numerics import keys
 from pgjax.policies.registry import make
 from pgjax.runs import load
@@ -57,7 +59,8 @@ def of(options: Variance) -> Subject:
     for update in chosen:
         env, policy, params = run.lane(seed=seed, update=update, **labels)
         points[update] = policy, params
-    known = run.hypers(**labels).advantage.get("discount", 0.99)
+    role = by_role(run.plan.groups[0].algorithm.advantage).get(Role.DISCOUNT)
+    known = run.hypers(**labels).advantage[role] if role else 0.99
     name = run.config["env"]
     if options.env_name and options.env_name != name:
         raise ValueError(f"ENV is {options.env_name!r}, but the run in {options.params} is on {name!r}; leave ENV out")

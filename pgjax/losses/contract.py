@@ -4,8 +4,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from pgjax.declarations import Trait
-from pgjax.hyperparameters import Plug, having, name_of, traits_of
+from pgjax.declarations import Plug, Trait, having, traits_of
+from pgjax.hyperparameters import name_of
 from pgjax.types import Array, LossFn
 
 

@@ -6,7 +6,8 @@ log-probabilities along in `Trajectory.reference`, which takes one more evaluati
 
 import jax.numpy as jnp
 
-from pgjax.hyperparameters import Bound, whole_episodes
+from pgjax.declarations import whole_episodes
+from pgjax.hyperparameters import Bound
 from pgjax.types import Array, Batch, Evaluation
 
 

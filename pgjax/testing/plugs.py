@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax.declarations import Role, Trait
-from pgjax.hyperparameters import bind, by_role, name_of, traits_of
+from pgjax.declarations import Role, Trait, traits_of
+from pgjax.hyperparameters import bind, by_role, name_of
 from pgjax.testing.common import close, require, same_kinds
 from pgjax.testing.worlds import example
 from pgjax.training import failures

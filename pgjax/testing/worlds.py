@@ -17,7 +17,7 @@ from pgjax.types import Batch, Env, Policy
 
 def check_env(env: Env, steps: int = 20) -> None:
     """Pure, of fixed shapes and types, scalars where scalars belong, never terminated and truncated at once."""
-    require(not env.host, "check_env steps worlds of pure functions; this one is stepped on the host")
+    require(not env.host, "check_env steps JAX environments; this one is stepped in Python")
     key = jax.random.key(0)
     state, obs = env.reset(key, env.params)
     expected = jax.tree.map(kind, (state, obs))

@@ -579,7 +579,7 @@ def test_an_advantage_in_a_wrapper_corrects_as_it_says(maze):
         ({"baseline": "none"}, {"reevaluate": True}, {}, "reevaluate=True needs baseline='value': with 'none'"),
         ({"baseline": "value", "gamma_t": True}, {"reevaluate": True}, {}, "would lose gamma_t=True"),
         ({"baseline": "value", "importance": True}, {"reevaluate": True}, {}, "would lose importance=True"),
-        ({}, {"normalize_advantage": True}, {"update": "step"}, "normalize_advantage would leave nothing of it"),
+        ({}, {"normalize_advantage": True}, {"update": "step"}, "normalize_advantage=True cannot be used with update="),
         (None, {"importance": True}, {"epsilon": 0.1, "rollout": "unroll"}, "estimator.importance=True is half of the"),
         ({"importance": False}, {"importance": True}, {"epsilon": 0.1}, "set advantage.importance=True too"),
         ({"importance": True}, {"importance": False}, {"epsilon": 0.1}, "advantage.importance=True is half of the"),

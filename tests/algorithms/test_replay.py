@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pgjax import envs, policies, rollout
+from pgjax import algorithms, envs, losses, policies, rollout
 from pgjax.advantages import gae, monte_carlo, td
 from pgjax.algorithms import dqn, sac
+from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
+from pgjax.declarations import in_order, whole_episodes
 from pgjax.estimators import surrogate
 from pgjax.hyperparameters import bind, default_hypers, hyperparameters
 from pgjax.losses import action_value_error
@@ -246,3 +248,21 @@ def test_critics_fit_every_kind_of_observation(name):
     action = jnp.zeros((3, 1)) if name == "Pendulum-v1" else None
     q = jax.jit(lambda obs: merge(init(jax.random.key(1)))(obs, action))(obs)
     assert q.shape == ((3,) if action is not None else (3, env.action_space.n))
+
+
+@pytest.mark.parametrize("need", [in_order, whole_episodes])
+def test_a_loss_that_needs_steps_in_order_is_refused(need):
+    loss = need(lambda now, batch: losses.q_error(now, batch))
+    row = algorithms.entry("dqn")
+    estimator = bind(dqn.annealed(replayed(surrogate(loss))), batch_size=4, buffer_size=64)
+    with pytest.raises(ValueError, match="needs steps in order, and replay has rows$"):
+        dqn.make_learner(envs.make("CartPole-v1"), None, row.algorithm._replace(estimator=estimator), row.config)
+
+
+def test_an_estimator_without_the_options_of_its_learner_is_refused():
+    row, estimator = algorithms.entry("dqn"), replayed(surrogate(losses.q_error))
+    with pytest.raises(ValueError, match="has no hyperparameter 'epsilon_start'; use dqn.annealed$"):
+        dqn.make_learner(envs.make("CartPole-v1"), None, row.algorithm._replace(estimator=estimator), row.config)
+    row = algorithms.entry("sac")
+    with pytest.raises(ValueError, match="has no hyperparameter 'initial_alpha'; use sac.losses inside$"):
+        sac.make_learner(envs.make("Pendulum-v1"), None, row.algorithm._replace(estimator=estimator), row.config)

@@ -187,7 +187,7 @@ class TestLag:
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5), following.params, expected)
 
     def test_a_negative_lag_is_refused(self, maze):
-        with pytest.raises(ValueError, match="lag must be 0 or more updates, got -1"):
+        with pytest.raises(ValueError, match="lag must be 0 or more, got -1"):
             made(maze, algorithms.entry("a2c").algorithm, lag=-1)
 
 
@@ -286,7 +286,7 @@ def test_estimators_that_stop_conform():
         ("impala", {"importance": True}, "importance=True: v_trace has the ratios in its advantage already"),
         ("impala", {"reevaluate": True}, "reevaluate=True: v_trace has the ratios in its advantage already"),
         ("trpo", {"max_kl": -0.01}, "estimator.max_kl must be above 0"),
-        ("trpo", {"cg_steps": 0}, "estimator.cg_steps must lie in"),
+        ("trpo", {"cg_steps": 0}, "estimator.cg_steps must be 1 or more"),
         ("ppo", {"anneal_steps": 0}, "optimizer.anneal_steps must lie in"),
         ("impala", {"clip_rho": -1.0}, "advantage.clip_rho must lie in"),
     ],

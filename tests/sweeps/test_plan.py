@@ -6,9 +6,9 @@ import pytest
 
 from pgjax import losses
 from pgjax.config import Config
-from pgjax.declarations import Role
+from pgjax.declarations import Role, in_order
 from pgjax.envs import make
-from pgjax.hyperparameters import Range, by_role, in_order, value_of
+from pgjax.hyperparameters import Range, by_role, value_of
 from pgjax.sweeps.plan import plan
 from pgjax.sweeps.user_code import load
 

@@ -8,10 +8,10 @@ import pytest
 
 from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, policies, testing
 from pgjax.config import Config
-from pgjax.declarations import Role
+from pgjax.declarations import Role, whole_episodes
 from pgjax.envs.tabular import TabularMDP
 from pgjax.estimators import pieces
-from pgjax.hyperparameters import bind, by_role, default_hypers, whole_episodes
+from pgjax.hyperparameters import bind, by_role, default_hypers
 from pgjax.losses import actor_critic
 from pgjax.types import Env
 
@@ -141,6 +141,10 @@ def test_learners_conform(name):
         algorithm = algorithm._replace(advantage=bind(algorithm.advantage, **{samples: 2}))
     made = row.learner(env, policies.make(env, config), algorithm, config)
     testing.check_learner(made, default_hypers(algorithm))
+
+
+def test_a_baseline_that_trains_needs_no_pilot_of_its_own():
+    assert not [name for name, row in advantages.BASELINES.items() if row.trains and row.pilot == "least_variance"]
 
 
 def test_every_row_of_the_roster_has_its_paper_and_summary():
