@@ -37,17 +37,13 @@ def fisher(
     """
     mask = trajectory.mask
     total = jnp.maximum(jnp.sum(mask), 1.0)
-    acting = lambda p: policy.evaluate(p, trajectory).dist  # noqa: E731
-    try:  # without it, a policy with only a reverse-mode derivative would fail late, at compile time
-        jax.eval_shape(lambda p: jax.jvp(acting, (p,), (p,)), params)
-    except TypeError as error:
-        if "custom_vjp" not in str(error):
-            raise
+    dist, forward = jax.linearize(lambda p: policy.evaluate(p, trajectory).dist, params)
+    # Without this check, a policy with only a reverse-mode derivative would fail late, at compile time.
+    if "custom_lin" in _primitives(jax.make_jaxpr(forward)(params).jaxpr):
         raise ValueError(
             "the natural gradient needs a forward derivative of the policy, and a fused kernel, as any custom_vjp, "
             "has none; use kernel='xla'"
-        ) from error
-    dist, forward = jax.linearize(acting, params)
+        )
     if not hasattr(dist, "kl"):
         raise TypeError(f"the natural gradient needs a distribution with kl(other); {type(dist).__name__} has none")
     slope = jax.grad(lambda new: jnp.sum(jnp.where(mask > 0, dist.kl(new), 0.0)) / total)
@@ -59,6 +55,17 @@ def fisher(
         return jax.tree.map(lambda f, v: f + damping * v, image, vector)
 
     return product
+
+
+def _primitives(jaxpr: Any) -> set[str]:
+    """Names of the primitives of a jaxpr, of those inside its loops and calls too."""
+    found = set()
+    for eqn in jaxpr.eqns:
+        found.add(eqn.primitive.name)
+        for inner in jax.tree.leaves(list(eqn.params.values()), is_leaf=lambda x: hasattr(x, "eqns")):
+            if hasattr(inner, "eqns"):
+                found |= _primitives(inner)
+    return found
 
 
 def fisher_vector_product(

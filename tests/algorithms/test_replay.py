@@ -228,7 +228,7 @@ def test_options_that_mean_nothing_here_are_refused():
     with pytest.raises(ValueError, match="needs steps in order, replay has rows; use td"):
         dqn.make_learner(TABLE, None, Algorithm(monte_carlo, dqn.dqn, adam), CONFIG)
     with pytest.raises(ValueError, match="has no hyperparameter 'tau'; use `replayed`"):
-        dqn.make_learner(TABLE, None, Algorithm(td, surrogate(action_value_error), adam), CONFIG)
+        dqn.make_learner(TABLE, None, Algorithm(td, dqn.annealed(surrogate(action_value_error)), adam), CONFIG)
     with pytest.raises(ValueError, match="finite number of actions"):
         q_learner(env=PENDULUM)
 
