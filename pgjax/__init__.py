@@ -8,6 +8,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pgjax import advantages as advantages
+    from pgjax import algorithms as algorithms
+    from pgjax import analysis as analysis
+    from pgjax import cli as cli
+    from pgjax import config as config
+    from pgjax import declarations as declarations
+    from pgjax import dependencies as dependencies
+    from pgjax import engine as engine
+    from pgjax import envs as envs
+    from pgjax import errors as errors
+    from pgjax import estimators as estimators
+    from pgjax import hyperparameters as hyperparameters
+    from pgjax import losses as losses
+    from pgjax import numerics as numerics
+    from pgjax import optimizers as optimizers
+    from pgjax import oracle as oracle
+    from pgjax import policies as policies
+    from pgjax import render as render
+    from pgjax import report as report
+    from pgjax import rollout as rollout
+    from pgjax import runs as runs
+    from pgjax import statistics as statistics
+    from pgjax import sweeps as sweeps
+    from pgjax import testing as testing
+    from pgjax import training as training
+    from pgjax import types as types
+    from pgjax import variance as variance
     from pgjax.config import Config as Config
     from pgjax.declarations import Role as Role
     from pgjax.hyperparameters import Range as Range
@@ -50,13 +77,15 @@ _PACKAGES = (
 __all__ = [*_DOOR, *_PACKAGES]
 
 
-def __getattr__(name: str) -> Any:
-    # Lazy: whoever imports one module shouldn't wait for plots, checkpoints and environments.
-    if name in _DOOR:
-        return getattr(importlib.import_module(f"pgjax.{_DOOR[name]}"), name)
-    if name in _PACKAGES:
-        return importlib.import_module(f"pgjax.{name}")
-    raise AttributeError(f"module 'pgjax' has no attribute {name!r}")
+if not TYPE_CHECKING:  # which would take every name for one that is found here
+
+    def __getattr__(name: str) -> Any:
+        # Lazy: whoever imports one module shouldn't wait for plots, checkpoints and environments.
+        if name in _DOOR:
+            return getattr(importlib.import_module(f"pgjax.{_DOOR[name]}"), name)
+        if name in _PACKAGES:
+            return importlib.import_module(f"pgjax.{name}")
+        raise AttributeError(f"module 'pgjax' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

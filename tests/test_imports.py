@@ -1,6 +1,7 @@
 """The rooms of the package and who may import whom, read from the import statements themselves."""
 
 import ast
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -121,3 +122,13 @@ def test_the_door_shows_what_it_holds():
 @pytest.mark.parametrize("first", ["sweeps.plan", "algorithms.dqn", "training.loop"])
 def test_any_room_may_be_imported_first(first):
     subprocess.run([sys.executable, "-c", f"import pgjax.{first}"], check=True)
+
+
+def test_a_type_checker_sees_the_same_door():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and isinstance(node.test, ast.Name))
+    seen = {alias.asname: f"{node.module}.{alias.name}" for node in block.body for alias in node.names}
+    assert set(seen) == set(pgjax.__all__)
+    for name, where in seen.items():
+        module, _, attribute = where.rpartition(".")
+        assert getattr(pgjax, name) is getattr(importlib.import_module(module), attribute)

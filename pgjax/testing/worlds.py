@@ -80,7 +80,7 @@ def _example() -> tuple[Policy, Any, Batch]:
 
 
 def example(policy: Policy | None = None, env: Env | None = None) -> tuple[Policy, Any, Batch]:
-    """A small policy, its parameters and a batch [T, B] of whole episodes with steps behind their ends.
+    """A small policy, its parameters and a batch [T, B] of whole episodes with steps after their ends.
 
     The parameters are others than those that acted, so probability ratios differ from 1.
     """
