@@ -1,4 +1,4 @@
-"""An estimator in; nothing, or an AssertionError that says how biased it is, out: part of the conformance kit."""
+"""`check_unbiased`: asserts that an estimator's mean is the exact gradient, and otherwise reports the bias."""
 
 import functools
 from typing import Any
@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import envs
+from pgjax.declarations import Role
+from pgjax.hyperparameters import value_of
 from pgjax.policies.registry import make
 from pgjax.variance.compare import compare
+from pgjax.variance.estimators.custom import Plugs
 
 DISCOUNT = 0.9
 
@@ -42,7 +45,8 @@ def check_unbiased(estimator: Any, episodes: int = 65_536, sigmas: float = 5.0, 
 
     Args:
       estimator: what `variance.compare` takes: a name or row of the grid, Plugs(advantage, estimator), or a
-        gradient(key, params), at discount .9. The environment is `small_world()`; episodes end after 1 to 4 steps.
+        gradient(key, params). The environment is `small_world()`; episodes end after 1 to 4 steps. The discount is
+        that of the advantage, by `Role.DISCOUNT`; without one it is .9.
       behaviour: parameters like small_world()'s that act in place of its own, for estimators off policy.
 
     Raises:
@@ -51,8 +55,9 @@ def check_unbiased(estimator: Any, episodes: int = 65_536, sigmas: float = 5.0, 
         there are too few to see one: then a large z is no sign of a bias, and a small one none of its absence.
     """
     chosen = [estimator] if isinstance(estimator, str) else {"estimator": estimator}
+    discount = value_of(estimator.advantage, Role.DISCOUNT, DISCOUNT) if isinstance(estimator, Plugs) else DISCOUNT
     batch = max(1, getattr(estimator, "batch", 1))
-    report = compare(chosen, *small_world(), behaviour=behaviour, discount=DISCOUNT, episodes=episodes, batch=(batch,))
+    report = compare(chosen, *small_world(), behaviour=behaviour, discount=discount, episodes=episodes, batch=(batch,))
     (row,) = report.summary["estimators"].values()
     if not np.isfinite(row["trace"]["value"]):
         raise AssertionError(

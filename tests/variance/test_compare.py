@@ -230,8 +230,9 @@ class TestConformance:
             REINFORCE,
             variance.Plugs(bind(REINFORCE.advantage, baseline="leave_one_out"), REINFORCE.estimator, batch=4),
             variance.Sampler(lambda key, params: _reinforce(key, params)),
+            REINFORCE._replace(advantage=bind(monte_carlo, gamma_t=True)),
         ],
-        ids=["grid", "plugs", "leave one out", "gradient"],
+        ids=["grid", "plugs", "leave one out", "gradient", "its own discount"],
     )
     def test_the_unbiased_pass(self, estimator):
         check_unbiased(estimator)
