@@ -135,13 +135,18 @@ def _check_spreads(advantage: Any, estimator: Any, config: Config, steps: int) -
             )
 
 
-def check_advantage(name: str, weight: Array, target: Array, mask: Array) -> None:
-    """That an advantage of this name returned one weight and one target per step, at trace time."""
+def checked_advantage(name: str, output: Any, mask: Array) -> tuple[Array, Array]:
+    """What the advantage of this name returned, (advantage, target) [T, B], checked at trace time."""
+    if not isinstance(output, tuple) or len(output) != 2:
+        got = f"{len(output)} results" if isinstance(output, tuple) else type(output).__name__
+        raise TypeError(f"advantage {name!r} returned {got}, expected (advantage, target), each [T, B]")
+    weight, target = output
     for what, x in (("advantage", weight), ("target", target)):
         if jnp.shape(x) != mask.shape:
             raise ValueError(
                 f"advantage {name!r} returned {what} of shape {jnp.shape(x)}, expected [T, B] = {mask.shape}"
             )
+    return weight, target
 
 
 def check_acting(env: Env, policy: Policy) -> None:

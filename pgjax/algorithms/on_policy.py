@@ -158,8 +158,8 @@ def _learn(
     now = pieces.evaluate(target, state.params, trajectory)
     if Role.GAIN_RATE in setup.roles:
         now = pieces.continued(target, state.params, trajectory, now, stream)
-    memory, (weight, goal) = setup.advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
-    compatibility.check_advantage(setup.name, weight, goal, trajectory.mask)
+    memory, output = setup.advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
+    weight, goal = compatibility.checked_advantage(setup.name, output, trajectory.mask)
     batch = Batch(trajectory, weight, goal, now.value)
     params, optimizer, learned = setup.updater.apply(key, target, state.params, state.optimizer, batch, hypers)
 

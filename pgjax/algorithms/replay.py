@@ -186,8 +186,8 @@ def _descend(
     params, targets, optimizer, count = carry
     key_target, key_gradient = jax.random.split(key)
     now = agent.evaluate(key_target, params, targets, rows)
-    weight, goal = jax.lax.stop_gradient(setup.advantage(rows, now, **hypers.advantage))
-    compatibility.check_advantage(name_of(setup.advantage), weight, goal, rows.mask)
+    output = jax.lax.stop_gradient(setup.advantage(rows, now, **hypers.advantage))
+    weight, goal = compatibility.checked_advantage(name_of(setup.advantage), output, rows.mask)
     batch = Batch(rows, weight, goal, now.value)
     gradient, metrics = setup.estimator(key_gradient, agent.policy, params, batch, **hypers.estimator)
     transform = setup.optimizer(**hypers.optimizer)

@@ -11,6 +11,7 @@ from pgjax.advantages.reference_kl import penalised
 from pgjax.advantages.temporal_difference import gae, n_step, td, v_trace
 from pgjax.algorithms import dqn, sac, trust_region
 from pgjax.algorithms.on_policy import make_learner
+from pgjax.algorithms.plugs import check_plug, check_plugs
 from pgjax.algorithms.replay_options import INAPPLICABLE
 from pgjax.config import Config
 from pgjax.errors import unknown
@@ -40,6 +41,9 @@ class Entry:
     lift: Callable[[LossFn], EstimatorFn | RunningEstimator] | None = lambda loss: surrogate(actor_critic(loss))
     own_policy: bool = False  # whether the learner makes its own networks
     unused: Collection[str] = ()  # fields of Config that mean nothing to the learner, which refuses them
+
+    def __post_init__(self) -> None:
+        check_plugs(self.algorithm)
 
 
 # Defaults of methods that sample a group of episodes for each prompt (RLOO, GRPO). Language models are first pretrained
@@ -261,6 +265,7 @@ def with_loss(row: Entry, loss: LossFn) -> Entry:
     """The row with `loss` as its policy loss; the critic's loss and the entropy bonus stay."""
     if row.lift is None:
         raise ValueError(f"loss: {name_of(row.algorithm.estimator)} has losses of its own; leave {name_of(loss)!r} out")
+    check_plug("loss", loss)
     estimator = row.lift(loss)
     own, new = hyperparameters(row.algorithm.estimator), hyperparameters(estimator)
     # The loss brings its own hyperparameters; the others keep the values of the row.

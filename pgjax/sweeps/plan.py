@@ -115,6 +115,10 @@ def _row(algorithm: Any, loss: Any, policy: Any) -> roster.Entry:
         row = roster.Entry(row)
     if not isinstance(row, roster.Entry):
         raise TypeError(f"algorithm must be a name, an Algorithm or an Entry, got {algorithm!r}")
+    if isinstance(policy, Policy):
+        raise TypeError(
+            "policy must be a function (env, config) -> Policy, got a Policy; use lambda env, config: policy"
+        )
     if policy is not None and row.own_policy:
         raise ValueError(f"policy: {algorithm!r} makes its own networks; leave policy out")
     return row if loss is None else roster.with_loss(row, loss)

@@ -1,0 +1,48 @@
+"""Checks that each plug of an algorithm takes what its place gives it; one line says the call that mends it."""
+
+import inspect
+import math
+from typing import Any
+
+from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.types import Algorithm, RunningAdvantage, RunningEstimator
+
+# Place -> the positional arguments that it gives, and what to do with something else.
+PLACES = {
+    "loss": ("now, batch", "write it as def loss(now, batch, *, beta: float = 1.0)"),
+    "advantage": ("trajectory, now", "write it as def advantage(trajectory, now, *, discount: float = 0.99)"),
+    "estimator": ("key, policy, params, batch", "lift a loss by estimators.surrogate(losses.actor_critic(loss))"),
+    "optimizer": ("", "use optimizers.adam, or a function def optimizer(*, learning_rate: float = 1e-3)"),
+}
+
+
+def check_plugs(algorithm: Algorithm) -> None:
+    """TypeError where a plug can't be what its place asks for."""
+    for place, plug in algorithm._asdict().items():
+        check_plug(place, plug)
+
+
+def check_plug(place: str, plug: Any) -> None:
+    """TypeError where a plug can't be called with the positional arguments of its place: see `PLACES`."""
+    given, fix = PLACES[place]
+    running = {"advantage": RunningAdvantage, "estimator": RunningEstimator}.get(place)
+    takes = f"state, {given}" if running and isinstance(plug, running) else given
+    function = getattr(plug, "apply", plug) if running and isinstance(plug, running) else plug
+    if isinstance(function, type) or not callable(function):
+        what = type(plug).__name__ if not isinstance(plug, (str, type)) else repr(plug)
+        wanted = f"({takes}) and hyperparameters" if takes else "keyword-only hyperparameters"
+        raise TypeError(f"{place} must be a function of {wanted}, got {what}; {fix}")
+    parameters = list(inspect.signature(function).parameters.values())
+    own = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    most = math.inf if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(own)
+    needed = sum(p.default is p.empty for p in own)
+    count = len(takes.split(", ")) if takes else 0
+    if not needed <= count <= most:
+        names = ", ".join(p.name for p in own)
+        raise TypeError(f"{place} {name_of(plug)!r} takes ({names}), its place gives ({takes}); {fix}")
+    if place != "optimizer" and (extra := [p.name for p in own[count:]]):
+        raise TypeError(
+            f"{place} {name_of(plug)!r}: {extra[0]!r} stands before the *; hyperparameters are keyword-only, so write "
+            f"({takes}, *, {extra[0]}=...)"
+        )
+    hyperparameters(plug)
