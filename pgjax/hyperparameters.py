@@ -151,7 +151,7 @@ def declare(function: Plug, *plugs: Any, by_step: bool = False) -> Plug:
     for plug in plugs:
         for parameter in _parameters(plug):
             if parameter.name in names:
-                around = name_of(function) if name_of(function) != name_of(plug) else "the estimator around it"
+                around = name_of(function) if name_of(function) != name_of(plug) else "the plug around it"
                 raise ValueError(f"{name_of(plug)}: hyperparameter {parameter.name!r} is taken by {around}; rename it")
             names.add(parameter.name)
             own.append(parameter)

@@ -206,7 +206,7 @@ def plain(env, config, advantage=gae, estimator=None, optimizer=adam):
             "num_minibatches=8 doesn't divide the batch of 4 environments; choose a divisor of 4",
         ),
         (dict(num_steps=0), "num_steps must be 1 or more with rollout='unroll', got 0"),
-        (dict(num_steps=-1, rollout="episodes"), "num_steps must be 1 or more"),
+        (dict(num_steps=-1, rollout="episodes"), "num_steps must be 0 or more"),
         (dict(num_envs=0), "num_envs must be 1 or more, got 0"),
         (dict(num_epochs=0), "num_epochs must be 1 or more, got 0"),
         (dict(num_minibatches=0), "num_minibatches must be 1 or more, got 0"),

@@ -12,7 +12,7 @@ from gymnax.environments import spaces
 from pgjax import envs, losses, policies, testing
 from pgjax.advantages import gae
 from pgjax.algorithms import trust_region
-from pgjax.algorithms.trust_region import depends, make
+from pgjax.algorithms.trust_region import depends, make_learner
 from pgjax.config import Config
 from pgjax.envs.tabular import TabularMDP
 from pgjax.estimators import natural, surrogate, trust_region_step
@@ -293,7 +293,7 @@ def test_fitting_the_critic_does_not_move_the_policy(name):
     policy = policies.make(env, config)
     # A region so small that the policy stands still, as far as can be told.
     algorithm = ALGORITHM._replace(estimator=bind(ALGORITHM.estimator, max_kl=0.0))
-    made = make(env, policy, algorithm, config)
+    made = make_learner(env, policy, algorithm, config)
     hypers = default_hypers(algorithm)
 
     @jax.jit
@@ -319,7 +319,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_traced(change, estimato
     env = envs.make("CartPole-v1")
     config = Config(num_envs=2, num_steps=4, hidden=(4,), **change)
     with pytest.raises(ValueError, match=message):
-        make(env, policies.make(env, config), ALGORITHM._replace(estimator=estimator), config)
+        make_learner(env, policies.make(env, config), ALGORITHM._replace(estimator=estimator), config)
 
 
 @pytest.fixture(scope="module")
@@ -331,7 +331,7 @@ def maze():
 @pytest.mark.parametrize("critic", ["value", "action_value"])
 def test_the_learner_conforms(maze, critic):
     config = Config(num_envs=4, num_steps=4, num_epochs=2, num_minibatches=2, critic=critic)
-    testing.check_learner(make(maze, policies.make(maze, config), ALGORITHM, config), default_hypers(ALGORITHM))
+    testing.check_learner(make_learner(maze, policies.make(maze, config), ALGORITHM, config), default_hypers(ALGORITHM))
 
 
 @pytest.mark.slow
@@ -339,7 +339,7 @@ def test_the_learner_conforms(maze, critic):
 def test_no_program_over_lanes_holds_a_lapack_call(network):
     env = envs.make("CartPole-v1")
     config = Config(num_envs=2, num_steps=2, hidden=(4,), network=network)
-    made = make(env, policies.make(env, config), ALGORITHM, config)
+    made = make_learner(env, policies.make(env, config), ALGORITHM, config)
     keys, hypers = vectorised.lanes([default_hypers(ALGORITHM)], [0, 1])
 
     def program(keys, hypers):
@@ -355,7 +355,7 @@ def test_it_learns_the_probe_of_a_policy(line_search):
     config = Config(num_envs=16, num_steps=4, num_epochs=2, hidden=(8,))
     algorithm = ALGORITHM._replace(estimator=bind(ALGORITHM.estimator, line_search=line_search, max_kl=0.05))
     policy = policies.make(env, config)
-    made, hypers = make(env, policy, algorithm, config), default_hypers(algorithm)
+    made, hypers = make_learner(env, policy, algorithm, config), default_hypers(algorithm)
     keys, hypers = vectorised.lanes([hypers], [0, 1])
     states, metrics = jax.jit(lambda k, h: vectorised.segment(k, made, vectorised.init(k, made, h), h, 25))(
         keys, hypers

@@ -181,7 +181,7 @@ def test_a_class_is_a_function_that_makes_a_world():
         (Sized, "env 'Sized' must be a function without arguments: missing a required argument: 'size'; give lambda"),
         (lambda size: World(), "must be a function without arguments: missing a required argument: 'size'"),
         (Env, "env 'Env' must be a function without arguments: missing a required argument: 'params'"),
-        (lambda: (World(), Params()), r"returned tuple; .* return pgjax.envs.from_gymnax\(world, params\)"),
+        (lambda: (World(), Params()), r"returned tuple; .* return pgjax.envs.from_gymnax\(env, params\)"),
         (Hosted, r"returned Hosted; .* return pgjax.envs.from_gymnasium\(build, max_steps\)"),
         (Hosted(), r"env must be a name, .* return pgjax.envs.from_gymnasium\(build, max_steps\)"),
     ):

@@ -294,7 +294,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"num_steps": 8}, "the transformer learns from whole episodes; use rollout='episodes' with num_steps=0"),
+            ({"num_steps": 8}, "the policy learns from whole episodes alone; use rollout='episodes' with num_steps=0"),
             ({"num_steps": 0, "rollout": "episodes", "normalize_obs": True}, "normalize_obs"),
         ],
     )
