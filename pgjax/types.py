@@ -82,6 +82,8 @@ class Evaluation(NamedTuple):
     value: Array
     next_value: Array  # of next_obs; whether it may be used is decided in `time_limits.discounts`
     action_value: PyTree = ()  # [T, B, A] or [N, A] of a critic of action values, else ()
+    extra: PyTree = ()  # what the network returns besides, each leaf [T, B, ...] or [N, ...]; else ()
+    next_extra: PyTree = ()  # the same of next_obs
 
 
 class Batch(NamedTuple):
@@ -91,6 +93,8 @@ class Batch(NamedTuple):
     advantage: Array
     target: Array
     value: Array  # the critic's value when the batch was collected
+    then: PyTree = ()  # the Evaluation by the learning policy when the batch was collected; else ()
+    extra: PyTree = ()  # what the advantage returned besides, each leaf [T, B, ...] or [N, ...]; else ()
 
 
 class Hypers(NamedTuple):
@@ -104,16 +108,17 @@ class Hypers(NamedTuple):
 
 # The keyword-only arguments of every plug are its hyperparameters: see `pgjax.hyperparameters`.
 
-# (trajectory, now, **hypers) -> the advantage of each step and the target of the critic, each [T, B].
-AdvantageFn = Callable[Concatenate[Trajectory, Evaluation, ...], tuple[Array, Array]]
+# (trajectory, now, **hypers) -> the advantage of each step and the target of the critic, each [T, B]; and, where a loss
+# wants more, a tree of arrays [T, B, ...], which is `batch.extra`.
+AdvantageFn = Callable[Concatenate[Trajectory, Evaluation, ...], tuple[Array, Array] | tuple[Array, Array, PyTree]]
 
 
 class RunningAdvantage(NamedTuple):
     """An AdvantageFn that remembers: for baselines that average over all updates so far."""
 
     init: Callable[[], PyTree]  # () -> state
-    # (state, trajectory, now, **hypers) -> (state, (advantage, target))
-    apply: Callable[Concatenate[PyTree, Trajectory, Evaluation, ...], tuple[PyTree, tuple[Array, Array]]]
+    # (state, trajectory, now, **hypers) -> (state, what an AdvantageFn returns)
+    apply: Callable[Concatenate[PyTree, Trajectory, Evaluation, ...], tuple[PyTree, tuple[Any, ...]]]
 
 
 # (now, batch, **hypers) -> one loss per step, [T, B] or [N], never a mean; and metrics, per step or scalar.

@@ -11,7 +11,7 @@ from pgjax.envs.spaces import layout
 from pgjax.hyperparameters import by_role, name_of, value_of
 from pgjax.policies.distributions import Categorical, check_fields
 from pgjax.policies.traits import has_memory
-from pgjax.types import Algorithm, Array, Env, Policy
+from pgjax.types import Algorithm, Array, Env, Policy, PyTree
 
 
 def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config, steps: int) -> bool:
@@ -135,18 +135,21 @@ def _check_spreads(advantage: Any, estimator: Any, config: Config, steps: int) -
             )
 
 
-def checked_advantage(name: str, output: Any, mask: Array) -> tuple[Array, Array]:
-    """What the advantage of this name returned, (advantage, target) [T, B], checked at trace time."""
-    if not isinstance(output, tuple) or len(output) != 2:
+def checked_advantage(name: str, output: Any, mask: Array) -> tuple[Array, Array, PyTree]:
+    """What the advantage of this name returned, (advantage, target, extra) [T, B], checked at trace time."""
+    if not isinstance(output, tuple) or len(output) not in (2, 3):
         got = f"{len(output)} results" if isinstance(output, tuple) else type(output).__name__
-        raise TypeError(f"advantage {name!r} returned {got}, expected (advantage, target), each [T, B]")
-    weight, target = output
+        raise TypeError(f"advantage {name!r} returned {got}, expected (advantage, target) or with extra, each [T, B]")
+    weight, target, extra = output if len(output) == 3 else (*output, ())
     for what, x in (("advantage", weight), ("target", target)):
         if jnp.shape(x) != mask.shape:
             raise ValueError(
                 f"advantage {name!r} returned {what} of shape {jnp.shape(x)}, expected [T, B] = {mask.shape}"
             )
-    return weight, target
+    for x in jax.tree.leaves(extra):
+        if jnp.shape(x)[: mask.ndim] != mask.shape:
+            raise ValueError(f"advantage {name!r} returned extra of shape {jnp.shape(x)}, expected {mask.shape} first")
+    return weight, target, extra
 
 
 def check_acting(env: Env, policy: Policy) -> None:

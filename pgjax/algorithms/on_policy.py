@@ -159,8 +159,9 @@ def _learn(
     if Role.GAIN_RATE in setup.roles:
         now = pieces.continued(target, state.params, trajectory, now, stream)
     memory, output = setup.advantage.apply(state.advantage, trajectory, now, **hypers.advantage)
-    weight, goal = compatibility.checked_advantage(setup.name, output, trajectory.mask)
-    batch = Batch(trajectory, weight, goal, now.value)
+    weight, goal, extra = compatibility.checked_advantage(setup.name, output, trajectory.mask)
+    then = now if all(isinstance(x, jax.Array) for x in jax.tree.leaves(now)) else ()  # a user's dist may be no pytree
+    batch = Batch(trajectory, weight, goal, now.value, then, extra)
     params, optimizer, learned = setup.updater.apply(key, target, state.params, state.optimizer, batch, hypers)
 
     obs_moments, past = state.obs_moments, state.past

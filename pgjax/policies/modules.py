@@ -1,7 +1,7 @@
 """`from_nnx`, `from_linen` and `recurrent` make a `Policy` of a flax module, as pure functions of its parameters.
 
-A module maps observations [..., *obs] to `(distribution [...], value [...])`. Its parameters are
-one nested dict of arrays.
+A module maps observations [..., *obs] to `(distribution [...], value [...])`, or with a
+third thing, a tree of arrays [..., *], that losses find in `now.extra`. Its parameters are one nested dict of arrays.
 """
 
 from collections.abc import Callable
@@ -81,8 +81,9 @@ def _memoryless(init: Callable[[Array], PyTree], call: Callable[..., Any]) -> Po
     def evaluate(params, trajectory):
         now = call(params, trajectory.obs)
         # The value of action values depends on the policy at next_obs; a state value needs the critic alone.
-        whole = _of_actions(*now)
-        following = call(params, trajectory.next_obs) if whole else (None, call(params, trajectory.next_obs, "critic"))
+        whole = _of_actions(*now[:2]) or jax.tree.leaves(now[2])
+        ahead = trajectory.next_obs
+        following = call(params, ahead) if whole else (None, call(params, ahead, "critic"), ())
         return _evaluation(now, following, trajectory)
 
     return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate, stepwise=evaluate)
@@ -131,8 +132,8 @@ def _of_actions(dist: Any, value: Any) -> bool:
     return jnp.ndim(value) > jnp.ndim(dist.entropy())
 
 
-def _evaluation(now: tuple[Any, Any], following: tuple[Any, Any], trajectory: Trajectory) -> Evaluation:
-    (dist, value), (next_dist, next_value) = now, following
+def _evaluation(now: tuple[Any, Any, Any], following: tuple[Any, Any, Any], trajectory: Trajectory) -> Evaluation:
+    (dist, value, extra), (next_dist, next_value, next_extra) = now, following
     action_value = ()
     if _of_actions(dist, value):
         action_value, value, next_value = value, _expected(dist, value), _expected(next_dist, next_value)
@@ -143,6 +144,8 @@ def _evaluation(now: tuple[Any, Any], following: tuple[Any, Any], trajectory: Tr
         value=value,
         next_value=next_value,
         action_value=action_value,
+        extra=extra,
+        next_extra=next_extra,
     )
 
 
@@ -180,10 +183,11 @@ def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree]
     return init, merge
 
 
-def _checked(output: Any, name: str) -> tuple[Any, Any]:
-    if not (isinstance(output, tuple) and len(output) == 2 and hasattr(output[0], "log_prob")):
+def _checked(output: Any, name: str) -> tuple[Any, Any, PyTree]:
+    """(distribution, value, extra) of a module's output, checked at trace time."""
+    if not (isinstance(output, tuple) and len(output) in (2, 3) and hasattr(output[0], "log_prob")):
         raise TypeError(f"{name}: expected (distribution, value), got {type(output).__name__}")
-    dist, value = output
+    dist, value, extra = output if len(output) == 3 else (*output, ())
     # If every field lacks batch axes, so does the entropy, and the value's shape gives them.
     batch = jnp.shape(dist.entropy()) or jnp.shape(value)
     check_fields(dist, batch, name)
@@ -192,4 +196,7 @@ def _checked(output: Any, name: str) -> tuple[Any, Any]:
         raise ValueError(
             f"{name}: value has shape {jnp.shape(value)}, expected {batch} like the distribution; squeeze its last axis"
         )
-    return output
+    for x in jax.tree.leaves(extra):
+        if jnp.shape(x)[: len(batch)] != batch:
+            raise ValueError(f"{name}: extra has an array of shape {jnp.shape(x)}, expected {batch} first")
+    return dist, value, extra

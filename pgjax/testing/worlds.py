@@ -98,6 +98,7 @@ def example(policy: Policy | None = None, env: Env | None = None) -> tuple[Polic
         moved = [x + 0.3 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves, strict=True)]
         params = jax.tree.unflatten(tree, moved)
         advantage, target = jax.random.normal(key_batch, (2, *trajectory.mask.shape))
-        return params, Batch(trajectory, advantage, target, policy.evaluate(params, trajectory).value)
+        then = policy.evaluate(params, trajectory)
+        return params, Batch(trajectory, advantage, target, then.value, then)
 
     return policy, *jax.jit(build)(jax.random.key(0))

@@ -50,10 +50,12 @@ def estimates(
         if Role.GAIN_RATE in by_role(advantage):
             now = pieces.continued(policy, params, group, now, ())
         if isinstance(advantage, RunningAdvantage):
-            _, (weight, target) = advantage.apply(advantage.init(), group, now)
+            output = advantage.apply(advantage.init(), group, now)[1]
         else:
-            weight, target = advantage(group, now)
-        gradient, _ = estimator.estimator(key, policy, params, Batch(group, weight, target, now.value))
+            output = advantage(group, now)
+        weight, target, *extra = output
+        batch = Batch(group, weight, target, now.value, now, extra[0] if extra else ())
+        gradient, _ = estimator.estimator(key, policy, params, batch)
         return jax.tree.map(jnp.negative, checked_gradient(name, gradient, params))
 
     return jax.lax.map(one, (keys, groups(trajectory, estimator.batch)))
