@@ -23,8 +23,8 @@ def before_the_star(now, batch, beta=1.0):
     return -beta * now.log_prob * batch.advantage, {}
 
 
-def three(trajectory, now, *, discount: float = 0.9):
-    return now.value, now.value, now.value
+def four(trajectory, now, *, discount: float = 0.9):
+    return now.value, now.value, now.value, now.value
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def three(trajectory, now, *, discount: float = 0.9):
             "optimizer 'adam' takes .learning_rate, .* gives ..; use optimizers",
         ),
         (("gae", ESTIMATOR, optimizers.adam), "advantage must be a function of .trajectory, now. .* got 'gae'; write"),
-        ((three, ESTIMATOR, optimizers.adam), "advantage 'three' returned 3 results, expected .advantage, target."),
+        ((four, ESTIMATOR, optimizers.adam), "advantage 'four' returned 4 results, expected .advantage, target."),
     ],
 )
 def test_a_plug_in_the_wrong_place_is_one_line(plugs, message):
