@@ -6,7 +6,7 @@ Folds [F, P] are independent and equally large, so products of two of them have 
 import math
 
 import numpy as np
-import scipy.stats
+import scipy.special
 
 
 def of_mean(noise: np.ndarray) -> float:
@@ -60,9 +60,9 @@ def surprise(off: np.ndarray, noise: np.ndarray | None) -> float:
     # The estimate of tr S^2 may come out as nothing where one fold is far from the rest; it is (tr S)^2 / P or more.
     spread = spread if spread > 0 else expected**2 / len(mean)
     degrees, ratio = expected**2 / spread, mean @ mean / expected
-    p = scipy.stats.f.sf(ratio, degrees, degrees * (folds - 1))
+    p = scipy.special.fdtrc(degrees, degrees * (folds - 1), ratio)
     if p > 1e-290:
-        return float(scipy.stats.norm.isf(p))
+        return float(-scipy.special.ndtri(p))
     # Beyond the range of p, by the leading terms of both tails.
     x = ratio * degrees
     return math.sqrt(max(2 * (x / 2 + math.lgamma(degrees / 2) - (degrees / 2 - 1) * math.log(x / 2)), 0.0))

@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 import scipy.special
-import scipy.stats
 
 LEAST = 5  # numbers in the tail, below which no shape is fitted
 LARGEST = 0.95  # shape that an interval of a mean, which must exist, allows for
@@ -95,7 +94,7 @@ def variance_interval(squares: np.ndarray, trace: float, bias2: float, se: float
     values = squares[0 if bias2 < 0.05 * trace else 1].astype(np.float64)
     low, high = (end - values.mean() + trace for end in mean_interval(values))
     if math.isnan(low):
-        aside = se * scipy.stats.t.ppf(0.975, count - 1)
+        aside = se * scipy.special.stdtrit(count - 1, 0.975)
         low, high = trace - aside, trace + aside
     return max(low, 0.0), high
 
