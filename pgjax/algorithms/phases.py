@@ -18,7 +18,7 @@ class PhaseState(NamedTuple):
     main: PyTree  # of the updates between the phases
     phase: PyTree  # of the phases, whose optimiser is another
     kept: Batch  # [every, T, B, ...] the latest batches
-    count: Array  # [] updates so far
+    made: Array  # [] int32: updates so far
 
 
 def auxiliary(estimator: EstimatorFn | Running, updater: updates.MakeUpdater = updates.descent) -> updates.MakeUpdater:
@@ -58,8 +58,8 @@ def auxiliary(estimator: EstimatorFn | Running, updater: updates.MakeUpdater = u
         ) -> tuple[PyTree, PhaseState, dict[str, Array]]:
             key_main, key_phase = jax.random.split(key)
             params, inner, metrics = main.apply(key_main, policy, params, state.main, batch, hypers)
-            kept = jax.tree.map(lambda xs, x: xs.at[state.count % every].set(x), state.kept, batch)
-            count = state.count + 1
+            kept = jax.tree.map(lambda xs, x: xs.at[state.made % every].set(x), state.kept, batch)
+            made = state.made + 1
 
             def descend(params: PyTree, memory: PyTree) -> tuple[PyTree, PyTree, dict[str, Array]]:
                 joined = _joined(kept)
@@ -73,10 +73,10 @@ def auxiliary(estimator: EstimatorFn | Running, updater: updates.MakeUpdater = u
             _, params, memory, found = jax.lax.while_loop(
                 lambda carry: carry[0],
                 lambda carry: (jnp.bool_(False), *descend(carry[1], carry[2])),
-                (count % every == 0, params, state.phase, nothing),
+                (made % every == 0, params, state.phase, nothing),
             )
             metrics |= {f"phase_{name}": x for name, x in found.items()}
-            return params, PhaseState(inner, memory, kept, count), metrics
+            return params, PhaseState(inner, memory, kept, made), metrics
 
         return updates.Updater(init, apply, lambda params, state: main.final(params, state.main))
 
