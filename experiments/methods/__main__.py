@@ -28,7 +28,7 @@ def lines(source: str) -> int:
         left_out = [node] if isinstance(node, (ast.Import, ast.ImportFrom)) else getattr(node, "decorator_list", [])
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             left_out = [node]
-        code -= {n for x in left_out for n in range(x.lineno, x.end_lineno + 1)}
+        code -= {n for x in left_out for n in range(x.lineno, (x.end_lineno or 0) + 1)}
     return len(code)
 
 

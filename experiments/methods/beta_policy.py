@@ -7,7 +7,7 @@ using the Beta distribution.
     pgjax train ppo Pendulum-v1 --policy experiments/methods/beta_policy.py:beta_policy --set clip_eps=0.1,0.2
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +47,8 @@ class _Beta(NamedTuple):
 
 
 class _Network(MLP):
+    actor_head: Any
+
     def __init__(self, env, config, *, rngs):
         super().__init__(env, config, rngs=rngs)
         self.box = env.action_space

@@ -7,7 +7,7 @@ KL(w || w') + sum_k w_k KL_k (the chain rule), exact where the components lie ap
     pgjax train ppo Pendulum-v1 --policy experiments/methods/mixture_policy.py:mixture_policy --set clip_eps=0.1,0.2
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,8 @@ def _picked(x, index):
 
 
 class _Network(MLP):
+    actor_head: Any
+
     def __init__(self, env, config, *, rngs):
         super().__init__(env, config, rngs=rngs)
         self.units, self.width = units(env.action_space), env.action_space.shape[0]
