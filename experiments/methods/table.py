@@ -69,6 +69,7 @@ METHODS = {
         settings={"num_minibatches": 1},
         smoke={"num_envs": 8, "samples": 4},
     ),
+    "pass_at_k": _sequences("advantage", "Chen et al. 2025", {"clip_eps": [0.1, 0.2]}, "every group of k counted"),
     "upgo": Method("advantage", "Vinyals et al. 2019", {"critic_lambda": [0.8, 1]}, "loop in float64", base="a2c"),
     "sam": Method(
         "estimator", "Foret et al. 2021", {"radius": [0.01, 0.05]}, "two gradients in float64", tiny="CartPole-v1"
@@ -133,6 +134,9 @@ METHODS = {
         "loop in float64; " + CLOSED,
         tiny="CartPole-v1",
     ),
+    "retrace": Method("algorithm", "Munos et al. 2016", {"retrace_lambda": [0.9, 1]}, "sum over traces in float64"),
+    "mean_actor_critic": Method("algorithm", "Allen et al. 2017", {"discount": [0.97, 0.99]}, "actor's " + CLOSED),
+    "neurd": Method("algorithm", "Hennes et al. 2020", {"discount": [0.97, 0.99]}, "actor's " + CLOSED),
     "dr_grpo": _sequences("algorithm", "Liu et al. 2025", {"clip_eps": [0.1, 0.2]}, CLOSED),
     "reinforce_pp": _sequences(
         "algorithm",

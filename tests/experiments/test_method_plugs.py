@@ -246,6 +246,10 @@ def test_the_mixture_policy_is_a_mixture_and_its_entropy_and_kl_are_bounds():
     apart = dist._replace(each=dist.each._replace(mean=dist.each.mean + 1e3 * jnp.arange(3.0).reshape(1, 3, 1)))
     exact = scipy.stats.entropy(share, axis=-1) + np.sum(share * scipy.stats.norm(0, std).entropy(), axis=-1)
     np.testing.assert_allclose(apart.entropy(), exact, rtol=1e-4)
+    moved = apart._replace(which=Categorical(-apart.which.logits), each=apart.each._replace(mean=apart.each.mean + 0.5))
+    other = softmax(-np.float64(dist.which.logits))
+    exact = np.sum(share * (np.log(share / other) + 0.5 * (0.5 / std) ** 2), axis=-1)
+    np.testing.assert_allclose(apart.kl(moved), exact, rtol=1e-3)
     samples = np.asarray(jax.vmap(dist.sample)(jax.random.split(KEY, 4000)))[..., 0]
     middle = np.sum(share * mean, axis=-1)
     variance = np.sum(share * (std**2 + mean**2), axis=-1) - middle**2
@@ -363,3 +367,59 @@ def test_pqn_is_q_lambda_with_greedy_values(stream):
     np.testing.assert_allclose(now.next_value, now.value[::-1], rtol=1e-5)
     np.testing.assert_array_equal(now.dist.mode(), now.extra.argmax(axis=-1))
     assert set(np.asarray(jnp.exp(now.dist.log_probs())).ravel()) == {0.0, 1.0}
+
+
+def of_actions(name):
+    """(gradient to preferences, pi_old, pi, q_old of each step, batch) of an actor with a critic of action values."""
+    policy = policies.make(make("TabularMDP-pgjax"), Config(critic="action_value"))
+    theta, batch = experience(policies.make(make("TabularMDP-pgjax")))
+    g = np.random.default_rng(2)
+    old = {"preference": g.normal(size=(STATES, ACTIONS)), "value": g.normal(size=(STATES, ACTIONS))}
+    old = jax.tree.map(jnp.float32, old)
+    then = policy.evaluate(old, batch.trajectory)
+    batch = batch._replace(then=then, target=then.value)
+    params = {"preference": jnp.asarray(theta["preference"]), "value": 2 * old["value"]}
+    estimator = bind(load(name).algorithm.estimator, value_coef=0.0, **OFF)
+    gradient, _ = jax.jit(estimator, static_argnums=1)(KEY, policy, params, batch)
+    return gradient["preference"], *(softmax(np.float64(x["preference"])) for x in (old, params)), old["value"], batch
+
+
+@pytest.mark.parametrize("name", ["mean_actor_critic", "neurd"])
+def test_all_actions_are_weighed_by_the_critic(name):
+    found, pi_old, pi, q, batch = of_actions(name)
+    expected, mask = np.zeros((STATES, ACTIONS)), np.asarray(batch.trajectory.mask)
+    around = pi if name == "mean_actor_critic" else pi_old
+    for t, b in zip(*np.nonzero(mask), strict=True):
+        s = int(batch.trajectory.obs[t, b])
+        for a in range(ACTIONS):
+            worth = float(q[s, a]) - around[s] @ np.float64(q[s])
+            expected[s, a] -= worth * (pi[s, a] if name == "mean_actor_critic" else 1.0) / mask.sum()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_retrace_sums_over_traces_that_are_cut_where_the_policies_differ(stream):
+    params, batch = stream
+    policy = policies.make(make("TabularMDP-pgjax"), Config(critic="action_value"))
+    value = np.random.default_rng(2).normal(size=(STATES, ACTIONS)).astype(np.float32)
+    params = {"preference": params["preference"], "value": value}
+    now = policy.evaluate(params, batch.trajectory)
+    found, target = load("retrace").algorithm.advantage(batch.trajectory, now, discount=DISCOUNT, retrace_lambda=0.8)
+    tr, q, pi = plain(batch.trajectory), np.float64(value), softmax(np.float64(params["preference"]))
+    cut = set()
+    for t, b in np.ndindex(T, B):
+        total, weight = q[tr.obs[t, b], tr.action[t, b]], 1.0
+        own = total - pi[tr.obs[t, b]] @ q[tr.obs[t, b]]
+        for k in range(t, T):
+            s, a, ahead = tr.obs[k, b], tr.action[k, b], tr.next_obs[k, b]
+            if k > t:
+                ratio = pi[s, a] / np.exp(tr.log_prob[k, b])
+                weight *= DISCOUNT * 0.8 * min(1.0, ratio)
+                cut.add(ratio > 1)
+            total += weight * (
+                tr.reward[k, b] + DISCOUNT * (pi[ahead] @ q[ahead]) * (1 - tr.terminated[k, b]) - q[s, a]
+            )
+            if tr.terminated[k, b] or tr.truncated[k, b]:
+                break
+        np.testing.assert_allclose(target[t, b], total, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found[t, b], own, rtol=1e-4, atol=1e-5)
+    assert cut == {True, False}

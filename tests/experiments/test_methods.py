@@ -1,6 +1,7 @@
 """The gallery of methods: its table, the training of each, gradients of its losses and of its algorithms of groups."""
 
 import ast
+import itertools
 import pathlib
 import statistics
 import sys
@@ -132,6 +133,24 @@ def test_opo_weighs_its_baseline_by_length(policy):
         group = range(b - b % SAMPLES, b - b % SAMPLES + SAMPLES)
         expected[b] = total[b] - sum(LENGTHS[i] * total[i] for i in group) / sum(LENGTHS[i] for i in group)
     np.testing.assert_allclose(found, spread(expected), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_pass_at_k_is_the_mean_over_all_groups_of_k_answers(policy, k):
+    params, batch = experience(policy)
+    found, _ = table.load("pass_at_k")(batch.trajectory, policy.evaluate(params, batch.trajectory), samples=6, k=k)
+    right, expected = returns(batch) > 0.5, np.zeros(B)
+    assert 0 < right[:6].sum() < 6
+    for first in range(0, B, 6):
+        groups = [group for group in itertools.combinations(range(first, first + 6), k)]
+        passed = np.array([any(right[i] for i in group) for group in groups], float)
+        for i in range(first, first + 6):
+            mine = [x for x, group in zip(passed, groups, strict=True) if i in group]
+            if passed.std() > 0:
+                expected[i] = (np.mean(mine) - passed.mean()) / passed.std()
+    np.testing.assert_allclose(found, spread(expected), rtol=1e-5, atol=1e-6)
+    alike = batch.trajectory._replace(reward=0 * batch.trajectory.reward)
+    assert (table.load("pass_at_k")(alike, policy.evaluate(params, alike), samples=6, k=k)[0] == 0).all()
 
 
 def test_dr_grpo_divides_by_no_spread_and_no_length(policy):

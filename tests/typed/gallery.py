@@ -17,15 +17,19 @@ from experiments.methods.gspo import gspo
 from experiments.methods.hl_gauss import hl_gauss
 from experiments.methods.mdpo import mdpo
 from experiments.methods.mdpo_sampled import mdpo_sampled
+from experiments.methods.mean_actor_critic import mean_actor_critic
 from experiments.methods.mixture_policy import mixture_policy
 from experiments.methods.muon import muon
+from experiments.methods.neurd import neurd
 from experiments.methods.opo import opo
 from experiments.methods.p3o import p3o
+from experiments.methods.pass_at_k import pass_at_k
 from experiments.methods.pcgrad import pcgrad
 from experiments.methods.pmpo import pmpo
 from experiments.methods.ppo_rb import ppo_rb
 from experiments.methods.pqn import pqn
 from experiments.methods.reinforce_pp import reinforce_pp
+from experiments.methods.retrace import retrace
 from experiments.methods.sam import sam
 from experiments.methods.self_imitation import self_imitation
 from experiments.methods.spo import spo
@@ -54,8 +58,31 @@ losses: list[LossFn] = [
     gmpo,
     topr,
 ]
-advantages: list[AdvantageFn] = [opo, upgo]
-estimators: list[EstimatorFn] = [sam, pcgrad]
-optimizers: list[Callable[..., optax.GradientTransformation]] = [muon]
-policies: list[Callable[[Env, Config], Policy]] = [beta_policy, mixture_policy]
-algorithms: list[Entry] = [hl_gauss, symlog, dae, pqn, dr_grpo, reinforce_pp, dapo]
+advantages: list[AdvantageFn] = [
+    opo,
+    pass_at_k,
+    upgo,
+]
+estimators: list[EstimatorFn] = [
+    sam,
+    pcgrad,
+]
+optimizers: list[Callable[..., optax.GradientTransformation]] = [
+    muon,
+]
+policies: list[Callable[[Env, Config], Policy]] = [
+    beta_policy,
+    mixture_policy,
+]
+algorithms: list[Entry] = [
+    hl_gauss,
+    symlog,
+    dae,
+    pqn,
+    retrace,
+    mean_actor_critic,
+    neurd,
+    dr_grpo,
+    reinforce_pp,
+    dapo,
+]
