@@ -1,5 +1,6 @@
 """The algorithms of the gallery with critics of their own, against loops and closed forms in float64."""
 
+import dataclasses
 import pathlib
 import runpy
 
@@ -52,13 +53,23 @@ def critic(name, experienced, more, **hypers):
     return gradient, params, batch
 
 
-def learner(name, env="CartPole-v1"):
+def made(name):
+    """(the learner of an algorithm, small, its environment)."""
+    entry, env = load(name), make("CartPole-v1")
+    config = dataclasses.replace(entry.config, num_envs=4, num_steps=8, hidden=(8,), num_minibatches=2, num_epochs=1)
+    return entry.learner(env, policies.make(env, config), entry.algorithm, config), env
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hl_gauss", "symlog", "dae", "pqn", "retrace", "mean_actor_critic", "neurd"])
+def test_its_learner_keeps_the_rules_of_learners(name):
+    check_learner(made(name)[0], default_hypers(load(name).algorithm))
+
+
+def said(name):
     """What the policy of an algorithm with a network of its own says of 6 steps, next_obs being obs backwards."""
-    entry, env = load(name), make(env)
-    config = Config(num_envs=4, num_steps=8, hidden=(8,), num_minibatches=2, epsilon=entry.config.epsilon)
-    made = entry.learner(env, policies.make(env, config), entry.algorithm, config)
-    check_learner(made, default_hypers(entry.algorithm))
-    policy, params = made.policy(made.init(KEY, default_hypers(entry.algorithm)))
+    learner, env = made(name)
+    policy, params = learner.policy(jax.jit(learner.init)(KEY, default_hypers(load(name).algorithm)))
     params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(KEY, x.shape), params)
     obs = jax.random.normal(KEY, (6, *env.observation_space.shape))
     trajectory = experience(policies.make(make("TabularMDP-pgjax")))[1].trajectory
@@ -80,7 +91,7 @@ def test_hl_gauss_learns_the_histogram_of_a_gaussian(experienced):
         expected[s] += 0.7 * (softmax(np.float64(params["more"][s])) - p) / (T * B)
     np.testing.assert_allclose(found["more"], expected, rtol=1e-3, atol=1e-6)
     np.testing.assert_array_equal(found["value"], 0)
-    now = learner("hl_gauss")
+    now = said("hl_gauss")
     value = softmax(np.float64(now.extra)) @ ((edges[1:] + edges[:-1]) / 2)
     np.testing.assert_allclose(now.value, value, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(now.next_value, value[::-1], rtol=1e-4, atol=1e-4)
@@ -95,7 +106,7 @@ def test_symlog_fits_the_logarithm_and_the_value_is_its_inverse(experienced):
         expected[s] += 0.7 * (float(params["more"][s]) - log) / (T * B)
     np.testing.assert_allclose(found["more"], expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(found["value"], 0)
-    now = learner("symlog")
+    now = said("symlog")
     f = np.float64(now.extra)
     assert f.min() < 0 < f.max()
     np.testing.assert_allclose(now.value, np.sign(f) * (np.exp(np.abs(f)) - 1), rtol=1e-4, atol=1e-6)
@@ -130,7 +141,7 @@ def test_dae_learns_advantages_from_backups(experienced):
     pi = softmax(np.float64(params["preference"]))
     centred = f - np.sum(pi * f, axis=-1, keepdims=True)
     np.testing.assert_allclose(advantage, centred[tr.obs, tr.action], rtol=1e-4, atol=1e-5)
-    assert learner("dae").extra.shape == (6, 2)
+    assert said("dae").extra.shape == (6, 2)
 
 
 def test_pqn_is_q_lambda_with_greedy_values(experienced):
@@ -144,7 +155,7 @@ def test_pqn_is_q_lambda_with_greedy_values(experienced):
     _, target = load("pqn").algorithm.advantage(batch.trajectory, batch.then, discount=DISCOUNT, q_lambda=0.6)
     looped = lambda_returns(tr, np.float64(batch.then.next_value), np.full((T, B), 0.6))
     np.testing.assert_allclose(target, looped, rtol=1e-4, atol=1e-5)
-    now = learner("pqn")
+    now = said("pqn")
     np.testing.assert_allclose(now.value, now.extra.max(axis=-1))
     np.testing.assert_allclose(now.next_value, now.value[::-1], rtol=1e-5)
     np.testing.assert_array_equal(now.dist.mode(), now.extra.argmax(axis=-1))

@@ -136,10 +136,16 @@ def test_muon_orthogonalises_the_momentum_of_matrices():
         assert (values > 0.6).all() and (values < 1.3).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["beta_policy", "mixture_policy"])
+def test_a_policy_keeps_the_rules_of_policies(name):
+    env = stretched([1.0, -3.0], [2.0, 0.5])
+    check_policy(load(name)(env, Config(hidden=(8,))), env)
+
+
 def acting(name, env, n=1, scale=1.0):
     """The distribution [n] of a policy with random weights, at random observations."""
     policy = load(name)(env, Config(hidden=(8,)))
-    check_policy(policy, env)
     params = jax.tree.map(lambda x: x + scale * jax.random.normal(KEY, x.shape), policy.init(KEY))
     return policy.act(params, (), jax.random.normal(jax.random.key(1), (n, *env.observation_space.shape)))[0]
 
