@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.scipy.special import betaln, digamma
 
@@ -62,4 +63,6 @@ class _Network(MLP):
 
 def beta_policy(env, config):
     """A multi-layer perceptron that acts by Beta distributions over the Box of actions."""
+    if not np.isfinite([getattr(env.action_space, bound, np.inf) for bound in ("low", "high")]).all():
+        raise ValueError(f"beta_policy needs a finite Box of actions, got {env.action_space!r}")
     return policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs), apart=True)

@@ -46,6 +46,8 @@ def _error(now, batch, *, discount: Probability = 0.99):
 
 
 def _learner(env, policy, algorithm, config):
+    if not hasattr(env.action_space, "n"):
+        raise ValueError(f"dae needs a finite number of actions, got {env.action_space!r}")
     policy = policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs), constants=False)
     return make_learner(env, policy, algorithm, config)
 

@@ -61,4 +61,6 @@ class _Network(MLP):
 
 def mixture_policy(env, config):
     """A multi-layer perceptron that acts by a mixture of three Gaussians."""
+    if not hasattr(env.action_space, "low"):
+        raise ValueError(f"mixture_policy needs a Box of actions, got {env.action_space!r}")
     return policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs), apart=True)

@@ -19,6 +19,8 @@ from pgjax.declarations import whole_episodes
 @whole_episodes
 def pass_at_k(trajectory, now, *, samples: Annotated[int, Range(2), Role.SAMPLES] = 8, k: Annotated[int, Range(1)] = 4):
     """The advantage in pass@k of answers that are right where their return is above 1/2; [T, B]."""
+    if k >= samples:
+        raise ValueError(f"pass_at_k: k must be below samples={samples}, got {k}")
     right = jnp.sum(jnp.where(trajectory.mask > 0, trajectory.reward, 0.0), axis=0).reshape(-1, samples) > 0.5
     fails = jnp.sum(~right, axis=1, keepdims=True)
     fail, others = (math.prod((fails - i) / (samples - i) for i in range(j, k)) for j in (0, 1))

@@ -6,6 +6,7 @@ Simplifying deep temporal difference learning. They anneal epsilon and use RAdam
     pgjax train experiments/methods/pqn.py:pqn CartPole-v1 --set q_lambda=0.65,0.95
 """
 
+import math
 from typing import Annotated
 
 import jax
@@ -22,12 +23,14 @@ from pgjax.policies.distributions import Categorical
 
 class _Network(nnx.Module):
     def __init__(self, env, config, *, rngs):
-        widths = (env.observation_space.shape[0], *config.hidden)
+        self.shape = env.observation_space.shape
+        widths = (math.prod(self.shape), *config.hidden)
         self.layers = nnx.List([nnx.Linear(i, o, rngs=rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)])
         self.norms = nnx.List([nnx.LayerNorm(width, rngs=rngs) for width in config.hidden])
         self.output = nnx.Linear(widths[-1], env.action_space.n, rngs=rngs)
 
-    def __call__(self, x):
+    def __call__(self, obs):
+        x = jnp.asarray(obs, jnp.float32).reshape(*obs.shape[: obs.ndim - len(self.shape)], -1)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = jax.nn.relu(norm(layer(x)))
         q = self.output(x)
@@ -48,6 +51,8 @@ def _error(now, batch):
 
 
 def _learner(env, policy, algorithm, config):
+    if not hasattr(env.action_space, "n"):
+        raise ValueError(f"pqn needs a finite number of actions, got {env.action_space!r}")
     policy = policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs), constants=False)
     return make_learner(env, policy, algorithm, config)
 

@@ -15,6 +15,7 @@ from pgjax.sweeps import user_code
 
 HERE = pathlib.Path(__file__).parent
 CLOSED = "gradient, closed form in float64"
+PASS = {"tiny": "Catch-bsuite", "smoke": {"num_envs": 16, "num_minibatches": 2, "k": 2, "hidden": (8,)}}
 GROUPS = {"num_envs": 8, "samples": 4, "num_minibatches": 2}
 
 
@@ -69,7 +70,7 @@ METHODS = {
         settings={"num_minibatches": 1},
         smoke={"num_envs": 8, "samples": 4},
     ),
-    "pass_at_k": _sequences("advantage", "Chen et al. 2025", {"clip_eps": [0.1, 0.2]}, "every group of k counted"),
+    "pass_at_k": _sequences("advantage", "Chen et al. 2025", {"clip_eps": [0.1, 0.2]}, "all groups of k", **PASS),
     "upgo": Method("advantage", "Vinyals et al. 2019", {"critic_lambda": [0.8, 1]}, "loop in float64", base="a2c"),
     "sam": Method(
         "estimator", "Foret et al. 2021", {"radius": [0.01, 0.05]}, "two gradients in float64", tiny="CartPole-v1"

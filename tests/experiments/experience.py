@@ -1,13 +1,16 @@
-"""Experience on which every branch of the methods is taken, and the same as lists of plain Steps in float64."""
+"""Experience on which every branch of the methods is taken, the same in float64, and policies that are tables."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import papers
+from flax import nnx
 
+from pgjax.policies.distributions import Categorical
 from pgjax.types import Batch, Trajectory
 
 T, B, STATES, ACTIONS = 8, 12, 5, 3
+DISCOUNT = 0.9
 LENGTHS = np.array([8, 3, 5, 1, 8, 2, 4, 6, 7, 3, 2, 5])
 
 
@@ -82,3 +85,57 @@ def returns(batch):
     """[B] in float64."""
     tr = batch.trajectory
     return np.array([np.float64(tr.reward[:n, b]).sum() for b, n in enumerate(LENGTHS)])
+
+
+class Rows(nnx.Module):
+    """Tables: preferences, a value and an array of shape `more` for each state; shared: preferences are all."""
+
+    def __init__(self, more=(), shared=False):
+        self.preference = nnx.Param(jnp.zeros((STATES, ACTIONS)))
+        if not shared:
+            self.value, self.more = nnx.Param(jnp.zeros(STATES)), nnx.Param(jnp.zeros((STATES, *more)))
+        self.shared = shared
+
+    def __call__(self, obs):
+        x = self.preference[...][obs]
+        if self.shared:
+            return Categorical(x), x[..., 0] - 2 * x[..., 1]
+        return Categorical(x), self.value[...][obs], self.more[...][obs]
+
+
+def stream(policy):
+    """(params, batch [T, B]) of a stream with ends of both kinds, every step of which counts."""
+    g = np.random.default_rng(5)
+    params, batch = experience(policy)
+    end = g.integers(0, 6, size=(T, B))
+    trajectory = batch.trajectory._replace(
+        terminated=jnp.asarray(end == 0),
+        truncated=jnp.asarray(end == 1),
+        mask=jnp.ones((T, B)),
+        log_prob=jnp.log(softmax(np.zeros((STATES, ACTIONS), np.float32)))[batch.trajectory.obs, 0],
+        reward=jnp.asarray(g.normal(size=(T, B)), jnp.float32),
+    )
+    value = g.normal(size=(T + 1, B)).astype(np.float32)
+    ends = (end < 2) | (np.arange(T) == T - 1)[:, None]
+    next_value = np.where(ends, g.normal(size=(T, B)), value[1:]).astype(np.float32)
+    then = batch.then._replace(value=jnp.asarray(value[:-1]), next_value=jnp.asarray(next_value))
+    return params, batch._replace(trajectory=trajectory, then=then, value=then.value)
+
+
+def plain(trajectory):
+    return jax.tree.map(lambda x: np.asarray(x, np.float64) if x.dtype == np.float32 else np.asarray(x), trajectory)
+
+
+def lambda_returns(trajectory, following, weight):
+    """G_t = r_t + gamma ((1 - weight_t) V'_t + weight_t G_{t+1}), a loop in float64; weight is [T, B]."""
+    g = np.zeros((T, B))
+    for b in range(B):
+        for t in reversed(range(T)):
+            if trajectory.terminated[t, b]:
+                g[t, b] = trajectory.reward[t, b]
+            elif trajectory.truncated[t, b] or t == T - 1:
+                g[t, b] = trajectory.reward[t, b] + DISCOUNT * following[t, b]
+            else:
+                ahead = weight[t, b] * g[t + 1, b] + (1 - weight[t, b]) * following[t, b]
+                g[t, b] = trajectory.reward[t, b] + DISCOUNT * ahead
+    return g

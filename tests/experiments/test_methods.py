@@ -11,8 +11,10 @@ import numpy as np
 import papers
 import pytest
 from experience import LENGTHS, B, T, episodes, experience, returns, same, softmax, spread
+from gymnax.environments import spaces
 
 from pgjax.algorithms.roster import with_loss
+from pgjax.config import Config
 from pgjax.envs.registry import make
 from pgjax.hyperparameters import bind, hyperparameters
 from pgjax.policies import make as make_policy
@@ -149,6 +151,8 @@ def test_pass_at_k_is_the_mean_over_all_groups_of_k_answers(policy, k):
             if passed.std() > 0:
                 expected[i] = (np.mean(mine) - passed.mean()) / passed.std()
     np.testing.assert_allclose(found, spread(expected), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=f"pass_at_k: k must be below samples={k}, got {k}"):
+        table.load("pass_at_k")(batch.trajectory, batch.then, samples=k, k=k)
     alike = batch.trajectory._replace(reward=0 * batch.trajectory.reward)
     assert (table.load("pass_at_k")(alike, policy.evaluate(params, alike), samples=6, k=k)[0] == 0).all()
 
@@ -204,3 +208,23 @@ def test_dapo_is_a_mean_over_tokens_of_groups_whose_returns_differ(policy):
     pushes = papers.clip_higher(chosen[0], eps_low=0.2, eps_high=0.4)
     assert {push.branch for episode in pushes for push in episode} == papers.PPO
     same(gradient, pushes, *chosen[1:], params, "step")
+
+
+@pytest.mark.parametrize(("name", "env"), [("beta_policy", "CartPole-v1"), ("mixture_policy", "CartPole-v1")])
+def test_a_policy_over_a_box_refuses_other_actions(name, env):
+    with pytest.raises(ValueError, match=f"{name} needs a.* Box of actions, got"):
+        table.load(name)(make(env), Config())
+
+
+def test_the_beta_policy_refuses_a_box_without_bounds():
+    env = make("Pendulum-v1")
+    env = env._replace(action_space=spaces.Box(-np.inf, np.inf, (1,)))
+    with pytest.raises(ValueError, match="beta_policy needs a finite Box of actions, got"):
+        table.load("beta_policy")(env, Config())
+
+
+@pytest.mark.parametrize("name", ["dae", "pqn"])
+def test_a_critic_of_actions_refuses_a_box(name):
+    entry, env = table.load(name), make("Pendulum-v1")
+    with pytest.raises(ValueError, match=f"{name} needs a finite number of actions, got"):
+        entry.learner(env, make_policy(env), entry.algorithm, entry.config)
