@@ -1,22 +1,42 @@
-"""Self-imitation: what turned out better than the critic thought is imitated, in addition to the policy gradient.
+"""Self-imitation: what turned out better than the critic thinks is imitated, from a memory of the best episodes.
 
-A log pi + coef ((R - V)_+ log pi - beta / 2 (R - V)_+^2), no gradient through the first (R - V)_+; R is the batch's
-target, the return where gae_lambda is 1. Oh et al. 2018, Self-imitation learning. They draw the second term from a
-prioritised replay of past episodes; here it is of the current batch.
+A log pi of the batch, plus coef ((R - V)_+ log pi - beta / 2 (R - V)_+^2) of as many remembered episodes, those of
+highest return so far; no gradient through the first (R - V)_+. R is the return. Oh et al. 2018, Self-imitation
+learning; they remember all episodes and draw from them by priority.
 
-    pgjax train vpg CartPole-v1 --loss experiments/methods/self_imitation.py:self_imitation --set gae_lambda=1 coef=0,1
+    pgjax train reinforce CartPole-v1 --estimator experiments/methods/self_imitation.py:self_imitation \\
+        --set baseline=value coef=0,1
 """
 
 import jax
 import jax.numpy as jnp
 
-from pgjax import losses
-from pgjax.hyperparameters import NonNegative
+from pgjax import Running, estimators, losses
+from pgjax.declarations import whole_episodes
+from pgjax.estimators import pieces
+from pgjax.hyperparameters import NonNegative, declare
 
 
 @losses.by_step
-def self_imitation(now, batch, *, coef: NonNegative = 1.0, beta: NonNegative = 0.01):
-    """REINFORCE plus the imitation of steps whose return is above the value; [T, B]."""
+def _imitation(now, batch, *, beta: NonNegative = 0.01):
     better = jnp.maximum(batch.target - now.value, 0.0)
-    imitation = jax.lax.stop_gradient(better) * now.log_prob - beta / 2 * better**2
-    return -(batch.advantage * now.log_prob + coef * imitation), {"imitated": (better > 0).astype(better.dtype)}
+    return beta / 2 * better**2 - jax.lax.stop_gradient(better) * now.log_prob, {}
+
+
+_actor_critic = estimators.surrogate(losses.actor_critic(losses.policy_gradient), reduce="episode")
+_imitate = estimators.surrogate(_imitation, reduce="episode")
+
+
+def _self_imitation(best, key, policy, params, batch, *, coef: NonNegative = 1.0, beta: NonNegative = 0.01, **hypers):
+    both = jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=1), best, batch)
+    reward, counts = both.trajectory.reward, both.trajectory.mask > 0
+    reached = jnp.where(jnp.any(counts, axis=0), jnp.sum(jnp.where(counts, reward, 0.0), axis=0), -jnp.inf)
+    best = pieces.take(both, jax.lax.top_k(reached, best.advantage.shape[1])[1], by_column=True)
+    gradient, metrics = _actor_critic(key, policy, params, batch, **hypers)
+    imitation, _ = _imitate(key, policy, params, best, beta=beta)
+    return best, (jax.tree.map(lambda x, y: x + coef * y, gradient, imitation), metrics)
+
+
+self_imitation = whole_episodes(
+    Running(init=lambda key, policy, params, batch: batch, apply=declare(_self_imitation, _actor_critic))
+)
