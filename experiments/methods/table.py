@@ -53,7 +53,7 @@ METHODS = {
     "mdpo": Method("loss", "Tomar et al. 2020", {"step_size": [0.3, 1]}, CLOSED),
     "mdpo_sampled": Method("loss", "Tomar et al. 2020", {"step_size": [0.3, 1]}, CLOSED + "; in the mean mdpo"),
     "pmpo": Method("loss", "Abdolmaleki et al. 2024", {"alpha": [0.5, 0.9]}, CLOSED),
-    "p3o": Method("loss", "Chen et al. 2023", {"tau": [2, 4]}, CLOSED),
+    "p3o": Method("loss", "Chen et al. 2023", {"beta": [0.1, 1]}, CLOSED),
     "self_imitation": Method(
         "loss", "Oh et al. 2018", {"coef": [0, 1]}, CLOSED + ", critic's too", base="vpg", settings={"gae_lambda": 1}
     ),
