@@ -60,6 +60,7 @@ METHODS = {
     "cispo": _sequences("loss", "MiniMax 2025", {"eps_high": [1, 4]}, CLOSED),
     "gspo": _sequences("loss", "Zheng et al. 2025", {"eps_high": [0.0004, 0.2]}, CLOSED + "; losses.sequence_clip"),
     "gmpo": _sequences("loss", "Zhao et al. 2025", {"clip_eps": [0.2, 0.4]}, CLOSED),
+    "sapo": _sequences("loss", "Gao et al. 2025", {"tau_neg": [1, 2]}, CLOSED),
     "topr": _sequences("loss", "Le Roux et al. 2025", {"bound": [0.5, 1]}, CLOSED, base="rloo"),
     "opo": _sequences(
         "advantage",
