@@ -3,7 +3,7 @@
 (4 / tau) sigmoid(tau (rho - 1)) A - beta KL(old || new). Chen et al. 2023, The sufficiency of off-policyness and soft
 clipping: PPO is still insufficient according to an off-policy measure.
 
-    pgjax train ppo CartPole-v1 --loss experiments/methods/p3o.py:p3o --set tau=2,4
+    pgjax train ppo CartPole-v1 --loss experiments/methods/p3o.py:p3o --set beta=0.1,1
 """
 
 import jax

@@ -53,13 +53,14 @@ METHODS = {
     "mdpo": Method("loss", "Tomar et al. 2020", {"step_size": [0.3, 1]}, CLOSED),
     "mdpo_sampled": Method("loss", "Tomar et al. 2020", {"step_size": [0.3, 1]}, CLOSED + "; in the mean mdpo"),
     "pmpo": Method("loss", "Abdolmaleki et al. 2024", {"alpha": [0.5, 0.9]}, CLOSED),
-    "p3o": Method("loss", "Chen et al. 2023", {"tau": [2, 4]}, CLOSED),
+    "p3o": Method("loss", "Chen et al. 2023", {"beta": [0.1, 1]}, CLOSED),
     "self_imitation": Method(
         "loss", "Oh et al. 2018", {"coef": [0, 1]}, CLOSED + ", critic's too", base="vpg", settings={"gae_lambda": 1}
     ),
     "cispo": _sequences("loss", "MiniMax 2025", {"eps_high": [1, 4]}, CLOSED),
     "gspo": _sequences("loss", "Zheng et al. 2025", {"eps_high": [0.0004, 0.2]}, CLOSED + "; losses.sequence_clip"),
     "gmpo": _sequences("loss", "Zhao et al. 2025", {"clip_eps": [0.2, 0.4]}, CLOSED),
+    "sapo": _sequences("loss", "Gao et al. 2025", {"tau_neg": [1, 2]}, CLOSED),
     "topr": _sequences("loss", "Le Roux et al. 2025", {"bound": [0.5, 1]}, CLOSED, base="rloo"),
     "opo": _sequences(
         "advantage",

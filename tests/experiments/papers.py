@@ -132,6 +132,13 @@ def p3o(step, tau, beta):
 
 
 @each
+def sapo(step, tau_pos, tau_neg):
+    tau = tau_pos if step.advantage > 0 else tau_neg
+    s = 1 / (1 + math.exp(-tau * (step.ratio - 1)))
+    return Push("up" if step.advantage > 0 else "down", 4 * s * (1 - s) * step.ratio * step.advantage)
+
+
+@each
 def self_imitation(step, coef, beta):
     better = step.target - step.value
     if better <= 0:
@@ -192,6 +199,7 @@ ORACLES = {
     "mdpo_sampled": (mdpo_sampled, {"step_size": 0.7}, SIGNS),
     "pmpo": (pmpo, {"alpha": 0.7, "beta": 0.4}, {"good", "bad"}),
     "p3o": (p3o, {"tau": 3.0, "beta": 0.4}, SIGNS),
+    "sapo": (sapo, {"tau_pos": 2.0, "tau_neg": 4.0}, SIGNS),
     "self_imitation": (self_imitation, {"coef": 0.7, "beta": 0.3}, {"better", "worse"}),
     "cispo": (cispo, {"eps_low": 0.4, "eps_high": 0.5}, {"low", "high", "free"}),
     "gspo": (gspo, {"eps_low": 0.1, "eps_high": 0.15}, PPO),

@@ -3,6 +3,7 @@
 import ast
 import itertools
 import pathlib
+import shlex
 import statistics
 import sys
 
@@ -14,10 +15,13 @@ from experience import LENGTHS, B, T, episodes, experience, returns, same, softm
 from gymnax.environments import spaces
 
 from pgjax.algorithms.roster import with_loss
+from pgjax.cli import main
 from pgjax.config import Config
 from pgjax.envs.registry import make
 from pgjax.hyperparameters import bind, hyperparameters
 from pgjax.policies import make as make_policy
+from pgjax.runs import start
+from pgjax.sweeps import plan
 from pgjax.testing import check_loss
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -48,6 +52,21 @@ def test_the_file_shows_its_command_and_has_one_public_name(name):
         defined |= {node.name} if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else set()
         defined |= {target.id for target in node.targets} if isinstance(node, ast.Assign) else set()
     assert {x for x in defined if not x.startswith("_")} == {name}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOSSES)
+def test_its_command_is_one_program_of_both_values(name, monkeypatch):
+    planned = []
+
+    def plan_only(*arguments, **options):
+        planned.append(plan.plan(*arguments, loss=options["loss"], settings=options["settings"]))
+        raise ValueError("planned")
+
+    monkeypatch.setattr(start, "new_job", plan_only)
+    monkeypatch.chdir(ROOT)
+    assert main.main(shlex.split(table.command(name))[1:]) == 2
+    assert [len(one.groups) for one in planned] == [1] and list(planned[0].axes) == list(table.METHODS[name].sweep)
 
 
 def test_lines_are_those_of_code():

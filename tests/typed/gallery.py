@@ -31,6 +31,7 @@ from experiments.methods.pqn import pqn
 from experiments.methods.reinforce_pp import reinforce_pp
 from experiments.methods.retrace import retrace
 from experiments.methods.sam import sam
+from experiments.methods.sapo import sapo
 from experiments.methods.self_imitation import self_imitation
 from experiments.methods.spo import spo
 from experiments.methods.symlog import symlog
@@ -56,6 +57,7 @@ losses: list[LossFn] = [
     cispo,
     gspo,
     gmpo,
+    sapo,
     topr,
 ]
 advantages: list[AdvantageFn] = [
