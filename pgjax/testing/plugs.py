@@ -22,18 +22,21 @@ def check_loss(loss: Any, **hypers: Any) -> None:
     """Check that there is one loss per step, each of its own step alone, that gradients are finite, and rows [N] too.
 
     A loss that is declared `in_order` or `whole_episodes` may look at all steps of its own episode, and sees no rows.
+    One that remembers is checked in its first state.
     """
-    loss = bind(loss, **hypers)
+    plug, name = running(bind(loss, **hypers)), name_of(loss)
     policy, params, batch = example()
+    state = plug.init(jax.random.key(1), policy, params, batch)
+    apply = lambda now, batch: plug.apply(state, now, batch)[1]  # noqa: E731
 
     def per_step(advantage):
-        return loss(policy.evaluate(params, batch.trajectory), batch._replace(advantage=advantage))[0]
+        return apply(policy.evaluate(params, batch.trajectory), batch._replace(advantage=advantage))[0]
 
     mask = batch.trajectory.mask
     value = per_step(batch.advantage)
     require(
         jnp.shape(value) == mask.shape,
-        f"{name_of(loss)} returned shape {jnp.shape(value)}, expected one loss per step, [T, B] = {mask.shape}",
+        f"{name} returned shape {jnp.shape(value)}, expected one loss per step, [T, B] = {mask.shape}",
     )
     jacobian = jax.jit(jax.jacobian(per_step))(batch.advantage).reshape(mask.size, mask.size)
     ordered = traits_of(loss) & {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
@@ -41,23 +44,26 @@ def check_loss(loss: Any, **hypers: Any) -> None:
     own = episode[:, None] == episode[None, :] if ordered else np.eye(mask.size, dtype=bool)
     require(
         np.all(jacobian[~own] == 0),
-        f"{name_of(loss)}: a step's loss depends on another {'episode' if ordered else 'step'}'s advantage: is there "
+        f"{name}: a step's loss depends on another {'episode' if ordered else 'step'}'s advantage: is there "
         "a mean inside?",
     )
-    total = lambda p: jnp.sum(loss(policy.evaluate(p, batch.trajectory), batch)[0])  # noqa: E731
+    total = lambda p: jnp.sum(apply(policy.evaluate(p, batch.trajectory), batch)[0])  # noqa: E731
     gradient = jax.jit(jax.grad(total))(params)
-    require(failures.all_finite(gradient), f"{name_of(loss)}: the gradient is not finite")
+    require(failures.all_finite(gradient), f"{name}: the gradient is not finite")
     if not ordered:
         rows = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
         require(
-            close(loss(policy.evaluate(params, rows.trajectory), rows)[0], value.reshape(-1)),
-            f"{name_of(loss)}: rows [N] and [T, B] give different losses",
+            close(apply(policy.evaluate(params, rows.trajectory), rows)[0], value.reshape(-1)),
+            f"{name}: rows [N] and [T, B] give different losses",
         )
-    require(close(jax.jit(per_step)(batch.advantage), value), f"{name_of(loss)}: jit and eager differ")
+    require(close(jax.jit(per_step)(batch.advantage), value), f"{name}: jit and eager differ")
 
 
 def check_advantage(advantage: Any, **hypers: Any) -> None:
-    """Check shapes [T, B], the time-limit rule (but for a `Role.GAIN_RATE`), and that no step after an end counts."""
+    """Check shapes [T, B], the time-limit rule (but for a `Role.GAIN_RATE`), and that no step after an end counts.
+
+    To an advantage that plays, every episode that goes on gives 0.
+    """
     plug = bind(advantage, **hypers)
     name = name_of(plug)
     policy, params, batch = example()
@@ -65,7 +71,8 @@ def check_advantage(advantage: Any, **hypers: Any) -> None:
 
     def apply(trajectory, now):
         state = running(plug).init(jax.random.key(1), policy, params, batch)
-        return running(plug).apply(state, trajectory, now)[1]
+        play = (lambda rows, **_: jnp.zeros_like(rows.reward),) if Trait.PLAYS in traits_of(plug) else ()
+        return running(plug).apply(state, *play, trajectory, now)[1]
 
     both = apply(trajectory, now)
     for what, x in zip(("advantage", "target"), both, strict=True):
