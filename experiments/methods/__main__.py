@@ -11,9 +11,11 @@ import statistics
 import tokenize
 from typing import Any
 
-from experiments.methods.table import HERE, METHODS, load, train
+from experiments.methods.rows import METHODS
+from experiments.methods.table import HERE, load, train
 from pgjax.algorithms.roster import ROSTER
-from pgjax.hyperparameters import hyperparameters
+from pgjax.hyperparameters import hyperparameters, plugs
+from pgjax.types import Running
 
 
 def lines(source: str) -> int:
@@ -43,9 +45,11 @@ def own(name: str) -> list[str]:
     if method.plug == "policy":
         return []
     if method.plug == "algorithm":
-        known = {(i, k) for row in ROSTER.values() for i in range(3) for k in hyperparameters(row.algorithm[i])}
-        return [k for i in range(3) for k in hyperparameters(plug.algorithm[i]) if (i, k) not in known]
-    wrapped = hyperparameters(ROSTER[method.base].algorithm.estimator) if method.plug == "estimator" else {}
+        known = {(i, k) for row in ROSTER.values() for i, x in plugs(row.algorithm).items() for k in hyperparameters(x)}
+        return [k for i, x in plugs(plug.algorithm).items() for k in hyperparameters(x) if (i, k) not in known]
+    wraps = hasattr(plug.apply if isinstance(plug, Running) else plug, "__signature__")  # by `declare`
+    part = "estimator" if method.plug == "loss" else method.plug
+    wrapped = hyperparameters(getattr(ROSTER[method.base].algorithm, part)) if wraps else {}
     return [k for k in hyperparameters(plug) if k not in wrapped or k in method.sweep]
 
 

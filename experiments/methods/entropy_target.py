@@ -14,9 +14,7 @@ from pgjax.hyperparameters import Finite, NonNegative, declare
 from pgjax.numerics import masked
 
 
-def _tempered(
-    log_alpha, now, batch, *, target_entropy: Finite = 0.5, alpha_rate: NonNegative = 0.01, **hypers
-):
+def _tempered(log_alpha, now, batch, *, target_entropy: Finite = 0.5, alpha_rate: NonNegative = 0.01, **hypers):
     per_step, metrics = losses.ppo_clip(now, batch, **hypers)
     alpha, above = jnp.exp(log_alpha), masked.mean(now.entropy, batch.trajectory.mask) - target_entropy
     return log_alpha - alpha_rate * above, (per_step - alpha * now.entropy, {**metrics, "alpha": alpha})

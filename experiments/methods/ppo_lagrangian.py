@@ -19,9 +19,7 @@ def _cost(trajectory):
     return jnp.float32(jnp.abs(trajectory.next_obs[..., 0]) > 0.5)
 
 
-def _penalised(
-    multiplier, trajectory, now, *, limit: NonNegative = 0.1, multiplier_rate: NonNegative = 0.1
-):
+def _penalised(multiplier, trajectory, now, *, limit: NonNegative = 0.1, multiplier_rate: NonNegative = 0.1):
     cost = _cost(trajectory)
     multiplier = jnp.maximum(0.0, multiplier + multiplier_rate * (masked.mean(cost, trajectory.mask) - limit))
     return multiplier, trajectory.reward - multiplier * cost

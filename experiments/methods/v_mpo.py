@@ -12,13 +12,11 @@ import jax
 import jax.numpy as jnp
 
 from pgjax import Running
-from pgjax.hyperparameters import NonNegative, Positive, declare
+from pgjax.hyperparameters import NonNegative, Positive
 from pgjax.numerics import masked
 
 
-def _v_mpo(
-    state, now, batch, *, eps_eta: Positive = 0.1, eps_alpha: Positive = 0.01, dual_rate: NonNegative = 0.01
-):
+def _v_mpo(state, now, batch, *, eps_eta: Positive = 0.1, eps_alpha: Positive = 0.01, dual_rate: NonNegative = 0.01):
     (eta, alpha), advantage, counts = state, batch.advantage, batch.trajectory.mask > 0
     top = counts & (advantage >= jnp.nanmedian(jnp.where(counts, advantage, jnp.nan)))
     mean = lambda eta: jax.nn.logsumexp(advantage / eta, where=top) - jnp.log(jnp.sum(top))  # noqa: E731
@@ -30,4 +28,4 @@ def _v_mpo(
     return following, (per_step, {"eta": eta, "alpha": alpha, "kl": kl})
 
 
-v_mpo = Running(init=lambda *_: (jnp.float32(1.0), jnp.float32(5.0)), apply=declare(_v_mpo))
+v_mpo = Running(init=lambda *_: (jnp.float32(1.0), jnp.float32(5.0)), apply=_v_mpo)

@@ -61,8 +61,9 @@ def episodes(params, batch, advantage=None):
 
     def step(t, b):
         ratio = pi[t, b, tr.action[t, b]] / np.exp(np.float64(tr.log_prob[t, b]))
+        recent = pi[t, b, tr.action[t, b]] / old[t, b, tr.action[t, b]]
         value = float(params["value"][tr.obs[t, b]])
-        return papers.Step(ratio, advantage[t, b], pi[t, b], old[t, b], float(batch.target[t, b]), value)
+        return papers.Step(ratio, advantage[t, b], pi[t, b], old[t, b], float(batch.target[t, b]), value, recent)
 
     columns = [range(n) for n in LENGTHS]
     steps = [[step(t, b) for t in column] for b, column in enumerate(columns)]

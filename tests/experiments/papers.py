@@ -19,6 +19,7 @@ class Step(NamedTuple):
     old: np.ndarray  # [A] the policy when the batch was collected
     target: float
     value: float
+    recent: float = 1.0  # ratio of the policy to that when the batch was collected
 
 
 class Push(NamedTuple):
@@ -139,11 +140,9 @@ def sapo(step, tau_pos, tau_neg):
 
 
 @each
-def self_imitation(step, coef, beta):
+def self_imitation(step, beta):
     better = step.target - step.value
-    if better <= 0:
-        return Push("worse", step.advantage)
-    return Push("better", step.advantage + coef * better, value=coef * beta * better)
+    return Push("better", better, value=beta * better) if better > 0 else Push("worse", 0.0)
 
 
 @each
@@ -185,6 +184,36 @@ def topr(episode, bound):
     return [Push(name, min(ratio, bound) * step.advantage) for step in episode]
 
 
+@each
+def decoupled_ppo(step, clip_eps):
+    branch, score = ppo(step.recent, step.advantage, clip_eps, clip_eps)
+    return Push(branch, step.ratio / step.recent * score)
+
+
+def v_mpo(episodes, eps_eta, eps_alpha, dual_rate, eta=1.0, alpha=5.0):
+    steps = [step for episode in episodes for step in episode]
+    median = np.median([step.advantage for step in steps])
+    total = sum(math.exp(step.advantage / eta) for step in steps if step.advantage >= median)
+
+    @each
+    def one(step):
+        if step.advantage < median:
+            return Push("rest", 0.0, -alpha * from_old(step))
+        return Push("top", len(steps) * math.exp(step.advantage / eta) / total, -alpha * from_old(step))
+
+    return one(episodes)
+
+
+@each
+def entropy_target(step, clip_eps, alpha=0.01, **others):
+    log = np.log(step.pi)
+    return Push(*ppo(step.ratio, step.advantage, clip_eps, clip_eps), -alpha * step.pi * (log - step.pi @ log))
+
+
+def mdpo_annealed(episodes, step_size, anneal_updates):
+    return mdpo(episodes, step_size=step_size)  # in the first update
+
+
 # Name -> its oracle, hyperparameters by which every branch is taken, and the branches.
 PPO = {"up", "up, clipped", "down", "down, clipped"}
 SIGNS = {"up", "down"}
@@ -200,10 +229,17 @@ ORACLES = {
     "pmpo": (pmpo, {"alpha": 0.7, "beta": 0.4}, {"good", "bad"}),
     "p3o": (p3o, {"tau": 3.0, "beta": 0.4}, SIGNS),
     "sapo": (sapo, {"tau_pos": 2.0, "tau_neg": 4.0}, SIGNS),
-    "self_imitation": (self_imitation, {"coef": 0.7, "beta": 0.3}, {"better", "worse"}),
     "cispo": (cispo, {"eps_low": 0.4, "eps_high": 0.5}, {"low", "high", "free"}),
     "gspo": (gspo, {"eps_low": 0.1, "eps_high": 0.15}, PPO),
     "gmpo": (gmpo, {"clip_eps": 0.3}, PPO),
+    "decoupled_ppo": (decoupled_ppo, {"clip_eps": 0.2}, PPO),
+    "v_mpo": (v_mpo, {"eps_eta": 0.1, "eps_alpha": 0.01, "dual_rate": 0.1}, {"top", "rest"}),
+    "entropy_target": (
+        entropy_target,
+        {"target_entropy": 0.4, "alpha_rate": 0.1, "clip_eps": 0.2, "kl_coef": 0.0},
+        PPO,
+    ),
+    "mdpo_annealed": (mdpo_annealed, {"step_size": 0.7, "anneal_updates": 50.0}, SIGNS),
     "topr": (topr, {"bound": 0.8}, {"imitated", "truncated", "tapered"}),
 }
 

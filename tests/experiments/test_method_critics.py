@@ -1,9 +1,8 @@
 """The algorithms of the gallery with critics of their own, against loops and closed forms in float64."""
 
 import dataclasses
-import pathlib
-import runpy
 
+import gallery
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +29,7 @@ from pgjax.envs.registry import make
 from pgjax.hyperparameters import bind, default_hypers
 from pgjax.testing import check_learner
 
-load = runpy.run_path(str(pathlib.Path(__file__).parents[2] / "experiments" / "methods" / "table.py"))["load"]
+load = gallery.table.load
 KEY = jax.random.key(0)
 OFF = {"entropy_coef": 0.0, "normalize_advantage": False}
 

@@ -1,8 +1,6 @@
 """The methods that are no losses: advantages, estimators, an optimiser and policies."""
 
-import pathlib
-import runpy
-
+import gallery
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,7 +31,7 @@ from pgjax.hyperparameters import bind
 from pgjax.policies.distributions import Categorical
 from pgjax.testing import check_advantage, check_estimator, check_policy
 
-load = runpy.run_path(str(pathlib.Path(__file__).parents[2] / "experiments" / "methods" / "table.py"))["load"]
+load = gallery.table.load
 KEY = jax.random.key(0)
 OFF = {"entropy_coef": 0.0, "normalize_advantage": False}
 
