@@ -18,5 +18,5 @@ from pgjax.declarations import plays, whole_episodes
 def remax(play, trajectory, now):
     """The return less that of the greedy episode from the same start; [T, B]."""
     reached = jnp.sum(jnp.where(trajectory.mask > 0, trajectory.reward, 0.0), axis=0)
-    greedy = play(jax.tree.map(lambda x: x[:1], trajectory), greedy=True)
+    greedy = play(jax.tree.map(lambda x: x[:1], trajectory), greedy=True)[0]
     return jnp.broadcast_to(reached - greedy, trajectory.mask.shape), now.value
