@@ -136,6 +136,7 @@ def learner(name):
     return made, [state, jax.jit(made.step)(KEY, state, hypers)[0]], hypers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dropout", "batch_norm"])
 def test_the_policy_that_is_evaluated_is_the_one_that_acted(name):
     made, states, hypers = learner(name)

@@ -18,7 +18,6 @@ from pgjax.testing import check_advantage, check_estimator
 
 load, KEY = gallery.table.load, jax.random.key(0)
 OFF = {"value_coef": 0.0, "entropy_coef": 0.0, "normalize_advantage": False}
-ADAM = {"b1": 0.9, "b2": 0.999, "eps": 1e-8}
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +172,7 @@ def shaped(name, policy, batches=3, width=3, **hypers):
 
 
 def test_rnd_rewards_what_the_predictor_cannot_foretell_yet(policy):
-    seen, errors = [], []
+    seen, errors, learned, moments = [], [], None, [(0.0, 0.0)] * 2
     for n, (before, after, found, trajectory) in enumerate(shaped("rnd", policy, bonus=0.3), start=1):
         obs = counted(trajectory.next_obs)  # [N, 3]
         seen.append(obs)
@@ -187,7 +186,6 @@ def test_rnd_rewards_what_the_predictor_cannot_foretell_yet(policy):
         np.testing.assert_allclose(counted(found), expected, rtol=1e-3, atol=1e-4)
         back = (2 * away / len(x)) @ f[1].T * (1 - hidden**2)
         gradient = (x.T @ back, hidden.T @ (2 * away / len(x)))
-        moments = [(0.0, 0.0)] * 2 if n == 1 else moments
         moments = [(0.9 * m + 0.1 * d, 0.999 * v + 0.001 * d**2) for (m, v), d in zip(moments, gradient, strict=True)]
         steps = [m / (1 - 0.9**n) / (np.sqrt(v / (1 - 0.999**n)) + 1e-8) for m, v in moments]
         learned = tuple(w - 1e-3 * step for w, step in zip(f, steps, strict=True))
