@@ -41,12 +41,14 @@ Bound = Annotated[float, Range(0, math.inf)]  # inf: no bound
 
 
 def name_of(plug: Any) -> str:
-    """The name that a message or a table gives a plug."""
+    """The name that a message or a table gives a plug; an `apply` inside of a function has the function's."""
     if isinstance(plug, Running):
         plug = plug.apply
     while isinstance(plug, functools.partial):
         plug = plug.func
-    return getattr(plug, "__name__", type(plug).__name__)
+    name = getattr(plug, "__name__", type(plug).__name__)
+    around = getattr(plug, "__qualname__", "").split(".<locals>.")
+    return around[-2].rpartition(".")[2] if name in ("apply", "<lambda>") and len(around) > 1 else name
 
 
 def hyperparameters(plug: Any) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import optax
 from pgjax.algorithms import minibatches
 from pgjax.config import Config
 from pgjax.estimators import pieces
-from pgjax.running import running, settled
+from pgjax.hyperparameters import name_of
+from pgjax.running import check_state, running, settled
 from pgjax.types import Algorithm, Array, Batch, Hypers, Policy, PyTree, Running
 
 Descend = Callable[[Any, Any], tuple[Any, dict[str, Array]]]  # the body of a scan: (carry, inputs)
@@ -72,6 +73,7 @@ def descent(algorithm: Algorithm, config: Config, by_column: bool) -> Updater:
             params, state, going = carry
             key, piece = inputs
             memory, output = estimator.apply(state.estimator, key, policy, params, piece, **hypers.estimator)
+            check_state(name_of(algorithm.estimator), state.estimator, memory)
             gradient, metrics = output
             value = {"value": metrics["loss"]} if "loss" in metrics else {}
             updates, optimizer = transform.update(gradient, state.optimizer, params, **value)
