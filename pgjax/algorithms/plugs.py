@@ -1,10 +1,17 @@
-"""Checks that each plug of an algorithm takes what its place gives it; one line says the call that mends it."""
+"""The plugs of an algorithm by name, and the check that each takes what its place gives it.
+
+One line says the call that mends it.
+"""
 
 import inspect
 import math
 from typing import Any
 
+from pgjax.advantages import ADVANTAGES
+from pgjax.errors import unknown
 from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.losses import LOSSES, sequences
+from pgjax.optimizers import OPTIMIZERS
 from pgjax.types import Algorithm, RunningAdvantage, RunningEstimator
 
 # Place -> the positional arguments that it gives, and what to do with something else.
@@ -14,6 +21,22 @@ PLACES = {
     "estimator": ("key, policy, params, batch", "lift a loss by estimators.surrogate(losses.actor_critic(loss))"),
     "optimizer": ("", "use optimizers.adam, or a function def optimizer(*, learning_rate: float = 1e-3)"),
 }
+
+# Place -> the plugs that have names; an estimator is made of a loss, so it has none.
+NAMED: dict[str, dict[str, Any]] = {
+    "advantage": ADVANTAGES,
+    "loss": LOSSES | sequences.LOSSES,
+    "optimizer": OPTIMIZERS,
+}
+
+
+def by_name(place: str, plug: Any) -> Any:
+    """The plug of this name, if it is a name of `NAMED`; anything else as it is."""
+    if not isinstance(plug, str) or place not in NAMED:
+        return plug
+    if plug not in NAMED[place]:
+        raise ValueError(unknown(f"no {place}", plug, NAMED[place]))
+    return NAMED[place][plug]
 
 
 def check_plugs(algorithm: Algorithm) -> None:
@@ -37,9 +60,11 @@ def check_plug(place: str, plug: Any) -> None:
     most = math.inf if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(own)
     needed = sum(p.default is p.empty for p in own)
     count = len(takes.split(", ")) if takes else 0
-    if not needed <= count <= most:
-        names = ", ".join(p.name for p in own)
-        raise TypeError(f"{place} {name_of(plug)!r} takes ({names}), its place gives ({takes}); {fix}")
+    names = ", ".join(p.name for p in own)
+    # Two plugs may take as many: a loss in the place of an advantage is known by the names of its arguments.
+    other = next((f" as {kind} does" for kind, (x, _) in PLACES.items() if x and x == names != takes), "")
+    if other or not needed <= count <= most:
+        raise TypeError(f"{place} {name_of(plug)!r} takes ({names}){other}, its place gives ({takes}); {fix}")
     if place != "optimizer" and (extra := [p.name for p in own[count:]]):
         raise TypeError(
             f"{place} {name_of(plug)!r}: {extra[0]!r} stands before the *; hyperparameters are keyword-only, so write "

@@ -61,7 +61,8 @@ def test_a_plug_in_the_wrong_place_is_one_line(plugs, message):
             ESTIMATOR,
             r"loss 'policy_gradient' takes \(key, policy, params, batch\), its place gives \(now, batch\); write",
         ),
-        ("ppo_clip", r"loss must be a function of \(now, batch\) and hyperparameters, got 'ppo_clip'; write"),
+        (3, r"loss must be a function of \(now, batch\) and hyperparameters, got int; write"),
+        (advantages.gae, r"loss 'gae' takes \(trajectory, now\) as advantage does, its place gives \(now, batch\); wr"),
         (lambda now, batch: (now.value, {}, 1), r"loss '<lambda>' returned tuple, expected \(one loss per step, dict"),
     ],
 )
