@@ -61,10 +61,10 @@ def check_plug(place: str, plug: Any) -> None:
     needed = sum(p.default is p.empty for p in own)
     count = len(takes.split(", ")) if takes else 0
     names = ", ".join(p.name for p in own)
-    # Two plugs may take as many: a loss in the place of an advantage is known by the names of its arguments.
-    other = next((f" as {kind} does" for kind, (x, _) in PLACES.items() if x and x == names != takes), "")
-    if other or not needed <= count <= most:
-        raise TypeError(f"{place} {name_of(plug)!r} takes ({names}){other}, its place gives ({takes}); {fix}")
+    # A loss takes as many arguments as an advantage; in each other's place they are known by the names of these.
+    another = names and names in [x for kind, (x, _) in PLACES.items() if kind != place]
+    if another or not needed <= count <= most:
+        raise TypeError(f"{place} {name_of(plug)!r} takes ({names}), its place gives ({takes}); {fix}")
     if place != "optimizer" and (extra := [p.name for p in own[count:]]):
         raise TypeError(
             f"{place} {name_of(plug)!r}: {extra[0]!r} stands before the *; hyperparameters are keyword-only, so write "

@@ -10,6 +10,7 @@ from pgjax.engine.stages import extended
 from pgjax.runs import folder, load, rebuild, record
 from pgjax.runs.run import Run
 from pgjax.runs.start import Job, finish
+from pgjax.sweeps.user_code import OBJECTS
 from pgjax.sweeps.values import place, whole
 
 
@@ -121,7 +122,7 @@ def replay(
     saved.
 
     Args:
-      seed, labels: which lane, as in `Run.lane`.
+      seed, labels: which lane, as in `Run.lane`; and your own objects that can't be imported again, as in `pgjax.load`.
       out: the run folder of the new run; None writes nothing.
       edited: see `resume`.
     """
@@ -132,7 +133,9 @@ def replayed_job(
     path: str | pathlib.Path, *, seed: int, out: str | pathlib.Path | None = None, edited: bool = False, **labels: Any
 ) -> Job:
     """A new run of one lane, with the width and the last update of the lane that it repeats. See `replay`."""
-    run = load.planned(path, edited)
+    axes = {full.rpartition(".")[2] for full in Run.open(path).config.get("axes", ())}
+    given = {name: labels.pop(name) for name in OBJECTS if name in labels and name not in axes}
+    run = load.planned(path, edited, **given)
     before = _job(run, log="none").execution
     g, h, history = run.locate(seed, labels)
     group, setting = run.plan.groups[g], run.plan.groups[g].settings[h]
