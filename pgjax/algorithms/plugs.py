@@ -8,11 +8,12 @@ import math
 from typing import Any
 
 from pgjax.advantages import ADVANTAGES
+from pgjax.declarations import Trait, traits_of
 from pgjax.errors import unknown
-from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.hyperparameters import hyperparameters, name_of, plugs
 from pgjax.losses import LOSSES, sequences
 from pgjax.optimizers import OPTIMIZERS
-from pgjax.types import Algorithm, RunningAdvantage, RunningEstimator
+from pgjax.types import Algorithm, Running
 
 # Place -> the positional arguments that it gives, and what to do with something else.
 PLACES = {
@@ -20,6 +21,7 @@ PLACES = {
     "advantage": ("trajectory, now", "write it as def advantage(trajectory, now, *, discount: float = 0.99)"),
     "estimator": ("key, policy, params, batch", "lift a loss by estimators.surrogate(losses.actor_critic(loss))"),
     "optimizer": ("", "use optimizers.adam, or a function def optimizer(*, learning_rate: float = 1e-3)"),
+    "updater": ("algorithm, config, by_column", "leave it out for updates.descent"),
 }
 
 # Place -> the plugs that have names; an estimator is made of a loss, so it has none.
@@ -41,16 +43,16 @@ def by_name(place: str, plug: Any) -> Any:
 
 def check_plugs(algorithm: Algorithm) -> None:
     """TypeError where a plug can't be what its place asks for."""
-    for place, plug in algorithm._asdict().items():
+    for place, plug in plugs(algorithm).items():
         check_plug(place, plug)
 
 
 def check_plug(place: str, plug: Any) -> None:
     """TypeError where a plug can't be called with the positional arguments of its place: see `PLACES`."""
     given, fix = PLACES[place]
-    running = {"advantage": RunningAdvantage, "estimator": RunningEstimator}.get(place)
-    takes = f"state, {given}" if running and isinstance(plug, running) else given
-    function = getattr(plug, "apply", plug) if running and isinstance(plug, running) else plug
+    remembers = isinstance(plug, Running) and place in ("loss", "advantage", "estimator")
+    given = f"play, {given}" if place == "advantage" and Trait.PLAYS in traits_of(plug) else given
+    takes, function = (f"state, {given}", plug.apply) if remembers else (given, plug)
     if isinstance(function, type) or not callable(function):
         what = type(plug).__name__ if not isinstance(plug, (str, type)) else repr(plug)
         wanted = f"({takes}) and hyperparameters" if takes else "keyword-only hyperparameters"
@@ -62,7 +64,8 @@ def check_plug(place: str, plug: Any) -> None:
     count = len(takes.split(", ")) if takes else 0
     names = ", ".join(p.name for p in own)
     # A loss takes as many arguments as an advantage; in each other's place they are known by the names of these.
-    another = names and names in [x for kind, (x, _) in PLACES.items() if kind != place]
+    before = takes.removesuffix(PLACES[place][0])
+    another = names and names in [before + x for kind, (x, _) in PLACES.items() if kind != place]
     if another or not needed <= count <= most:
         raise TypeError(f"{place} {name_of(plug)!r} takes ({names}), its place gives ({takes}); {fix}")
     if place != "optimizer" and (extra := [p.name for p in own[count:]]):

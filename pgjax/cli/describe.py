@@ -7,10 +7,10 @@ import optax
 
 from pgjax.algorithms.plugs import PLACES, check_plug
 from pgjax.algorithms.roster import Entry
-from pgjax.declarations import layers
+from pgjax.declarations import Trait, layers, traits_of
 from pgjax.errors import named
 from pgjax.hyperparameters import hyperparameters, ranges, said
-from pgjax.types import Algorithm, Env, RunningAdvantage, RunningEstimator
+from pgjax.types import Algorithm, Env, Running
 
 # What each kind is called with; what takes nothing is called once.
 KINDS = {
@@ -27,14 +27,15 @@ def kind_of(thing: Any, spec: str) -> str:
     Raises:
       ValueError: for what is none of these.
     """
-    known = {RunningAdvantage: "advantage", RunningEstimator: "estimator", Algorithm: "algorithm", Entry: "algorithm"}
-    if type(thing) in known:
-        return known[type(thing)]
+    if isinstance(thing, (Algorithm, Entry)):
+        return "algorithm"
     if isinstance(thing, (Env, type)) or hasattr(thing, "step_env"):
         return "environment"
-    if not callable(thing):
+    function = thing.apply if isinstance(thing, Running) else thing
+    if not callable(function):
         raise ValueError(f"{spec} is of type {type(thing).__name__}, and no algorithm, plug, policy or environment")
-    own = [p.name for p in inspect.signature(thing).parameters.values() if p.kind <= p.VAR_POSITIONAL]
+    own = [p.name for p in inspect.signature(function).parameters.values() if p.kind <= p.VAR_POSITIONAL]
+    own = own[isinstance(thing, Running) + (Trait.PLAYS in traits_of(thing)) :]  # without what only some are given
     if not own:
         with named(spec):
             return "optimizer" if isinstance(thing(), optax.GradientTransformation) else "environment"

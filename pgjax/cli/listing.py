@@ -14,7 +14,7 @@ from pgjax.config import PARTS
 from pgjax.envs import brax, gymnasium, registry
 from pgjax.envs.catalogue import ENVIRONMENTS
 from pgjax.envs.parameters import NOTES, UNUSED, derived, param_names
-from pgjax.hyperparameters import hyperparameters
+from pgjax.hyperparameters import hyperparameters, plugs
 from pgjax.sweeps import environment, user_code
 from pgjax.types import Algorithm, Env
 from pgjax.variance.estimators.score_functions import ESTIMATORS, ScoreFunction, statement
@@ -55,7 +55,7 @@ def show(console: Any) -> None:
     )
     print_all(
         "plugs, and estimators of `pgjax variance`: `pgjax list gae` shows the options of one",
-        {kind: ", ".join(plugs) for kind, plugs in {**NAMED, **AXES, "estimator": ESTIMATORS}.items()},
+        {kind: ", ".join(rows) for kind, rows in {**NAMED, **AXES, "estimator": ESTIMATORS}.items()},
     )
     print_all(
         "environments: `pgjax list CartPole-v1` shows their parameters",
@@ -70,11 +70,11 @@ def show_plug(console: Any, name: str) -> None:
     line = _liner(console)
     if name in ROSTER:
         show_row(console, name, ROSTER[name])
-    for kind, plugs in NAMED.items():
-        if name in plugs:
-            options = hyperparameters(plugs[name])
+    for kind, rows in NAMED.items():
+        if name in rows:
+            options = hyperparameters(rows[name])
             line(f"{kind} {name}: {_spelled(options) or 'no options'}")
-            if plugs[name] is advantages.monte_carlo:
+            if rows[name] is advantages.monte_carlo:
                 line(f"  baseline: {', '.join(n for n, row in advantages.BASELINES.items() if row.trains)}")
     for axis, rows in AXES.items():
         if name in rows:
@@ -138,13 +138,13 @@ def show_environment(console: Any, name: str, env: Env, settable: dict[str, Any]
 
 def _options(row: Entry) -> dict[str, dict[str, Any]]:
     """Part -> name -> default of all that has a meaning there."""
-    plugs = {part: hyperparameters(getattr(row.algorithm, part)) for part in ("advantage", "estimator", "optimizer")}
+    found = {part: hyperparameters(plug) for part, plug in plugs(row.algorithm).items()}
     own = {k: v for k, v in vars(row.config).items() if k not in row.unused}
     configs = {
         f"config, {part.__name__.lower()}": {f.name: own[f.name] for f in dataclasses.fields(part) if f.name in own}
         for part in PARTS
     }
-    return {**plugs, **{part: options for part, options in configs.items() if options}}
+    return {**found, **{part: options for part, options in configs.items() if options}}
 
 
 def _liner(console: Any) -> Callable[[str], None]:

@@ -7,23 +7,14 @@ from tyro.conf import Positional, arg
 
 from pgjax.sweeps.user_code import PLUGS
 
-_SOURCE = "module:name, file.py:name or, where `pgjax list` shows names, one of these"
-Plugs = dataclasses.make_dataclass(
-    "Plugs",
-    [
-        (plug, Annotated[str | None, arg(help=f"Another {plug} in place of the algorithm's own: {_SOURCE}.")], None)
-        for plug in PLUGS
-    ],
-    kw_only=True,
-)
+_HELP = "Another {} than the algorithm's own: module:name, file.py:name or, where it has one, a name of `pgjax list`."
+_PLUGS = [(plug, Annotated[str | None, arg(help=_HELP.format(plug))], None) for plug in PLUGS]
+Plugs = dataclasses.make_dataclass("Plugs", _PLUGS, kw_only=True)
 
 
 @dataclasses.dataclass
 class Train(Plugs):  # type: ignore[misc, valid-type]  # made of a tuple
-    """Train an algorithm on an environment over many seeds, and write a run folder.
-
-    A list of values, as in --num-envs 8,32 or --set learning_rate=1e-3,3e-4, makes a grid.
-    """
+    """Train over many seeds, and write a run folder; a list as in --num-envs 8,32 or --set clip_eps=.1,.2 is a grid."""
 
     algorithm: Annotated[Positional[str], arg(metavar="ALGORITHM")]
     """A name from `pgjax list`, or module:name or file.py:name of an Algorithm or a roster.Entry of your own."""

@@ -27,7 +27,7 @@ def resume(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -
         By default as many as the run asked for, as far as there are.
       log: "tensorboard" or "wandb", to log there from here on; "none", to log no more; by default as the run did.
       edited: go on though the source of one of the run's own functions has changed since.
-      algorithm, env, policy, loss, advantage, estimator, optimizer: see `pgjax.load`.
+      algorithm, env, policy, loss, advantage, estimator, optimizer, updater: see `pgjax.load`.
     """
     return finish(resumed_job(path, **options), progress)
 

@@ -115,7 +115,7 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
       algorithm, env: names, or your own objects.
       seeds=1, seed=0, steps, updates, settings, policy: see `sweeps.plan.plan`; `search.sample` draws settings from
         ranges.
-      loss, advantage, estimator, optimizer: a plug in place of the algorithm's own, an object or a name that
+      loss, advantage, estimator, optimizer, updater: a plug in place of the algorithm's own, an object or a name that
         `pgjax list` shows: `advantage="td"`; see `sweeps.plan.plan`.
       out: the run folder, which must not exist; None writes nothing, and keeps every lane's state in memory.
       memory: how much memory the run may use, such as "4GB": lanes are trained in chunks that fit. By default half

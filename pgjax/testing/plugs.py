@@ -11,10 +11,11 @@ import numpy as np
 
 from pgjax.declarations import Role, Trait, traits_of
 from pgjax.hyperparameters import bind, by_role, name_of
+from pgjax.running import running
 from pgjax.testing.common import close, require, same_kinds
 from pgjax.testing.worlds import example
 from pgjax.training import failures
-from pgjax.types import Env, Policy, RunningAdvantage, RunningEstimator
+from pgjax.types import Env, Policy
 
 
 def check_loss(loss: Any, **hypers: Any) -> None:
@@ -63,9 +64,8 @@ def check_advantage(advantage: Any, **hypers: Any) -> None:
     trajectory, now = batch.trajectory, jax.jit(policy.evaluate)(params, batch.trajectory)
 
     def apply(trajectory, now):
-        if isinstance(plug, RunningAdvantage):
-            return plug.apply(plug.init(), trajectory, now)[1]
-        return plug(trajectory, now)
+        state = running(plug).init(jax.random.key(1), policy, params, batch)
+        return running(plug).apply(state, trajectory, now)[1]
 
     both = apply(trajectory, now)
     for what, x in zip(("advantage", "target"), both, strict=True):
@@ -100,9 +100,8 @@ def check_estimator(estimator: Any, policy: Policy | None = None, env: Env | Non
 
     def gradient(key, params, batch):
         traces.append(1)
-        if isinstance(estimator, RunningEstimator):
-            return estimator.apply(estimator.init(), key, policy, params, batch)
-        return estimator(key, policy, params, batch)
+        state = running(estimator).init(key, policy, params, batch)
+        return running(estimator).apply(state, key, policy, params, batch)[1]
 
     key = jax.random.key(1)
     eager, metrics = gradient(key, params, batch)
