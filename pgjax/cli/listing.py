@@ -62,6 +62,7 @@ def show(console: Any) -> None:
         {**ENVIRONMENTS, "gymnasium:ID": "stepped on the host (extra gymnasium)", "brax:NAME": "(extra brax)"},
     )
     console.print("Options are set by --set name=value; of name=value,value floats share one program.", highlight=False)
+    console.print("A plug is chosen by --advantage td; one of your own by file.py:name, which this shows, too.")
 
 
 def show_plug(console: Any, name: str) -> None:

@@ -106,4 +106,5 @@ def _object(path: pathlib.Path, config: dict[str, Any], name: str, given: Any) -
     try:
         return user_code.load(entry["spec"], name)
     except ValueError as error:
-        raise ValueError(f"{error}; pass {name}= to load()") from error
+        kept = f"; copies of the run's sources are in {path / 'sources'}" if (path / "sources").is_dir() else ""
+        raise ValueError(f"{error}; pass {name}= to load(){kept}") from error

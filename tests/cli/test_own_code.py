@@ -10,6 +10,7 @@ from pgjax.cli.train import _folder
 from pgjax.hyperparameters import name_of
 from pgjax.runs import load
 from pgjax.runs.run import Run
+from pgjax.sweeps.user_code import PLUGS
 
 HELPERS = "DISCOUNT = 0.9\n"
 MINE = '''
@@ -20,7 +21,8 @@ import optax
 from helpers_of_mine import DISCOUNT
 
 import pgjax
-from pgjax import Algorithm, Range, advantages, envs, losses, optimizers, policies
+from pgjax import Algorithm, Range, advantages, declarations, envs, losses, optimizers, policies
+from pgjax.algorithms import updates
 from pgjax.algorithms.roster import Entry
 from pgjax.estimators import adaptive_kl, surrogate
 
@@ -65,6 +67,22 @@ def unclear(a, b):
     return a
 
 
+def updater(algorithm, config, by_column, *, length: float = 2.0):
+    """One step."""
+    return updates.descent(algorithm, config, by_column)
+
+
+@declarations.plays
+def playing(play, traj, now):
+    """Plays on."""
+    return now.value, now.value
+
+
+def _remember(state, trajectory, now, *, discount: float = DISCOUNT):
+    return state, advantage(trajectory, now, discount=discount)
+
+
+remembering = pgjax.Running(lambda *_: (), _remember)
 estimator = surrogate(losses.actor_critic(losses.policy_gradient))
 running = adaptive_kl(surrogate(losses.actor_critic(losses.ppo_clip)))
 algorithm = Algorithm(advantage, estimator, optimizers.adam)
@@ -137,6 +155,7 @@ def test_a_run_with_everything_of_ones_own_goes_on_unless_it_was_edited(files, c
 def test_an_algorithm_and_an_estimator_from_a_file(files, capsys):
     """The estimator is installed functions put together: its file is known by where it was loaded from."""
     words = ["mine.py:entry", "PolicyProbe-pgjax", "--advantage", "td", "--estimator", "mine.py:estimator"]
+    words += ["--updater", "mine.py:updater"]
     assert main.main(["train", *words, *TINY, "--out", "run"]) == 0
     objects = objects_of(files / "run")
     assert objects["advantage"] == {"name": "td"} and objects["algorithm"]["spec"] == f"{files}/mine.py:entry"
@@ -144,13 +163,13 @@ def test_an_algorithm_and_an_estimator_from_a_file(files, capsys):
     assert load.load("run").title == "entry on PolicyProbe-pgjax"
     (files / "mine.py").write_text(MINE.replace("(losses.policy_gradient)", "(losses.ppo_clip)"))
     assert main.main(["resume", "run"]) == 2
-    assert f"algorithm, estimator: {files}/mine.py has changed since" in capsys.readouterr().err
+    assert f"algorithm, estimator, updater: {files}/mine.py has changed since" in capsys.readouterr().err
     (files / "mine.py").unlink()
     assert main.main(["resume", "run"]) == 2
-    assert f"algorithm: no file '{files}/mine.py'; pass algorithm= to load()" in capsys.readouterr().err
+    assert f"algorithm: no file '{files}/mine.py'; pass algorithm= to load(); copies of" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("place", ["loss", "advantage", "estimator", "optimizer", "policy"])
+@pytest.mark.parametrize("place", ["policy", *PLUGS])
 def test_each_option_alone_is_what_is_trained(files, place, monkeypatch):
     jobs = []
     monkeypatch.setattr("pgjax.cli.train.execute", lambda job: jobs.append(job) or 0)
@@ -222,6 +241,9 @@ def test_what_is_no_algorithm_is_one_line(spec, capsys):
             "estimator estimator\n  normalize_advantage=false\n  value_coef=0.5, must be 0 or more and finite",
         ),
         ("running", "estimator running\n  target_kl=0.01, "),
+        ("remembering", "advantage remembering\n  discount=0.9\n"),
+        ("playing", "advantage playing: Plays on.\n  no options\n"),
+        ("updater", "updater updater: One step.\n  length=2\n"),
         ("optimizer", "optimizer optimizer: Momentum.\n  learning_rate=0.01\n  momentum=0.5\n"),
         ("policy", "policy policy: The usual network.\n"),
         ("world", "environment world: The usual probe.\nworld: observations Box("),

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import sys
 import types
 
 import pytest
@@ -13,8 +12,8 @@ from pgjax.cli import main
 from pgjax.estimators import surrogate
 from pgjax.hyperparameters import name_of
 from pgjax.losses import actor_critic, ppo_clip
+from pgjax.runs import folder, sources
 from pgjax.runs import load as runs_load
-from pgjax.runs import sources
 from pgjax.runs.run import Run
 from pgjax.sweeps import user_code
 from pgjax.types import Algorithm
@@ -36,14 +35,11 @@ class World:
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch):
+def files(tmp_path):
     """A loss of the user's in a file, and a module that it imports."""
     (tmp_path / "helpers_of_mine.py").write_text(HELPERS)
     (tmp_path / "mine.py").write_text(LOSS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
-    sys.modules.pop("helpers_of_mine", None)
-    sys.modules.pop("mine", None)
+    return tmp_path
 
 
 def load(files, name="loss"):
@@ -204,3 +200,11 @@ def test_a_plug_that_cannot_be_imported_again_is_passed_again(tmp_path):
     assert again.metrics.loss.values.tolist() == before.metrics.loss.values.tolist()
     assert "advantage='" in before.call and (out / "sources" / "test_sources.py").is_file()
     assert pgjax.resume(out, advantage=mine, progress=False).summary["updates"] == [2]
+
+
+def test_a_folder_that_is_discarded_leaves_no_copies_and_takes_nothing_elses(tmp_path):
+    (tmp_path / "sources").mkdir()
+    made = folder.create(tmp_path / "new" / "run", {}, {"mine.py": b"x = 1\n"})
+    assert (tmp_path / "new" / "run" / "sources" / "mine.py").read_text() == "x = 1\n"
+    folder.discard([*made, tmp_path])
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "sources"]
