@@ -176,10 +176,10 @@ def test_the_file_of_an_object_made_of_installed_functions_is_where_it_was_loade
 
 def test_copies_of_one_name_are_numbered_and_large_files_are_left_out(tmp_path):
     losses = []
-    for i, folder in enumerate("abc"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "same.py").write_text(f"def loss(now, batch):\n    return {i}\n" + (i == 2) * "#" * 2**20)
-        losses.append(user_code.load(f"{tmp_path}/{folder}/same.py:loss", "--loss"))
+    for i, place in enumerate("abc"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "same.py").write_text(f"def loss(now, batch):\n    return {i}\n" + (i == 2) * "#" * 2**20)
+        losses.append(user_code.load(f"{tmp_path}/{place}/same.py:loss", "--loss"))
     found = sources.copies((loss, None) for loss in (*losses, losses[0], "gae", None))
     assert {name: text[-2:] for name, text in found.items()} == {"same.py": b"0\n", "same-2.py": b"1\n"}
     assert list(sources.copies([(test_what_changed, None)])) == ["test_sources.py"]
