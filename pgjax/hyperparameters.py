@@ -198,7 +198,7 @@ def within(full: str, number: float, value: Any, allowed: Range) -> None:
     low, high = allowed.low, allowed.high
     single = full.partition(".")[0] in Algorithm._fields and isinstance(number, float)
     if not low <= number <= high:
-        raise ValueError(f"{full} must {_said(allowed, isinstance(number, int))}, got {value}")
+        raise ValueError(f"{full} must {said(allowed, isinstance(number, int))}, got {value}")
     if single and number and (abs(number) < LEAST or MOST < abs(number) < math.inf):
         became = "0" if abs(number) < 1 else "inf" if number > 0 else "-inf"
         raise ValueError(f"{full}={value} becomes {became} in float32; give one between 1.2e-38 and 3.4e38")
@@ -206,7 +206,8 @@ def within(full: str, number: float, value: Any, allowed: Range) -> None:
         raise ValueError(f"{full} must be {2**31 - 1} or less, got {value}")
 
 
-def _said(allowed: Range, whole: bool) -> str:
+def said(allowed: Range, whole: bool) -> str:
+    """Where a value must lie, in words that follow 'must'; `whole`: of a whole number."""
     low, high = allowed.low, allowed.high
     least = "above 0" if low == LEAST else f"{low:g} or more"
     if high == MOST:

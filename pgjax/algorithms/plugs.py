@@ -1,11 +1,18 @@
-"""Checks that each plug of an algorithm takes what its place gives it; one line says the call that mends it."""
+"""The plugs of an algorithm by name, and the check that each takes what its place gives it.
+
+One line says the call that mends it.
+"""
 
 import inspect
 import math
 from typing import Any
 
+from pgjax.advantages import ADVANTAGES
 from pgjax.declarations import Trait, traits_of
+from pgjax.errors import unknown
 from pgjax.hyperparameters import hyperparameters, name_of, plugs
+from pgjax.losses import LOSSES, sequences
+from pgjax.optimizers import OPTIMIZERS
 from pgjax.types import Algorithm, Running
 
 # Place -> the positional arguments that it gives, and what to do with something else.
@@ -16,6 +23,22 @@ PLACES = {
     "optimizer": ("", "use optimizers.adam, or a function def optimizer(*, learning_rate: float = 1e-3)"),
     "updater": ("algorithm, config, by_column", "leave it out for updates.descent"),
 }
+
+# Place -> the plugs that have names; an estimator is made of a loss, so it has none.
+NAMED: dict[str, dict[str, Any]] = {
+    "advantage": ADVANTAGES,
+    "loss": LOSSES | sequences.LOSSES,
+    "optimizer": OPTIMIZERS,
+}
+
+
+def by_name(place: str, plug: Any) -> Any:
+    """The plug of this name, if it is a name of `NAMED`; anything else as it is."""
+    if not isinstance(plug, str) or place not in NAMED:
+        return plug
+    if plug not in NAMED[place]:
+        raise ValueError(unknown(f"no {place}", plug, NAMED[place]))
+    return NAMED[place][plug]
 
 
 def check_plugs(algorithm: Algorithm) -> None:
@@ -39,8 +62,11 @@ def check_plug(place: str, plug: Any) -> None:
     most = math.inf if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(own)
     needed = sum(p.default is p.empty for p in own)
     count = len(takes.split(", ")) if takes else 0
-    if not needed <= count <= most:
-        names = ", ".join(p.name for p in own)
+    names = ", ".join(p.name for p in own)
+    # A loss takes as many arguments as an advantage; in each other's place they are known by the names of these.
+    before = takes.removesuffix(PLACES[place][0])
+    another = names and names in [before + x for kind, (x, _) in PLACES.items() if kind != place]
+    if another or not needed <= count <= most:
         raise TypeError(f"{place} {name_of(plug)!r} takes ({names}), its place gives ({takes}); {fix}")
     if place != "optimizer" and (extra := [p.name for p in own[count:]]):
         raise TypeError(
