@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal, get_type_hints
 
-from pgjax.envs.spaces import check_actions as check_action_space
+from pgjax.envs.spaces import check_parts
 from pgjax.hyperparameters import Positive, Probability, Range, declared_range, within
 from pgjax.types import Env
 
@@ -77,7 +77,7 @@ RANGES = {name: found for name, hint in _HINTS.items() if (found := declared_ran
 
 def check_config(env: Env, config: Config) -> int:
     """The number of steps of one rollout, or a ValueError that says what is wrong."""
-    check_action_space(env.action_space)
+    check_parts(env.action_space)
     if config.num_steps < 1 and config.rollout == "unroll":
         raise ValueError(f"num_steps must be 1 or more with rollout='unroll', got {config.num_steps}")
     for name, allowed in RANGES.items():

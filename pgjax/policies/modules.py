@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from pgjax.policies.distributions import Categorical, check_fields
+from pgjax.policies.distributions import Categorical, check_distribution, check_fields
 from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
 
 Build = Callable[[nnx.Rngs], nnx.Module]
@@ -185,8 +185,9 @@ def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree]
 
 def _checked(output: Any, name: str) -> tuple[Any, Any, PyTree]:
     """(distribution, value, extra) of a module's output, checked at trace time."""
-    if not (isinstance(output, tuple) and len(output) in (2, 3) and hasattr(output[0], "log_prob")):
+    if not (isinstance(output, tuple) and len(output) in (2, 3)):
         raise TypeError(f"{name}: expected (distribution, value), got {type(output).__name__}")
+    check_distribution(output[0], name)
     dist, value, extra = output if len(output) == 3 else (*output, ())
     # If every field lacks batch axes, so does the entropy, and the value's shape gives them.
     batch = jnp.shape(dist.entropy()) or jnp.shape(value)

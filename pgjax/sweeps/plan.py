@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from pgjax import hyperparameters, policies
@@ -17,6 +18,7 @@ from pgjax.algorithms import roster
 from pgjax.config import RANGES, Config
 from pgjax.envs.parameters import param_names
 from pgjax.envs.registry import settable
+from pgjax.envs.spaces import is_box, parts
 from pgjax.errors import named
 from pgjax.hyperparameters import Range
 from pgjax.sweeps import environment, group, names
@@ -153,7 +155,8 @@ def _bounds(env: Any, fixed: dict[str, Any], table: list[dict[str, Any]], known:
 
     def bounds(values):
         space = environment.made(env, names.part("env", {**fixed, **values})).action_space
-        return tuple(np.asarray(x).tobytes() for x in (space.low, space.high)) if hasattr(space, "low") else ()
+        boxes = [part for part in jax.tree.leaves(parts(space)) if is_box(part)]
+        return tuple(np.asarray(x).tobytes() for box in boxes for x in (box.low, box.high))
 
     swept = [full for full in table[0] if full.startswith("env.") and names.swept(full, known)]
     if not swept or not (usual := bounds({})):
