@@ -66,8 +66,7 @@ def main() -> None:
     def counted(done):
         metrics = [{name: np.asarray(value) for name, value in metrics.items()} for _, metrics in done]
         counts = [
-            np.asarray(optax.tree.get_all_with_path(states.learner.optimizer, "count")[0][1]).sum()
-            for states, _ in done
+            np.asarray(optax.tree.get_all_with_path(states.learner.updater, "count")[0][1]).sum() for states, _ in done
         ]
         return {"env_steps": int(sum(m["env_steps"].sum(dtype=float) for m in metrics)), "gradient_steps": sum(counts)}
 

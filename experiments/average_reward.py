@@ -35,7 +35,7 @@ from pgjax.losses import action_value_error, actor_critic, policy_gradient, valu
 from pgjax.numerics import relative_values
 from pgjax.optimizers import sgd
 from pgjax.training import loop, vectorised
-from pgjax.types import Algorithm, Batch, RunningAdvantage
+from pgjax.types import Algorithm, Batch, Running
 from pgjax.variance.findings.table import show
 
 STEPS = 1024  # of one estimate, and of one update where there is no critic
@@ -48,7 +48,7 @@ LEFT_OUT = ("1 rollout, length 64", "differential TD")  # at the size for tests
 class Case(NamedTuple):
     """How one learner comes by the worth of an action."""
 
-    advantage: Callable | RunningAdvantage
+    advantage: Callable | Running
     estimator: Callable
     config: Config
     critic: Callable | None = None  # the loss of the critic that is learned
@@ -135,8 +135,8 @@ def sampler(env, started, case, trained):
     policy, estimator = policies.make(env, case.config), case.estimator
     envs_, steps = (1, STEPS) if case.critic else (case.config.num_envs, case.config.num_steps)
     advantage = case.advantage
-    if not isinstance(advantage, RunningAdvantage):
-        advantage = RunningAdvantage(lambda: (), lambda state, *args: (state, case.advantage(*args)))
+    if not isinstance(advantage, Running):
+        advantage = Running(lambda *_: (), lambda state, *args: (state, case.advantage(*args)))
     if case.critic:
         estimator = bind(estimator, value_coef=0.0)  # the policy's part of the gradient
         algorithm = Algorithm(case.advantage, surrogate(case.critic), sgd)

@@ -31,7 +31,7 @@ from pgjax.hyperparameters import bind
 from pgjax.losses import policy_gradient
 from pgjax.optimizers import sgd
 from pgjax.runs import folder
-from pgjax.types import Algorithm, Batch, RunningAdvantage, Trajectory
+from pgjax.types import Algorithm, Batch, Running, Trajectory
 
 
 def reinforce(advantage=None, rate=1.0):
@@ -54,7 +54,7 @@ def descent(policy, params, algorithm, trajectory):
     def one(trajectory, params):
         trajectory = jax.tree.map(lambda x: x[:, None], trajectory)
         now, plug = policy.evaluate(params, trajectory), algorithm.advantage
-        if isinstance(plug, RunningAdvantage):
+        if isinstance(plug, Running):
             weight, target = plug.apply(plug.init(), trajectory, now)[1]
         else:
             weight, target = plug(trajectory, now)

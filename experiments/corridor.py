@@ -37,7 +37,7 @@ from pgjax.losses import actor_critic, policy_gradient
 from pgjax.optimizers import sgd
 from pgjax.runs import folder, record
 from pgjax.training import vectorised
-from pgjax.types import Algorithm, RunningAdvantage
+from pgjax.types import Algorithm, Running
 
 BEST = 2 - 2**0.5  # P(right) of the best policy
 START = 0.05  # P(right) of the first, the worse epsilon-greedy policy of epsilon = .1
@@ -87,7 +87,7 @@ def unfinished_is_nan(advantage):
         cut = jnp.any(trajectory.truncated)
         return jax.tree.map(lambda x: jnp.where(cut, jnp.nan, x), found)
 
-    return RunningAdvantage(advantage.init, declare(apply, advantage))
+    return Running(advantage.init, declare(apply, advantage))
 
 
 def book(baseline):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pgjax import render as render
     from pgjax import report as report
     from pgjax import rollout as rollout
+    from pgjax import running as running
     from pgjax import runs as runs
     from pgjax import statistics as statistics
     from pgjax import sweeps as sweeps
@@ -52,8 +53,10 @@ if TYPE_CHECKING:
     from pgjax.types import Evaluation as Evaluation
     from pgjax.types import Learner as Learner
     from pgjax.types import Policy as Policy
+    from pgjax.types import Running as Running
     from pgjax.types import Step as Step
     from pgjax.types import Trajectory as Trajectory
+    from pgjax.types import Variables as Variables
 
 __version__ = "0.2.0"
 
@@ -67,12 +70,13 @@ _DOOR = {
     "Role": "declarations",
     **dict.fromkeys(("Range", "bind", "declare"), "hyperparameters"),
     "Config": "config",
-    **dict.fromkeys(("Algorithm", "Batch", "Env", "Evaluation", "Learner", "Policy", "Step", "Trajectory"), "types"),
+    **dict.fromkeys(("Algorithm", "Batch", "Env", "Evaluation", "Learner", "Policy"), "types"),
+    **dict.fromkeys(("Running", "Step", "Trajectory", "Variables"), "types"),
 }
 _PACKAGES = (
     "advantages algorithms analysis cli config declarations dependencies engine envs errors estimators hyperparameters "
-    "losses numerics optimizers oracle policies render report rollout runs statistics sweeps testing training types "
-    "variance"
+    "losses numerics optimizers oracle policies render report rollout running runs statistics sweeps testing training "
+    "types variance"
 ).split()
 __all__ = [*_DOOR, *_PACKAGES]
 

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from pgjax.types import RunningAdvantage, RunningEstimator
+from pgjax.types import Running
 
 
 class Role(enum.Enum):
@@ -43,22 +43,21 @@ class Trait(enum.Enum):
 
     IN_ORDER = "needs the steps of an environment in order of time: [T, b], not rows"
     WHOLE_EPISODES = "needs whole episodes, from their first step to their last"
+    PLAYS = "an advantage that plays episodes of its own: see `plays`"
     BY_STEP = "a step's loss depends on that step alone; see `losses.by_step`"
 
 
 Plug = TypeVar("Plug")
-RUNNING = (RunningAdvantage, RunningEstimator)
 
 
 def having(plug: Plug, *traits: Trait) -> Plug:
-    """Declare these traits of the function itself, and return it; a RunningAdvantage is returned anew.
+    """Declare these traits of the function itself, and return it; a Running is returned anew.
 
     `functools.partial` and `bind` keep all traits, `declare` and `functools.wraps` keep what a plug needs; a promise,
     as BY_STEP is, must be given again, since a wrapper may break it.
     """
-    if isinstance(plug, RUNNING):
-        running: Any = plug
-        return running._replace(apply=having(running.apply, *traits))
+    if isinstance(plug, Running):
+        return plug._replace(apply=having(plug.apply, *traits))
     try:
         plug.__traits__ = (plug, frozenset(traits) | traits_of(plug))  # type: ignore[attr-defined]  # of a function
     except AttributeError:
@@ -76,6 +75,17 @@ def whole_episodes(plug: Plug) -> Plug:
     return having(plug, Trait.WHOLE_EPISODES)
 
 
+def plays(advantage: Plug) -> Plug:
+    """Declare that an advantage plays episodes of its own, from where the trajectory was: `(play, trajectory, now)`.
+
+    play(rows, greedy=False, samples=1, discount=1.0) -> [t, B], for rows [t, B] of the trajectory: the discounted sum
+    of the rewards that follow when the learning policy goes on from the state of each row, averaged over `samples`
+    episodes; or by the mode of each distribution. None of it changes the stream, nor counts as `env_steps`. A greedy
+    baseline (ReMax) plays from the first rows, values by Monte Carlo (VinePPO) from all.
+    """
+    return having(advantage, Trait.PLAYS)
+
+
 def traits_of(plug: Any) -> frozenset[Trait]:
     """The declared traits of a plug, whatever was bound to it or put around it since."""
     wrapped = False
@@ -89,7 +99,7 @@ def traits_of(plug: Any) -> frozenset[Trait]:
 
 def layers(plug: Any) -> Iterator[Any]:
     """The plug, and one after another what it binds, wraps or calls."""
-    if isinstance(plug, RUNNING):
+    if isinstance(plug, Running):
         plug = plug.apply
     while plug is not None:
         yield plug

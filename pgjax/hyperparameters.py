@@ -18,9 +18,9 @@ from typing import Annotated, Any, get_args
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax.declarations import RUNNING, Plug, Role, Trait, having, layers, traits_of
+from pgjax.declarations import Plug, Role, Trait, having, layers, traits_of
 from pgjax.errors import unknown
-from pgjax.types import Algorithm, Hypers
+from pgjax.types import Algorithm, Hypers, Running
 
 LEAST, MOST = 2.0**-126, float(np.finfo(np.float32).max)  # of float32: a smaller number becomes 0, a larger one inf
 
@@ -42,7 +42,7 @@ Bound = Annotated[float, Range(0, math.inf)]  # inf: no bound
 
 def name_of(plug: Any) -> str:
     """The name that a message or a table gives a plug."""
-    if isinstance(plug, RUNNING):
+    if isinstance(plug, Running):
         plug = plug.apply
     while isinstance(plug, functools.partial):
         plug = plug.func
@@ -85,7 +85,7 @@ def value_of(plug: Any, role: Role, otherwise: Any = None) -> Any:
 
 def _parameters(plug: Any) -> list[inspect.Parameter]:
     """The hyperparameters of a plug, annotations evaluated."""
-    if isinstance(plug, RUNNING):
+    if isinstance(plug, Running):
         plug = plug.apply
     found = []
     for parameter in inspect.signature(plug).parameters.values():
@@ -128,9 +128,9 @@ def bind(plug: Any, **defaults: Any) -> Any:
             raise ValueError(unknown(f"{name_of(plug)} takes no hyperparameter", name, known))
         if isinstance(known[name], float) and isinstance(defaults[name], int):
             defaults[name] = float(defaults[name])  # its type says that it may be swept
-    if isinstance(plug, RUNNING):
-        named = ("apply", "after")[: len(plug) - 1]
-        return plug._replace(**{name: functools.partial(getattr(plug, name), **defaults) for name in named})
+    if isinstance(plug, Running):
+        after = functools.partial(plug.after, **defaults) if plug.after else None
+        return plug._replace(apply=functools.partial(plug.apply, **defaults), after=after)
     return functools.partial(plug, **defaults)
 
 
@@ -162,14 +162,19 @@ def declare(function: Plug, *plugs: Any, by_step: bool = False) -> Plug:
     return having(function, *needed, *kept)
 
 
+def plugs(algorithm: Algorithm) -> dict[str, Any]:
+    """Part -> plug, of those that an algorithm has."""
+    return {part: plug for part, plug in algorithm._asdict().items() if plug is not None}
+
+
 def default_hypers(algorithm: Algorithm, **parts: dict[str, Any]) -> Hypers:
     """Every sweepable hyperparameter (a float) at its default, or at the value given by `parts`.
 
     Example: `default_hypers(algorithm, optimizer={"learning_rate": 1e-3}, env={"gravity": 12.0})`.
     """
     values = {"env": dict(parts.pop("env", {}))}
-    for part in ("advantage", "estimator", "optimizer"):
-        known, given = hyperparameters(getattr(algorithm, part)), parts.pop(part, {})
+    for part, plug in algorithm._asdict().items():
+        known, given = {} if plug is None else hyperparameters(plug), parts.pop(part, {})
         for name in given:
             if name not in known:
                 raise ValueError(unknown(f"{part} takes no hyperparameter", name, known))
@@ -189,7 +194,7 @@ def within(full: str, number: float, value: Any, allowed: Range) -> None:
       value: as it was written, for the message.
     """
     low, high = allowed.low, allowed.high
-    single = full.partition(".")[0] in ("advantage", "estimator", "optimizer") and isinstance(number, float)
+    single = full.partition(".")[0] in Algorithm._fields and isinstance(number, float)
     if not low <= number <= high:
         raise ValueError(f"{full} must {_said(allowed, isinstance(number, int))}, got {value}")
     if single and number and (abs(number) < LEAST or MOST < abs(number) < math.inf):

@@ -89,7 +89,7 @@ def row(obs: PyTree, time: Any, action: Any, log_prob: Any, seen: Step, mask: An
     )
 
 
-def _interact(
+def interact(
     key_action: Array,
     keys_env: Array,
     env: Env,
@@ -119,7 +119,7 @@ def where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
     return jax.tree.map(pick, this, that)
 
 
-def _advance(alive: Array, moved: RolloutState, state: RolloutState) -> RolloutState:
+def advance(alive: Array, moved: RolloutState, state: RolloutState) -> RolloutState:
     """Keeps the state of an episode that has ended: further steps could overflow."""
     return RolloutState._make((*where(alive, moved[:-1], state[:-1]), state.completed))
 
@@ -132,10 +132,12 @@ def unroll(
     state: RolloutState,
     num_steps: int,
     env_params: PyTree = None,
+    keep_states: bool = False,
 ) -> tuple[RolloutState, Trajectory]:
     """T = `num_steps` steps of a stream; an environment whose episode ended is reset at once.
 
-    `next_obs` is the observation before that reset, so a truncated step can bootstrap from it.
+    `next_obs` is the observation before that reset, so a truncated step can bootstrap from it. `keep_states` fills
+    `Trajectory.state`, from which `playing.play_on` goes on.
     """
     env_params = env.params if env_params is None else env_params
     num_envs = state.time.shape[0]
@@ -143,7 +145,7 @@ def unroll(
 
     def step(state, keys):
         key_action, keys_env, keys_reset = keys[0], keys[1 : 1 + num_envs], keys[1 + num_envs :]
-        moved, seen, action, dist = _interact(key_action, keys_env, env, env_params, policy, params, state)
+        moved, seen, action, dist = interact(key_action, keys_env, env, env_params, policy, params, state)
         done = seen.terminated | seen.truncated
         first_state, first_obs = jax.vmap(env.reset, (0, None))(keys_reset, env_params)
         following = RolloutState(
@@ -156,7 +158,8 @@ def unroll(
             last_length=jnp.where(done, moved.time.astype(jnp.float32), state.last_length),
             completed=state.completed + jnp.sum(done),
         )
-        return following, row(state.obs, state.time, action, dist.log_prob(action), seen, jnp.ones(num_envs))
+        one = row(state.obs, state.time, action, dist.log_prob(action), seen, jnp.ones(num_envs))
+        return following, one._replace(state=(state.env, state.memory) if keep_states else ())
 
     # One draw for all steps takes half the time of draws inside the loop, and saves the compiler a loop.
     following, rows = jax.lax.scan(step, state, jax.random.split(key, (num_steps, 1 + 2 * num_envs)))
@@ -172,12 +175,13 @@ def episodes(
     max_steps: int | None = None,
     env_params: PyTree = None,
     samples: int = 1,
+    keep_states: bool = False,
 ) -> tuple[Trajectory, Episodes]:
     """B = `num_episodes` whole episodes, every `samples` neighbours from one start; T = `max_steps` rows.
 
     `mask` is 1 up to and including the step that ends an episode. Later rows repeat the last state, and after the end
     of all episodes the first step; their reward is 0. An episode that still runs at `max_steps` is truncated there; by
-    default `max_steps` is the environment's own limit.
+    default `max_steps` is the environment's own limit. `keep_states` is as in `unroll`.
     """
     env_params = env.params if env_params is None else env_params
     limit = env.max_steps if max_steps is None else max_steps
@@ -188,14 +192,15 @@ def episodes(
     def step(carry, key):
         state, alive = carry
         keys = jax.random.split(key, 1 + num_episodes)
-        moved, seen, action, dist = _interact(keys[0], keys[1:], env, env_params, policy, params, state)
+        moved, seen, action, dist = interact(keys[0], keys[1:], env, env_params, policy, params, state)
         seen = seen._replace(
             reward=jnp.where(alive, seen.reward, 0.0),
             terminated=seen.terminated & alive,
             truncated=seen.truncated & alive,
         )
         one = row(state.obs, state.time, action, dist.log_prob(action), seen, alive.astype(jnp.float32))
-        return (_advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), one
+        one = one._replace(state=(state.env, state.memory) if keep_states else ())
+        return (advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), one
 
     alive = jnp.ones(num_episodes, bool)
     keys = jax.random.split(key_steps, limit)
@@ -231,8 +236,8 @@ def evaluate(
     def step(carry, t):
         state, alive = carry
         keys = jax.random.split(jax.random.fold_in(key_steps, t), 1 + num_episodes)
-        moved, seen, _, _ = _interact(keys[0], keys[1:], env, env_params, policy, params, state, greedy)
-        return (_advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), None
+        moved, seen, _, _ = interact(keys[0], keys[1:], env, env_params, policy, params, state, greedy)
+        return (advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), None
 
     alive = jnp.ones(num_episodes, bool)
     (last, _), _ = scan_while(step, (state, alive), jnp.arange(limit), lambda carry, _: carry[1])

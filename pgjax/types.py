@@ -50,11 +50,25 @@ class Policy(NamedTuple):
     stepwise: Callable[[PyTree, "Trajectory"], "Evaluation"] | None = None  # `evaluate` itself, see by_observation
     whole_episodes: bool = False  # evaluate needs whole episodes, each from its first step on
     parts: Any = ()  # further functions for the losses of its own learner, such as twin critics
+    variables: "Variables | None" = None  # what it holds besides its parameters
 
     @property
     def by_observation(self) -> bool:
         """Whether `evaluate` is declared to see each step alone, its next_value being its value at next_obs."""
         return self.stepwise is self.evaluate
+
+
+class Variables(NamedTuple):
+    """What a policy holds besides its parameters and no gradient trains: a batch's statistics, noise of its own.
+
+    The learner keeps them beside the parameters. They stay as they are from the first step of a rollout to the last
+    gradient step on it, so that the policy that is evaluated is the one that acted.
+    """
+
+    init: Callable[[Array], PyTree]  # key -> variables
+    bind: Callable[[PyTree, bool], Policy]  # (variables, whether it learns: False after training) -> the policy
+    # (key, params, variables, trajectory) -> variables, after each update
+    after: Callable[[Array, PyTree, PyTree, "Trajectory"], PyTree]
 
 
 class Trajectory(NamedTuple):
@@ -71,6 +85,7 @@ class Trajectory(NamedTuple):
     time: Array  # int: steps since the episode began
     memory: PyTree  # [B, ...] the policy's memory at the first step
     reference: PyTree = ()  # log_prob of the action under the reference policy, where the learner keeps one
+    state: PyTree = ()  # (the environment's state, the policy's memory) before the action, where an advantage plays on
 
 
 class Evaluation(NamedTuple):
@@ -104,6 +119,7 @@ class Hypers(NamedTuple):
     advantage: dict[str, Array]
     estimator: dict[str, Array]
     optimizer: dict[str, Array]
+    updater: dict[str, Array] = {}
 
 
 # The keyword-only arguments of every plug are its hyperparameters: see `pgjax.hyperparameters`.
@@ -112,15 +128,6 @@ class Hypers(NamedTuple):
 # wants more, a tree of arrays [T, B, ...], which is `batch.extra`.
 AdvantageFn = Callable[Concatenate[Trajectory, Evaluation, ...], tuple[Array, Array] | tuple[Array, Array, PyTree]]
 
-
-class RunningAdvantage(NamedTuple):
-    """An AdvantageFn that remembers: for baselines that average over all updates so far."""
-
-    init: Callable[[], PyTree]  # () -> state
-    # (state, trajectory, now, **hypers) -> (state, what an AdvantageFn returns)
-    apply: Callable[Concatenate[PyTree, Trajectory, Evaluation, ...], tuple[PyTree, tuple[Any, ...]]]
-
-
 # (now, batch, **hypers) -> one loss per step, [T, B] or [N], never a mean; and metrics, per step or scalar.
 LossFn = Callable[Concatenate[Evaluation, Batch, ...], tuple[Array, dict[str, Array]]]
 
@@ -128,36 +135,57 @@ LossFn = Callable[Concatenate[Evaluation, Batch, ...], tuple[Array, dict[str, Ar
 EstimatorFn = Callable[Concatenate[Array, Policy, PyTree, Batch, ...], tuple[PyTree, dict[str, Array]]]
 
 
-class RunningEstimator(NamedTuple):
-    """An EstimatorFn that remembers from one update to the next: for coefficients that adapt."""
+class Running(NamedTuple):
+    """A plug that remembers: an advantage, a loss or an estimator with a state of its own, any pytree of arrays.
 
-    init: Callable[[], PyTree]  # () -> state
-    # (state, key, policy, params, batch, **hypers) -> (gradient, metrics)
-    apply: Callable[Concatenate[PyTree, Array, Policy, PyTree, Batch, ...], tuple[PyTree, dict[str, Array]]]
-    # (state, metrics of the last epoch, **hypers) -> state
-    after: Callable[Concatenate[PyTree, dict[str, Array], ...], PyTree]
+    For running moments, averaged parameters, dual variables, networks that no policy holds. The learner keeps the state
+    beside the parameters, so it is checkpointed, resumed and swept with them; what of it is a metric, `apply` returns
+    among the metrics.
+    """
+
+    # (key, policy, params, batch) -> state; the batch is zeros in the shapes of those to come, [T, B, ...]
+    init: Callable[..., PyTree]
+    # (state, what the plug takes, **hypers) -> (state, what the plug returns); for an estimator or a loss once for each
+    # gradient step
+    apply: Callable[..., tuple[PyTree, Any]]
+    # (state, mean metrics of the update's last epoch, **hypers) -> state, once after each update; None does nothing
+    after: Callable[..., PyTree] | None = None
 
 
 class Algorithm(NamedTuple):
-    """The three plugs."""
+    """The plugs."""
 
-    advantage: AdvantageFn | RunningAdvantage
-    estimator: EstimatorFn | RunningEstimator
+    advantage: AdvantageFn | Running
+    estimator: EstimatorFn | Running
     optimizer: Callable[..., Any]  # (**hypers) -> optax.GradientTransformation
+    updater: Callable[..., Any] | None = None  # (algorithm, config, by_column, **hypers) -> updates.Updater; see there
 
 
 class Learner(NamedTuple):
     """Anything that trains: what `training` and `runs` run.
 
-    `behaviour` and `learn` split `step` in two, for environments that are stepped in Python: `behaviour` gives the
-    policy that acts, `learn` updates from the experience that it gathered. A learner without them works with JAX
-    environments only. One with them keeps its stream in `state.rollout`, () where every update begins whole episodes.
+    One update is `behaviour`, `collect` and `learn`, one after the other; `_replace` any of them to change it alone.
+    A learner of another kind gives `update` instead, the whole of it, and works with JAX environments only: where an
+    environment is stepped in Python, the host takes the place of `collect`. A learner keeps its stream in
+    `state.rollout`, () where every update begins whole episodes.
     """
 
     init: Callable[[Array, Hypers], PyTree]  # (key, hypers) -> state
-    # (key, state, hypers) -> (state, metrics); best with episode_return and env_steps
-    step: Callable[[Array, PyTree, Hypers], tuple[PyTree, dict[str, Array]]]
     policy: Callable[[PyTree], tuple[Policy, PyTree]]  # state -> (policy, params) to evaluate, act with and save
     behaviour: Callable[[PyTree], tuple[Policy, PyTree]] | None = None  # state -> the ones that act next
-    # (key, state, RolloutState or (), trajectory, hypers) -> (state, metrics)
+    # (key, policy, params, state, hypers) -> (RolloutState or (), trajectory) under the policy that acts
+    collect: Callable[[Array, Policy, PyTree, PyTree, Hypers], tuple[PyTree, Trajectory]] | None = None
+    # (key, state, RolloutState or (), trajectory, hypers) -> (state, metrics); best with episode_return and env_steps
     learn: Callable[[Array, PyTree, PyTree, Trajectory, Hypers], tuple[PyTree, dict[str, Array]]] | None = None
+    # (key, state, hypers) -> (state, metrics), in place of the three
+    update: Callable[[Array, PyTree, Hypers], tuple[PyTree, dict[str, Array]]] | None = None
+
+    def step(self, key: Array, state: PyTree, hypers: Hypers) -> tuple[PyTree, dict[str, Array]]:
+        """One update: (state, metrics)."""
+        if self.update is not None:
+            return self.update(key, state, hypers)
+        if self.behaviour is None or self.collect is None or self.learn is None:
+            raise ValueError("a Learner needs behaviour, collect and learn, or else update")
+        key_rollout, key_update = jax.random.split(key)
+        stream, trajectory = self.collect(key_rollout, *self.behaviour(state), state, hypers)
+        return self.learn(key_update, state, stream, trajectory, hypers)

@@ -10,7 +10,7 @@ import pytest
 from pgjax import declarations, errors, hyperparameters, losses
 from pgjax.declarations import Role, Trait
 from pgjax.hyperparameters import NonNegative, Range
-from pgjax.types import RunningAdvantage
+from pgjax.types import Running
 
 
 def loss(now, batch, *, clip_eps=0.2, clip=True):
@@ -25,7 +25,7 @@ def _running(state, trajectory, now, *, decay=0.5):
     return state, (trajectory * decay, now)
 
 
-running = RunningAdvantage(init=lambda: 0, apply=_running)
+running = Running(init=lambda *_: 0, apply=_running)
 
 
 def test_keyword_only_arguments_are_the_hyperparameters_in_order():
@@ -69,7 +69,7 @@ def test_bind_names_the_nearest_hyperparameter():
 
 def test_a_running_advantage_is_bound_and_named_by_its_function():
     bound = hyperparameters.bind(running, decay=0.25)
-    assert isinstance(bound, RunningAdvantage) and bound.init is running.init
+    assert isinstance(bound, Running) and bound.init is running.init
     assert hyperparameters.hyperparameters(running) == {"decay": 0.5}
     assert hyperparameters.hyperparameters(bound) == {"decay": 0.25}
     assert bound.apply(0, 8, 1) == (0, (2.0, 1))
@@ -167,7 +167,7 @@ AROUND = {
     "partial": lambda plug: functools.partial(plug, size=3),
     "wraps": lambda plug: wrapped,
     "declare": lambda plug: hyperparameters.declare(rewritten, plug),
-    "running": lambda plug: RunningAdvantage(lambda: (), plug),
+    "running": lambda plug: Running(lambda *_: (), plug),
     "wraps of a partial": lambda plug: wrapped_bound,
     "object": lambda plug: Called(),
     "method": lambda plug: Called().__call__,
@@ -217,7 +217,7 @@ def test_a_need_survives_a_wrapper_and_a_promise_does_not():
 
 def test_traits_of_objects_and_of_what_remembers():
     assert declarations.traits_of(Called()) == {Trait.WHOLE_EPISODES}
-    running = declarations.in_order(RunningAdvantage(lambda: (), lambda state, trajectory, now: state))
+    running = declarations.in_order(Running(lambda *_: (), lambda state, trajectory, now: state))
     assert declarations.traits_of(running) == {Trait.IN_ORDER}
     bound = declarations.whole_episodes(functools.partial(ranged, beta=0.1))
     assert declarations.traits_of(bound) == {Trait.WHOLE_EPISODES} and not declarations.traits_of(ranged)

@@ -14,7 +14,7 @@ from pgjax.declarations import Role, in_order
 from pgjax.hyperparameters import NonNegative, Range
 from pgjax.numerics import returns
 from pgjax.numerics.masked import mean
-from pgjax.types import Array, Evaluation, RunningAdvantage, Trajectory
+from pgjax.types import Array, Evaluation, Running, Trajectory
 
 
 def _differential(
@@ -48,10 +48,10 @@ def _relative(
     return gain + gain_rate * mean(target - q, trajectory.mask), (q - now.value, target)
 
 
-differential = RunningAdvantage(init=lambda: jnp.zeros(()), apply=_differential)
+differential = Running(init=lambda *_: jnp.zeros(()), apply=_differential)
 
 
-relative = RunningAdvantage(init=lambda: jnp.zeros(()), apply=_relative)
+relative = Running(init=lambda *_: jnp.zeros(()), apply=_relative)
 
 
 @in_order

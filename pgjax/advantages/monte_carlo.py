@@ -11,7 +11,7 @@ from pgjax.declarations import Role
 from pgjax.hyperparameters import Finite, Probability
 from pgjax.numerics import returns, running_moments
 from pgjax.numerics.masked import normalized
-from pgjax.types import Array, Evaluation, RunningAdvantage, Trajectory
+from pgjax.types import Array, Evaluation, Running, Trajectory
 
 
 def _monte_carlo(
@@ -74,7 +74,7 @@ def _monte_carlo(
     return state, (advantage, to_go if row.uses_critic else now.value)
 
 
-monte_carlo = RunningAdvantage(init=lambda: running_moments.empty(0.0), apply=_monte_carlo)
+monte_carlo = Running(init=lambda *_: running_moments.empty(0.0), apply=_monte_carlo)
 
 
 def _check(baseline: str, reward_to_go: bool, gamma_t: bool, importance: bool) -> None:

@@ -8,16 +8,16 @@ from pgjax.declarations import Role
 from pgjax.hyperparameters import NonNegative, declare, name_of
 from pgjax.losses.reference_kl import reference_log_prob
 from pgjax.numerics.kl import kl_estimate
-from pgjax.types import AdvantageFn, RunningAdvantage
+from pgjax.types import AdvantageFn, Running
 
 
-def penalised(advantage: AdvantageFn | RunningAdvantage) -> AdvantageFn | RunningAdvantage:
+def penalised(advantage: AdvantageFn | Running) -> AdvantageFn | Running:
     """The same of the reward r_t - reference_penalty KL_t, an estimate of the KL from what acted to the reference.
 
     With k1 its sum over an episode has the mean KL(pi || reference) of whole sequences, and its gradient is exact
     (Ziegler et al. 2019, eq. 2).
     """
-    inner = advantage.apply if isinstance(advantage, RunningAdvantage) else advantage
+    inner = advantage.apply if isinstance(advantage, Running) else advantage
 
     def apply(
         *arguments: Any,
@@ -32,4 +32,4 @@ def penalised(advantage: AdvantageFn | RunningAdvantage) -> AdvantageFn | Runnin
 
     apply.__name__ = name_of(advantage)
     declare(apply, advantage)
-    return advantage._replace(apply=apply) if isinstance(advantage, RunningAdvantage) else apply
+    return advantage._replace(apply=apply) if isinstance(advantage, Running) else apply

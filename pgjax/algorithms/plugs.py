@@ -4,8 +4,9 @@ import inspect
 import math
 from typing import Any
 
-from pgjax.hyperparameters import hyperparameters, name_of
-from pgjax.types import Algorithm, RunningAdvantage, RunningEstimator
+from pgjax.declarations import Trait, traits_of
+from pgjax.hyperparameters import hyperparameters, name_of, plugs
+from pgjax.types import Algorithm, Running
 
 # Place -> the positional arguments that it gives, and what to do with something else.
 PLACES = {
@@ -13,21 +14,22 @@ PLACES = {
     "advantage": ("trajectory, now", "write it as def advantage(trajectory, now, *, discount: float = 0.99)"),
     "estimator": ("key, policy, params, batch", "lift a loss by estimators.surrogate(losses.actor_critic(loss))"),
     "optimizer": ("", "use optimizers.adam, or a function def optimizer(*, learning_rate: float = 1e-3)"),
+    "updater": ("algorithm, config, by_column", "leave it out for updates.descent"),
 }
 
 
 def check_plugs(algorithm: Algorithm) -> None:
     """TypeError where a plug can't be what its place asks for."""
-    for place, plug in algorithm._asdict().items():
+    for place, plug in plugs(algorithm).items():
         check_plug(place, plug)
 
 
 def check_plug(place: str, plug: Any) -> None:
     """TypeError where a plug can't be called with the positional arguments of its place: see `PLACES`."""
     given, fix = PLACES[place]
-    running = {"advantage": RunningAdvantage, "estimator": RunningEstimator}.get(place)
-    takes = f"state, {given}" if running and isinstance(plug, running) else given
-    function = getattr(plug, "apply", plug) if running and isinstance(plug, running) else plug
+    remembers = isinstance(plug, Running) and place in ("loss", "advantage", "estimator")
+    given = f"play, {given}" if place == "advantage" and Trait.PLAYS in traits_of(plug) else given
+    takes, function = (f"state, {given}", plug.apply) if remembers else (given, plug)
     if isinstance(function, type) or not callable(function):
         what = type(plug).__name__ if not isinstance(plug, (str, type)) else repr(plug)
         wanted = f"({takes}) and hyperparameters" if takes else "keyword-only hyperparameters"

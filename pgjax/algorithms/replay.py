@@ -90,9 +90,9 @@ def make_learner(env: Env, agent: Agent, algorithm: Algorithm, config: Config) -
     setup = Setup(env, agent, *plugs, config, options, buffer)
     return Learner(
         init=functools.partial(_init, setup),
-        step=functools.partial(_step, setup),
         policy=lambda state: (agent.policy, state.params),
         behaviour=functools.partial(_behaviour, setup),
+        collect=functools.partial(_collect, setup),
         learn=functools.partial(_learn, setup),
     )
 
@@ -129,14 +129,11 @@ def _behaviour(setup: Setup, state: ReplayState) -> tuple[Policy, PyTree]:
     return exploring_actor(setup.env, setup.agent.policy, state.params, state.explore)
 
 
-def _step(setup: Setup, key: Array, state: ReplayState, hypers: Hypers) -> tuple[ReplayState, dict[str, Array]]:
-    key_rollout, key_learn = jax.random.split(key)
-    acting, params = _behaviour(setup, state)
+def _collect(
+    setup: Setup, key: Array, acting: Policy, params: PyTree, state: ReplayState, hypers: Hypers
+) -> tuple[PyTree, Trajectory]:
     env, env_params = setup.env, with_params(setup.env, hypers.env)
-    stream, trajectory = rollout.unroll(
-        key_rollout, env, acting, params, state.rollout, setup.config.num_steps, env_params
-    )
-    return _learn(setup, key_learn, state, stream, trajectory, hypers)
+    return rollout.unroll(key, env, acting, params, state.rollout, setup.config.num_steps, env_params)
 
 
 def _learn(

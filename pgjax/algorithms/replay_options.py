@@ -18,8 +18,7 @@ from pgjax.types import (
     EstimatorFn,
     Policy,
     PyTree,
-    RunningAdvantage,
-    RunningEstimator,
+    Running,
 )
 
 
@@ -67,11 +66,20 @@ def check_replay(
         value, default = getattr(config, name), getattr(Config(), name)
         if value != default:
             raise ValueError(f"{name}={value!r} has no meaning with replay; {INAPPLICABLE[name]}")
-    advantage, estimator, optimizer = algorithm
+    advantage, estimator, optimizer, updater = algorithm
+    if updater is not None:
+        raise ValueError(
+            f"updater={name_of(updater)!r} has no meaning with replay, which has gradient_steps; leave it out"
+        )
+    if hasattr(optimizer(), "final"):
+        raise ValueError(
+            f"optimizer {name_of(optimizer)!r} evaluates other parameters than those that learn, which replay does not; "
+            "use adam"
+        )
     ordered = {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
-    if isinstance(advantage, RunningAdvantage) or traits_of(advantage) & ordered:
+    if isinstance(advantage, Running) or traits_of(advantage) & ordered:
         raise ValueError(f"advantage={name_of(advantage)!r} needs steps in order, replay has rows; use td")
-    if isinstance(estimator, RunningEstimator):
+    if isinstance(estimator, Running):
         raise ValueError(f"estimator {name_of(estimator)!r} remembers from update to update, and replay has none")
     options = hyperparameters(estimator)
     if missing := [name for name in OPTIONS if name not in options]:

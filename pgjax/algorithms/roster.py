@@ -24,7 +24,7 @@ from pgjax.losses.policy import policy_gradient, ppo_clip
 from pgjax.losses.reference_kl import anchored
 from pgjax.losses.value import action_value_error
 from pgjax.optimizers import adam
-from pgjax.types import Algorithm, Env, EstimatorFn, Learner, LossFn, Policy, RunningEstimator
+from pgjax.types import Algorithm, Env, EstimatorFn, Learner, LossFn, Policy, Running
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Entry:
     learner: Callable[[Env, Policy, Algorithm, Config], Learner] = make_learner
     steps: int = 131_072  # environment steps of a run that doesn't say
     # What becomes of a loss given in place of the row's own: an estimator; None where no other can be given.
-    lift: Callable[[LossFn], EstimatorFn | RunningEstimator] | None = lambda loss: surrogate(actor_critic(loss))
+    lift: Callable[[LossFn], EstimatorFn | Running] | None = lambda loss: surrogate(actor_critic(loss))
     own_policy: bool = False  # whether the learner makes its own networks
     unused: Collection[str] = ()  # fields of Config that mean nothing to the learner, which refuses them
 
@@ -157,11 +157,11 @@ ROSTER: dict[str, Entry] = {
             advantage=bind(gae, gae_lambda=0.97),
             estimator=bind(trust_region_step(), line_search=0, normalize_advantage=True),
             optimizer=bind(adam, learning_rate=3e-3),
+            updater=trust_region.trust_region,
         ),
         config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
         paper="Kakade 2001, A natural policy gradient",
         summary="natural gradient, its step's length normalised (Rajeswaran et al. 2017); the critic fitted apart",
-        learner=trust_region.make_learner,
         lift=trust_region_step,
         unused=("shared", "update", "kernel"),
     ),
@@ -170,11 +170,11 @@ ROSTER: dict[str, Entry] = {
             advantage=bind(gae, gae_lambda=0.97),
             estimator=bind(trust_region_step(), normalize_advantage=True),
             optimizer=bind(adam, learning_rate=3e-3),
+            updater=trust_region.trust_region,
         ),
         config=Config(num_envs=16, num_steps=64, num_epochs=10, num_minibatches=4),
         paper="Schulman et al. 2015, Trust region policy optimization",
         summary="natural gradient with a bound on the KL and a line search; the critic fitted apart",
-        learner=trust_region.make_learner,
         lift=trust_region_step,
         unused=("shared", "update", "kernel"),
     ),

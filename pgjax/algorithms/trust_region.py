@@ -1,4 +1,4 @@
-"""An environment, a policy and an algorithm in; a Learner whose policy takes one step in a trust region out.
+"""The updater of a trust region: one step of the policy, then the critic fitted.
 
 Trust region policy optimisation (Schulman et al. 2015): minimise a loss while the mean KL(old || new) stays within
 `max_kl`. Without the line search it is the natural policy gradient with a normalised step (Rajeswaran et al. 2017).
@@ -11,24 +11,19 @@ import jax.numpy as jnp
 import optax
 from jax.extend.core import Literal
 
-from pgjax.algorithms import on_policy, updates
+from pgjax.algorithms import updates
 from pgjax.config import Config
 from pgjax.declarations import Role
 from pgjax.estimators.surrogate import surrogate
 from pgjax.hyperparameters import by_role, name_of
 from pgjax.losses.value import action_value_error, value_error
-from pgjax.types import Algorithm, Array, Batch, Env, EstimatorFn, Hypers, Learner, Policy, PyTree, RunningEstimator
+from pgjax.types import Algorithm, Array, Batch, EstimatorFn, Hypers, Policy, PyTree, Running
 
 try:
     # Not promised to stay. Without it, what a loop or a function in a function gives depends on all that enters it.
     from jax.interpreters.partial_eval import dce_jaxpr
 except ImportError:
     dce_jaxpr = None  # type: ignore[assignment]  # of a function
-
-
-def make_learner(env: Env, policy: Policy, algorithm: Algorithm, config: Config) -> Learner:
-    """`on_policy.make_learner` with `trust_region` for its update."""
-    return on_policy.make_learner(env, policy, algorithm, config, update=trust_region)
 
 
 def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updates.Updater:
@@ -45,7 +40,7 @@ def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updat
         raise ValueError(f"a trust region takes one step for the whole batch; got update={config.update!r}")
     roles = by_role(algorithm.estimator)
     estimator = algorithm.estimator
-    if isinstance(estimator, RunningEstimator) or Role.STOP_KL in roles:
+    if isinstance(estimator, Running) or Role.STOP_KL in roles:
         raise ValueError("a trust region takes one step, bounded by max_kl: leave adaptive_kl and early_stopping out")
     if Role.MAX_KL not in roles:
         raise ValueError(
@@ -64,7 +59,7 @@ def trust_region(algorithm: Algorithm, config: Config, by_column: bool) -> updat
         params, state, fitted = fit.apply(key_critic, policy, params, state, batch, hypers._replace(estimator={}))
         return params, state, {**fitted, **metrics, "grad_norm": optax.tree.norm(gradient)}
 
-    return updates.Updater(fit.init, apply)
+    return fit._replace(apply=apply)
 
 
 def _apart(critic: EstimatorFn) -> EstimatorFn:

@@ -1,7 +1,7 @@
 """A batch in, other parameters out: gradient steps over epochs and minibatches, or in order of time."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Concatenate, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,8 @@ import optax
 from pgjax.algorithms import minibatches
 from pgjax.config import Config
 from pgjax.estimators import pieces
-from pgjax.types import Algorithm, Array, Batch, Hypers, Policy, PyTree, RunningEstimator
+from pgjax.running import running, settled
+from pgjax.types import Algorithm, Array, Batch, Hypers, Policy, PyTree, Running
 
 Descend = Callable[[Any, Any], tuple[Any, dict[str, Array]]]  # the body of a scan: (carry, inputs)
 
@@ -18,12 +19,31 @@ Descend = Callable[[Any, Any], tuple[Any, dict[str, Array]]]  # the body of a sc
 class Updater(NamedTuple):
     """How a learner goes from one policy to the next; `on_policy.make_learner` does the rest."""
 
-    init: Callable[[PyTree, Hypers], PyTree]  # (params, hypers) -> state
+    # (key, policy, params, batch, hypers) -> state; the batch is zeros in the shapes of those to come, or None
+    init: Callable[[Array, Policy, PyTree, Batch | None, Hypers], PyTree]
     # (key, policy, params, state, batch [T, B], hypers) -> (params, state, metrics)
     apply: Callable[[Array, Policy, PyTree, PyTree, Batch, Hypers], tuple[PyTree, PyTree, dict[str, Array]]]
+    # (params, state) -> the parameters to evaluate and to keep, where those that learn are others
+    final: Callable[[PyTree, PyTree], PyTree] = lambda params, state: params
+    shapes: bool = True  # whether `init` looks at the batch
 
 
-MakeUpdater = Callable[[Algorithm, Config, bool], Updater]  # (algorithm, config, by_column)
+# (algorithm, config, by_column, **hypers) -> Updater, whose hyperparameters are `hypers.updater`. `by_column`: whether
+# minibatches are whole columns [T, b]. It is called where an update is traced, as an optimizer is.
+MakeUpdater = Callable[Concatenate[Algorithm, Config, bool, ...], Updater]
+
+
+def made(algorithm: Algorithm, config: Config, by_column: bool, hypers: Hypers | None = None) -> Updater:
+    """The updater of an algorithm, `descent` where it has none."""
+    make: MakeUpdater = algorithm.updater or descent
+    return make(algorithm, config, by_column, **(hypers.updater if hypers else {}))
+
+
+class DescentState(NamedTuple):
+    """What `descent` keeps."""
+
+    optimizer: PyTree
+    estimator: PyTree  # of an estimator that remembers, else ()
 
 
 def descent(algorithm: Algorithm, config: Config, by_column: bool) -> Updater:
@@ -31,36 +51,39 @@ def descent(algorithm: Algorithm, config: Config, by_column: bool) -> Updater:
 
     Minibatches are random rows [N], or columns [T, b] with `by_column`. An estimator whose metrics hold `stop`
     ends the update: its gradient is not followed, nor any after it until the next update, and `gradient_steps`
-    counts the gradients that were followed.
+    counts the gradients that were followed. An optimiser that takes `value` is given the loss. Where it has
+    `final(params, state)`, as `optimizers.averaged` has, that is what is evaluated and kept.
     """
-    estimator = algorithm.estimator
-    if not isinstance(estimator, RunningEstimator):
-        plain = estimator
-        estimator = RunningEstimator(lambda: (), lambda memory, *args, **hypers: plain(*args, **hypers), _same)
+    estimator = running(algorithm.estimator)
 
-    def init(params: PyTree, hypers: Hypers) -> PyTree:
-        return algorithm.optimizer(**hypers.optimizer).init(params), estimator.init()
+    def transform_of(hypers: Hypers) -> Any:
+        transform = algorithm.optimizer(**hypers.optimizer)
+        return transform if hasattr(transform, "final") else optax.with_extra_args_support(transform)
+
+    def init(key: Array, policy: Policy, params: PyTree, batch: Batch | None, hypers: Hypers) -> DescentState:
+        return DescentState(transform_of(hypers).init(params), estimator.init(key, policy, params, batch))
 
     def apply(
         key: Array, policy: Policy, params: PyTree, state: PyTree, batch: Batch, hypers: Hypers
     ) -> tuple[PyTree, PyTree, dict[str, Array]]:
-        transform = algorithm.optimizer(**hypers.optimizer)
-        optimizer, memory = state
+        transform = transform_of(hypers)
 
         def descend(carry, inputs):
-            params, optimizer, going = carry
+            params, state, going = carry
             key, piece = inputs
-            gradient, metrics = estimator.apply(memory, key, policy, params, piece, **hypers.estimator)
-            updates, following = transform.update(gradient, optimizer, params)
-            moved = (optax.apply_updates(params, updates), following)
+            memory, output = estimator.apply(state.estimator, key, policy, params, piece, **hypers.estimator)
+            gradient, metrics = output
+            value = {"value": metrics["loss"]} if "loss" in metrics else {}
+            updates, optimizer = transform.update(gradient, state.optimizer, params, **value)
+            moved = (optax.apply_updates(params, updates), DescentState(optimizer, memory))
             metrics = {**metrics, "grad_norm": optax.tree.norm(gradient)}
             if "stop" in metrics:
                 going = going & ~metrics.pop("stop")
-                moved = jax.tree.map(lambda new, old: jnp.where(going, new, old), moved, (params, optimizer))
+                moved = jax.tree.map(lambda new, old: jnp.where(going, new, old), moved, (params, state))
                 metrics["gradient_steps"] = going.astype(jnp.float32)
             return (*moved, going), metrics
 
-        carry = (params, optimizer, jnp.bool_(True))
+        carry = (params, state, jnp.bool_(True))
         if config.update == "step":
             carry, metrics = _step_by_step(descend, key, carry, batch)
         else:
@@ -68,9 +91,16 @@ def descent(algorithm: Algorithm, config: Config, by_column: bool) -> Updater:
             carry, metrics = jax.lax.scan(epochs(descend, batch, config.num_minibatches, by_column), carry, keys)
         last = jax.tree.map(lambda x: jnp.mean(x[-1]), metrics)
         means = {name: (jnp.sum if name == "gradient_steps" else jnp.mean)(x) for name, x in metrics.items()}
-        return carry[0], (carry[1], estimator.after(memory, last, **hypers.estimator)), means
+        params, following, _ = carry
+        memory = settled(estimator, following.estimator, last, **hypers.estimator)
+        return params, following._replace(estimator=memory), means
 
-    return Updater(init, apply)
+    def final(params: PyTree, state: DescentState) -> PyTree:
+        # With default hyperparameters: `final` is a function of the state.
+        found = getattr(algorithm.optimizer(), "final", None)
+        return found(params, state.optimizer) if found else params
+
+    return Updater(init, apply, final, shapes=isinstance(algorithm.estimator, Running))
 
 
 def epochs(descend: Descend, batch: Batch, num_minibatches: int, by_column: bool) -> Descend:
@@ -91,10 +121,6 @@ def epochs(descend: Descend, batch: Batch, num_minibatches: int, by_column: bool
         return jax.lax.scan(minibatch, carry, (keys, order))
 
     return epoch
-
-
-def _same(memory: PyTree, metrics: dict[str, Array], **hypers: Any) -> PyTree:
-    return memory
 
 
 def _step_by_step(descend: Descend, key: Array, carry: Any, batch: Batch) -> tuple[Any, dict[str, Array]]:

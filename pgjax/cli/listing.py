@@ -11,7 +11,7 @@ from pgjax.config import PARTS
 from pgjax.envs import registry
 from pgjax.envs.catalogue import ENVIRONMENTS
 from pgjax.envs.parameters import NOTES, UNUSED, derived
-from pgjax.hyperparameters import hyperparameters
+from pgjax.hyperparameters import hyperparameters, plugs
 from pgjax.losses import sequences
 from pgjax.variance.estimators.score_functions import ESTIMATORS, ScoreFunction, statement
 
@@ -76,11 +76,11 @@ def show_plug(console: Any, name: str) -> None:
         for part, options in _options(row).items():
             line(f"{part}: {_spelled(options) or 'none'}")
         line(f"steps: {row.steps:,} of the environment, where neither --steps nor --updates is given")
-    for kind, plugs in PLUGS.items():
-        if name in plugs:
-            options = hyperparameters(plugs[name])
+    for kind, rows in PLUGS.items():
+        if name in rows:
+            options = hyperparameters(rows[name])
             line(f"{kind} {name}: {_spelled(options) or 'no options'}")
-            if plugs[name] is advantages.monte_carlo:
+            if rows[name] is advantages.monte_carlo:
                 line(f"  baseline: {', '.join(n for n, row in advantages.BASELINES.items() if row.trains)}")
     for axis, rows in AXES.items():
         if name in rows:
@@ -114,13 +114,13 @@ def show_environment(console: Any, name: str) -> None:
 
 def _options(row: Entry) -> dict[str, dict[str, Any]]:
     """Part -> name -> default of all that has a meaning there."""
-    plugs = {part: hyperparameters(getattr(row.algorithm, part)) for part in ("advantage", "estimator", "optimizer")}
+    found = {part: hyperparameters(plug) for part, plug in plugs(row.algorithm).items()}
     own = {k: v for k, v in vars(row.config).items() if k not in row.unused}
     configs = {
         f"config, {part.__name__.lower()}": {f.name: own[f.name] for f in dataclasses.fields(part) if f.name in own}
         for part in PARTS
     }
-    return {**plugs, **{part: options for part, options in configs.items() if options}}
+    return {**found, **{part: options for part, options in configs.items() if options}}
 
 
 def _spelled(values: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from pgjax.estimators.surrogate import surrogate
 from pgjax.hyperparameters import NonNegative, Range, declare, hyperparameters, name_of
 from pgjax.losses.actor_critic import weighted_critic, with_entropy
 from pgjax.numerics.conjugate_gradients import conjugate_gradients
+from pgjax.running import check_plain
 from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree, Trajectory
 
 
@@ -92,6 +93,7 @@ def natural(loss: LossFn, critic_loss: LossFn | None = None, reduce: str = "step
     with a critic, `value_coef`. Metrics: `cg_residual`, |g - (F + damping) x| / |g|, and `quadratic_kl`,
     x^T (F + damping) x / 2: for a small learning rate, times its square, what a step adds to the mean KL at most.
     """
+    check_plain(loss, "natural")
     actor_loss = with_entropy(loss)
     critics = () if critic_loss is None else (weighted_critic(critic_loss),)
     actor, *critic = (surrogate(one, reduce) for one in (actor_loss, *critics))

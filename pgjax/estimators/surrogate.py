@@ -6,7 +6,7 @@ the gradient is that of a loss, so an optimiser descends it.
 
 import functools
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, overload
 
 import jax
 import jax.numpy as jnp
@@ -23,16 +23,25 @@ from pgjax.estimators.pieces import (
     sum_rows,
     take,
 )
-from pgjax.hyperparameters import declare, hyperparameters, name_of
+from pgjax.hyperparameters import hyperparameters, name_of
 from pgjax.losses.contract import checked_loss, is_by_step
-from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree
+from pgjax.running import around, running
+from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree, Running
 
 
-def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
+@overload
+def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn: ...
+
+
+@overload
+def surrogate(loss: Running, reduce: str = "step") -> Running: ...
+
+
+def surrogate(loss: LossFn | Running, reduce: str = "step") -> Any:
     """Lift a loss per step to an estimator: differentiate its reduction over the steps that count.
 
     Args:
-      loss: a LossFn; its hyperparameters become the estimator's.
+      loss: a LossFn; its hyperparameters become the estimator's, which remembers if the loss does.
       reduce: "step", the mean over steps, as actor-critic methods have it; "episode", the sum over
         time averaged over episodes, the unbiased REINFORCE; "episode_mean", the mean over each episode's steps
         averaged over episodes, as GRPO has it. The first divides by the number of steps,
@@ -48,8 +57,10 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
     if reduce not in REDUCTIONS:
         raise ValueError(f"surrogate: reduce must be one of {', '.join(REDUCTIONS)}; got {reduce!r}")
     hyperparameters(loss)
+    inner, by_step = running(loss), is_by_step(loss) and not isinstance(loss, Running)
 
     def estimator(
+        states: tuple[PyTree],
         key: Array,
         policy: Policy,
         params: PyTree,
@@ -57,7 +68,7 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
         *,
         normalize_advantage: Annotated[bool, Role.NORMALIZE] = False,
         **hypers: Any,
-    ) -> tuple[PyTree, dict[str, Array]]:
+    ) -> tuple[tuple[PyTree], tuple[PyTree, dict[str, Array]]]:
         del key
         mask = batch.trajectory.mask
         if reduce != "step" and mask.ndim != 2:
@@ -68,29 +79,33 @@ def surrogate(loss: LossFn, reduce: str = "step") -> EstimatorFn:
         batch = counted(batch, normalize_advantage)
         total = jnp.maximum(jnp.sum(mask), 1.0)
         scale = total if reduce == "step" else mask.shape[1]
-        alone = is_by_step(loss) and policy.by_observation and reduce != "episode_mean"
+        alone = by_step and policy.by_observation and reduce != "episode_mean"
         pieces = row_pieces(mask.shape) if alone else 1
-        columns = column_pieces(batch) if is_by_step(loss) and policy.whole_episodes else 1
+        columns = column_pieces(batch) if by_step and policy.whole_episodes else 1
 
         def objective(params, batch):
             mask = batch.trajectory.mask
-            output = loss(policy.evaluate(params, batch.trajectory), batch, **hypers)
+            state, output = inner.apply(states[0], policy.evaluate(params, batch.trajectory), batch, **hypers)
             per_step, metrics = checked_loss(loss, output, mask.shape)
             if reduce == "episode_mean":
                 per_step = per_step / jnp.maximum(jnp.sum(mask, axis=0, keepdims=True), 1.0)
             value = jnp.sum(jnp.where(mask > 0, per_step, 0.0)) / scale
             means = {name: share_of_mean(x, mask, total) for name, x in metrics.items()}
-            return value, {"loss": value, **means}
+            return value, ({"loss": value, **means}, state)
 
         gradient = functools.partial(jax.grad(objective, has_aux=True), params)
         if columns > 1:
-            return _sum_columns(gradient, batch, columns)
-        if pieces == 1:
-            return gradient(batch)
-        return sum_packed(gradient, batch) if reduce == "episode" else sum_pieces(gradient, batch, pieces)
+            found, (metrics, state) = _sum_columns(gradient, batch, columns)
+        elif pieces == 1:
+            found, (metrics, state) = gradient(batch)
+        elif reduce == "episode":
+            found, (metrics, state) = sum_packed(gradient, batch)
+        else:
+            found, (metrics, state) = sum_pieces(gradient, batch, pieces)
+        return (state,), (found, metrics)
 
     estimator.__name__ = name_of(loss)
-    return declare(estimator, loss)
+    return around(estimator, loss)
 
 
 def _sum_columns(gradient: Callable[[Batch], PyTree], batch: Batch, columns: int) -> PyTree:

@@ -17,6 +17,7 @@ from pgjax.losses.policy import importance_weighted
 from pgjax.numerics import masked
 from pgjax.numerics.conjugate_gradients import conjugate_gradients
 from pgjax.numerics.scans import scan_while
+from pgjax.running import check_plain
 from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree
 
 
@@ -47,6 +48,7 @@ def trust_region_step(loss: LossFn = importance_weighted) -> EstimatorFn:
     0 or 1; `backtracks`, k, or line_search where none was accepted; `kl`, the exact mean KL(old || new) of the step
     made; `improvement`, by how much the loss fell; `cg_residual`.
     """
+    check_plain(loss, "trust_region_step")
     actor_loss = with_entropy(loss)
     lifted = surrogate(actor_loss)
 

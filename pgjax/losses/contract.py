@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from pgjax.declarations import Plug, Trait, having, traits_of
 from pgjax.hyperparameters import name_of
-from pgjax.types import Array, LossFn
+from pgjax.types import Array, LossFn, Running
 
 
 def by_step(loss: Plug) -> Plug:
@@ -17,7 +17,7 @@ def by_step(loss: Plug) -> Plug:
     return having(loss, Trait.BY_STEP)
 
 
-def is_by_step(loss: LossFn) -> bool:
+def is_by_step(loss: LossFn | Running) -> bool:
     """Whether the loss was declared so, whatever hyperparameters were bound since."""
     return Trait.BY_STEP in traits_of(loss)
 
@@ -37,7 +37,7 @@ RESERVED: tuple[str, ...] = (
 RESERVED += ("seed", "update", "episode", "setting", "stopped", "stop", "gradient_steps", "penalty", "kl_to_reference")
 
 
-def checked_loss(loss: LossFn, output: Any, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
+def checked_loss(loss: LossFn | Running, output: Any, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
     """What a loss returned, checked at trace time against the shape of the batch, [T, B] or [N]."""
     name, axes = name_of(loss), "[T, B]" if len(shape) == 2 else "[N]"
     if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict)):

@@ -8,3 +8,8 @@ EVALUATE = 2**31 - 2  # the evaluation after training
 MEASURE = 2**31 - 3  # a measurement of the laboratory
 POLICY = 2**31 - 4  # parameters that the laboratory initialises
 UPDATES = 2**31 - 4
+
+# Of the key of an update's learning, which is split into fewer keys than these numbers.
+PLAY = 2**31 - 1  # episodes that an advantage plays
+VARIABLES = 2**31 - 2  # a policy's variables
+START = 2**31 - 3  # of the key of a state: what the plugs and the policy remember

@@ -27,13 +27,20 @@ def exploring(policy: Policy, epsilon: float) -> Policy:
 def with_observation_moments(policy: Policy, moments: Moments) -> Policy:
     """The policy on observations that are normalised by `moments`."""
 
+    def seen(trajectory):
+        return trajectory._replace(
+            obs=normalize(moments, trajectory.obs), next_obs=normalize(moments, trajectory.next_obs)
+        )
+
     def act(params, memory, obs):
         return policy.act(params, memory, normalize(moments, obs))
 
     def evaluate(params, trajectory):
-        seen = trajectory._replace(
-            obs=normalize(moments, trajectory.obs), next_obs=normalize(moments, trajectory.next_obs)
-        )
-        return policy.evaluate(params, seen)
+        return policy.evaluate(params, seen(trajectory))
 
-    return policy._replace(act=act, evaluate=evaluate, stepwise=evaluate if policy.by_observation else None)
+    variables = policy.variables
+    if variables:
+        after = variables.after
+        variables = variables._replace(after=lambda key, params, held, rows: after(key, params, held, seen(rows)))
+    by_step = evaluate if policy.by_observation else None
+    return policy._replace(act=act, evaluate=evaluate, stepwise=by_step, variables=variables)

@@ -11,7 +11,7 @@ import jax
 
 import pgjax
 from pgjax.envs.parameters import param_names
-from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.hyperparameters import hyperparameters, name_of, plugs
 from pgjax.runs import sources
 from pgjax.sweeps.plan import Plan
 from pgjax.sweeps.user_code import anchor
@@ -55,7 +55,7 @@ def config(
                 "settings": group.settings,
                 "plugs": {
                     part: {"name": name_of(plug), "defaults": hyperparameters(plug)}
-                    for part, plug in group.algorithm._asdict().items()
+                    for part, plug in plugs(group.algorithm).items()
                 },
                 "env": param_names(group.env.params),
                 "hypers": [h._asdict() for h in group.hypers],

@@ -17,7 +17,7 @@ from pgjax.sweeps import environment, names
 from pgjax.sweeps.values import checked_updates
 from pgjax.types import Algorithm, Env, Hypers, Learner, Policy
 
-PARTS = ("env", "advantage", "estimator", "optimizer", "config")
+PARTS = ("env", *Algorithm._fields, "config")
 
 
 class Group(NamedTuple):
@@ -66,13 +66,15 @@ def make_group(
     config = dataclasses.replace(row.config, **names.part("config", frozen))
     algorithm = row.algorithm._replace(
         **{
-            part: hyperparameters.bind(getattr(row.algorithm, part), **names.part(part, frozen))
-            for part in ("advantage", "estimator", "optimizer")
+            part: hyperparameters.bind(plug, **names.part(part, frozen))
+            for part, plug in hyperparameters.plugs(row.algorithm).items()
         }
     )
     check_config(built_env, config)
     policy = make_policy(built_env, config)
     built = row.learner(built_env, policy, algorithm, config)
+    if built.update and built.learn:
+        raise ValueError("a Learner has either update or learn; with both, it would be unclear which of them runs")
     if built_env.host and built.learn is None:
         raise ValueError("this learner needs a JAX environment, and this one is stepped in Python; choose another")
     where = env if isinstance(env, str) else "the environment"

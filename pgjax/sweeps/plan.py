@@ -1,6 +1,6 @@
 """What the user asked for in; validated groups of lanes out, each ready for one compilation.
 
-A setting is named `part.name`, the parts being env, advantage, estimator, optimizer and config, or
+A setting is named `part.name`, the parts being env, advantage, estimator, optimizer, updater and config, or
 by its name alone where one part only has it. A list of values makes a grid. Floats are swept by vmap;
 everything else is static and makes groups, one compilation each, as do environment parameters that move the bounds
 of actions. A list of settings, one dict for each, is taken as it is: what a random search draws.
@@ -134,7 +134,7 @@ def _defaults(known: names.Known, but: list[str]) -> dict[str, Any]:
     return {
         f"{part}.{name}": value
         for part in PARTS[1:]
-        for name, value in known[part].items()
+        for name, value in known.get(part, {}).items()
         if f"{part}.{name}" not in but and (part == "config" or isinstance(value, (int, float, str)))
     }
 
@@ -175,15 +175,13 @@ def _known(row: roster.Entry, env: Any) -> dict[str, dict[str, Any]]:
         parameters["max_steps_in_episode"] = int(parameters["max_steps_in_episode"])
     return {
         "env": parameters,
-        "advantage": hyperparameters.hyperparameters(row.algorithm.advantage),
-        "estimator": hyperparameters.hyperparameters(row.algorithm.estimator),
-        "optimizer": hyperparameters.hyperparameters(row.algorithm.optimizer),
+        **{part: hyperparameters.hyperparameters(plug) for part, plug in hyperparameters.plugs(row.algorithm).items()},
         "config": dataclasses.asdict(row.config),
     }
 
 
 def _ranges(row: roster.Entry) -> dict[str, Range]:
     """Full name -> where its values must lie, as the plugs declare it."""
-    declared = {part: hyperparameters.ranges(getattr(row.algorithm, part)) for part in PARTS[1:-1]}
+    declared = {part: hyperparameters.ranges(plug) for part, plug in hyperparameters.plugs(row.algorithm).items()}
     declared["config"] = dict(RANGES)
     return {f"{part}.{name}": found for part, own in declared.items() for name, found in own.items()}

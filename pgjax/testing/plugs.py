@@ -13,25 +13,29 @@ from pgjax.algorithms.compatibility import checked_advantage
 from pgjax.declarations import Role, Trait, traits_of
 from pgjax.hyperparameters import bind, by_role, name_of
 from pgjax.losses.contract import checked_loss
+from pgjax.running import running
 from pgjax.testing.common import close, require, required, same_kinds
 from pgjax.testing.worlds import example
 from pgjax.training import failures
-from pgjax.types import Array, Batch, Env, Evaluation, Policy, RunningAdvantage, RunningEstimator
+from pgjax.types import Array, Batch, Env, Evaluation, Policy
 
 
 def check_loss(loss: Any, **hypers: Any) -> None:
     """Check that there is one loss per step, each of its own step alone, that gradients are finite, and rows [N] too.
 
     A step's loss may read its own row of `now` and of `batch`: a mean over steps of any of them is found, and named. A
-    loss that is declared `in_order` or `whole_episodes` may look at all steps of its own episode, and sees no rows.
+    loss that is declared `in_order` or `whole_episodes` may look at all steps of its own episode, and sees no rows. One
+    that remembers is checked in its first state.
     """
-    loss = bind(loss, **hypers)
-    name = name_of(loss)
+    plug = bind(loss, **hypers)
+    name = name_of(plug)
     policy, params, batch = example()
+    state = running(plug).init(jax.random.key(1), policy, params, batch)
+    loss = lambda now, batch: running(plug).apply(state, now, batch)[1]  # noqa: E731
     mask, now = batch.trajectory.mask, jax.jit(policy.evaluate)(params, batch.trajectory)
     with required():
-        value, _ = checked_loss(loss, loss(now, batch), mask.shape)
-    ordered = traits_of(loss) & {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
+        value, _ = checked_loss(plug, loss(now, batch), mask.shape)
+    ordered = traits_of(plug) & {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
     episode = np.arange(mask.size) % mask.shape[1]
     own = episode[:, None] == episode[None, :] if ordered else np.eye(mask.size, dtype=bool)
     strange = _read_elsewhere(loss, now, batch, own)
@@ -103,9 +107,8 @@ def check_advantage(advantage: Any, **hypers: Any) -> None:
     counts = trajectory.mask > 0
 
     def apply(trajectory, now):
-        running = isinstance(plug, RunningAdvantage)
-        output = plug.apply(plug.init(), trajectory, now)[1] if running else plug(trajectory, now)
-        return checked_advantage(name, output, trajectory.mask)
+        state = running(plug).init(jax.random.key(1), policy, params, batch)
+        return checked_advantage(name, running(plug).apply(state, trajectory, now)[1], trajectory.mask)
 
     def counted(tree):
         return jax.tree.map(lambda x: jnp.where(counts.reshape(*counts.shape, *[1] * (x.ndim - 2)), x, 0), tree)
@@ -137,9 +140,8 @@ def check_estimator(estimator: Any, policy: Policy | None = None, env: Env | Non
 
     def gradient(key, params, batch):
         traces.append(1)
-        if isinstance(estimator, RunningEstimator):
-            return estimator.apply(estimator.init(), key, policy, params, batch)
-        return estimator(key, policy, params, batch)
+        state = running(estimator).init(key, policy, params, batch)
+        return running(estimator).apply(state, key, policy, params, batch)[1]
 
     key = jax.random.key(1)
     eager, metrics = gradient(key, params, batch)

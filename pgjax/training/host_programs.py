@@ -110,7 +110,7 @@ def learn(
             return update(key_update, state, stream, rows, hypers)
 
         # `train` chooses the key of the update, and undoes an update that isn't finite.
-        return loop.train(key, learner._replace(step=step), state, hypers, 1)
+        return loop.train(key, learner._replace(update=step), state, hypers, 1)
 
     return jax.vmap(one)(keys, states, hypers, stream, rows)
 

@@ -24,7 +24,7 @@ from pgjax.losses import actor_critic, policy_gradient, ppo_clip
 from pgjax.optimizers import adam, sgd
 from pgjax.policies.distributions import Categorical
 from pgjax.training import failures, loop, vectorised
-from pgjax.types import Algorithm, Env, Evaluation, Policy, RunningAdvantage, Step, Trajectory
+from pgjax.types import Algorithm, Env, Evaluation, Policy, Running, Step, Trajectory
 
 T, B = 8, 4
 
@@ -564,7 +564,7 @@ def test_an_advantage_in_a_wrapper_corrects_as_it_says(maze):
     def apply(state, trajectory, now, **hypers):
         return inner.apply(state, trajectory, now, **hypers)
 
-    wrapped = RunningAdvantage(inner.init, declare(apply, inner))
+    wrapped = Running(inner.init, declare(apply, inner))
     algorithm = Algorithm(wrapped, bind(surrogate(policy_gradient), importance=True), sgd)
     config = Config(num_envs=2, num_steps=4, rollout="episodes", epsilon=0.1)
     built = on_policy.make_learner(maze, policies.make(maze, config), algorithm, config)

@@ -12,7 +12,8 @@ from gymnax.environments import spaces
 from pgjax import envs, losses, policies, testing
 from pgjax.advantages import gae
 from pgjax.algorithms import trust_region
-from pgjax.algorithms.trust_region import depends, make_learner
+from pgjax.algorithms.on_policy import make_learner
+from pgjax.algorithms.trust_region import depends
 from pgjax.config import Config
 from pgjax.envs.tabular import TabularMDP
 from pgjax.estimators import natural, surrogate, trust_region_step
@@ -265,7 +266,7 @@ def test_what_a_function_may_depend_on_is_read_off_its_trace(monkeypatch, withou
     assert depends(lambda p: p["a"], params) == {"a": True, "b": False, "c": False, "d": False}
 
 
-ALGORITHM = Algorithm(gae, trust_region_step(), bind(adam, learning_rate=1e-2))
+ALGORITHM = Algorithm(gae, trust_region_step(), bind(adam, learning_rate=1e-2), trust_region.trust_region)
 SHARING = {
     "table": (spaces.Discrete(4), {}, {"value"}),
     "mlp": (spaces.Box(-1.0, 1.0, (3,)), {"hidden": (4,)}, {"critic_torso", "critic_head"}),

@@ -22,7 +22,7 @@ from pgjax.numerics import returns
 from pgjax.optimizers import adam, sgd
 from pgjax.sweeps import plan
 from pgjax.testing import worlds as testing_worlds
-from pgjax.types import Algorithm, Batch, RunningEstimator
+from pgjax.types import Algorithm, Batch, Running
 
 T, B = 8, 4
 
@@ -88,7 +88,8 @@ class TestEarlyStop:
         algorithm = Algorithm(gae, estimator, bind(sgd, learning_rate=1.0))
         update = descent(algorithm, Config(num_epochs=2, num_minibatches=4), by_column=True)
         hypers, made = default_hypers(algorithm), set()
-        apply = jax.jit(lambda key: update.apply(key, policy, params, update.init(params, hypers), batch, hypers))
+        begun = update.init(jax.random.key(0), policy, params, None, hypers)
+        apply = jax.jit(lambda key: update.apply(key, policy, params, begun, batch, hypers))
         for u in range(8):
             after, _, metrics = apply(jax.random.key(u))
             moved = np.asarray(params["preference"] - after["preference"])
@@ -252,23 +253,29 @@ def test_halves_of_a_step_are_the_step(maze):
 
 
 def test_an_estimator_that_remembers_goes_wherever_a_plain_one_does():
-    """`descent` hands it its memory unchanged through all minibatches, and asks for the next one once."""
+    """`descent` hands it from minibatch to minibatch, and asks once more after each update, by the last epoch's mean."""
     asked = []
 
     def apply(memory, key, policy, params, batch):
         asked.append(memory)
-        return jax.tree.map(jnp.zeros_like, params), {"seen": memory}
+        return memory + 1, (jax.tree.map(jnp.zeros_like, params), {"seen": memory})
 
-    counting = RunningEstimator(lambda: jnp.zeros(()), apply, lambda memory, metrics: memory + 1)
+    def init(key, policy, params, batch):
+        return jnp.zeros(()) + batch.advantage.ndim  # of the shapes of those to come
+
+    counting = Running(init, apply, lambda memory, metrics: memory + 100 + metrics["seen"])
     policy, params, batch = testing_worlds.example()
     algorithm = Algorithm(gae, counting, adam)
     update = descent(algorithm, Config(num_epochs=2, num_minibatches=2), by_column=True)
     hypers = default_hypers(algorithm)
-    state = update.init(params, hypers)
+    state = update.init(jax.random.key(0), policy, params, batch, hypers)
     apply = jax.jit(lambda key, state: update.apply(key, policy, params, state, batch, hypers))
+    at = 2.0
     for u in range(3):
         _, state, metrics = apply(jax.random.key(u), state)
-        assert metrics["seen"] == u and state[1] == u + 1
+        # Four gradient steps see at, at + 1, ..., at + 3; the last two are the last epoch.
+        assert metrics["seen"] == at + 1.5 and state.estimator == at + 4 + 100 + (at + 2.5)
+        at = float(state.estimator)
     assert len(asked) == 1  # traced once for every minibatch and epoch
 
 

@@ -119,7 +119,7 @@ class TestOneUpdateForEachStep:
         theta, w, steps = by_hand(trajectory, state.params, 2.0**-7, reduce, critic, moments)
         np.testing.assert_allclose(following.params["preference"][0], theta, rtol=2e-5, atol=1e-6)
         np.testing.assert_allclose(following.params["value"], [w], rtol=2e-5, atol=1e-6)
-        counted = [x for x in jax.tree.leaves(following.optimizer) if jnp.issubdtype(x.dtype, jnp.integer)]
+        counted = [x for x in jax.tree.leaves(following.updater.optimizer) if jnp.issubdtype(x.dtype, jnp.integer)]
         assert {int(x) for x in counted} == ({steps} if moments else set())
         assert np.isfinite(metrics["loss"]) and metrics["env_steps"] == lengths.sum()
 

@@ -15,7 +15,7 @@ from pgjax.losses import actor_critic, anchored, policy_gradient, ppo_clip, sequ
 from pgjax.losses.contract import is_by_step
 from pgjax.numerics.kl import kl_estimate
 from pgjax.testing import worlds
-from pgjax.types import RunningAdvantage
+from pgjax.types import Running
 
 ACTIONS, T = 4, 3
 THETA, PHI = np.random.default_rng(0).normal(size=(2, ACTIONS)).astype(np.float32)
@@ -107,7 +107,7 @@ def test_a_penalised_advantage_is_that_of_the_reward_less_the_penalty(example, p
     policy, params, batch = example
     trajectory, now = batch.trajectory, policy.evaluate(params, batch.trajectory)
     lifted = penalised(bind(plug, samples=2) if plug is leave_one_out else plug)
-    assert isinstance(lifted, RunningAdvantage) is (plug is monte_carlo)
+    assert isinstance(lifted, Running) is (plug is monte_carlo)
     assert hyperparameters(lifted)["reference_penalty"] == 0.0 and hyperparameters(lifted)["discount"]
     reward = np.asarray(trajectory.reward, np.float64)
     for t, b in zip(*np.nonzero(trajectory.mask), strict=True):
@@ -116,7 +116,7 @@ def test_a_penalised_advantage_is_that_of_the_reward_less_the_penalty(example, p
 
     def apply(plug, trajectory, **options):
         options["discount"] = 0.9
-        if isinstance(plug, RunningAdvantage):
+        if isinstance(plug, Running):
             return plug.apply(plug.init(), trajectory, now, **options)[1]
         return plug(trajectory, now, **options)
 

@@ -25,7 +25,7 @@ def toy(grow=1.0, traces=None):
         x = x / jnp.where(state["steps"] == hypers, 0.0, 1.0)
         return {"x": x, "steps": state["steps"] + 1}, {"x": x, "u": state["steps"].astype(jnp.float32)}
 
-    return Learner(init=init, step=step, policy=lambda state: (None, {"x": state["x"]}))
+    return Learner(init=init, update=step, policy=lambda state: (None, {"x": state["x"]}))
 
 
 NEVER = jnp.int32(-1)

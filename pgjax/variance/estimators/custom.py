@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from pgjax.declarations import Role
 from pgjax.estimators import pieces
 from pgjax.hyperparameters import by_role, name_of
-from pgjax.types import AdvantageFn, Array, Batch, EstimatorFn, Policy, PyTree, RunningAdvantage, Trajectory
+from pgjax.running import running
+from pgjax.types import AdvantageFn, Array, Batch, EstimatorFn, Policy, PyTree, Running, Trajectory
 from pgjax.variance.estimators.score_functions import ScoreFunction
 
 
@@ -20,7 +21,7 @@ class Plugs(NamedTuple):
     parameters with the actor, the critic's gradient counts as bias of the policy's.
     """
 
-    advantage: AdvantageFn | RunningAdvantage
+    advantage: AdvantageFn | Running
     estimator: EstimatorFn  # the gradient of a loss; its negative is measured
     batch: int = 1  # episodes of one estimate
 
@@ -49,10 +50,8 @@ def estimates(
         advantage = estimator.advantage
         if Role.GAIN_RATE in by_role(advantage):
             now = pieces.continued(policy, params, group, now, ())
-        if isinstance(advantage, RunningAdvantage):
-            output = advantage.apply(advantage.init(), group, now)[1]
-        else:
-            output = advantage(group, now)
+        batch = Batch(group, now.value, now.value, now.value, now)
+        output = running(advantage).apply(running(advantage).init(key, policy, params, batch), group, now)[1]
         weight, target, *extra = output
         batch = Batch(group, weight, target, now.value, now, extra[0] if extra else ())
         gradient, _ = estimator.estimator(key, policy, params, batch)

@@ -1,0 +1,57 @@
+"""Plugs that remember: any plug in the form of one, and what is put around plugs whether they remember or not."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from pgjax.declarations import having, traits_of
+from pgjax.hyperparameters import declare, hyperparameters, name_of
+from pgjax.types import Array, PyTree, Running
+
+
+def running(plug: Any) -> Running:
+    """The plug as one that remembers; a plain one remembers ()."""
+    if isinstance(plug, Running):
+        return plug
+    return Running(lambda *_: (), lambda state, *arguments, **hypers: (state, plug(*arguments, **hypers)))
+
+
+def around(apply: Callable[..., tuple[tuple[Any, ...], Any]], *plugs: Any, by_step: bool = False) -> Any:
+    """A plug made of others, with their hyperparameters and needs: it remembers if one of them does.
+
+    Example: `return around(apply, loss)` at the end of a function that puts something around `loss`.
+
+    Args:
+      apply: (states, what the plug takes, **hypers) -> (states, what it returns); `states` has one for each of `plugs`,
+        for `running(plug).apply`.
+      by_step: as `declare` has it.
+    """
+    whole, parts = declare(apply, *plugs, by_step=by_step), [running(plug) for plug in plugs]
+    if any(isinstance(plug, Running) for plug in plugs):
+        names = [hyperparameters(plug) for plug in plugs]
+
+        def after(states: tuple[Any, ...], metrics: dict[str, Array], **hypers: Any) -> tuple[Any, ...]:
+            owned = [{name: hypers[name] for name in own if name in hypers} for own in names]
+            return tuple(settled(p, x, metrics, **h) for p, x, h in zip(parts, states, owned, strict=True))
+
+        return Running(lambda *arguments: tuple(part.init(*arguments) for part in parts), whole, after)
+
+    @functools.wraps(whole)
+    def plain(*arguments: Any, **hypers: Any) -> Any:
+        return whole(((),) * len(plugs), *arguments, **hypers)[1]
+
+    signature = inspect.signature(whole)
+    plain.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])  # type: ignore[attr-defined]
+    return having(plain, *traits_of(whole))
+
+
+def settled(plug: Running, state: PyTree, metrics: dict[str, Array], **hypers: Any) -> PyTree:
+    """The state after an update, by the mean metrics of its last epoch."""
+    return plug.after(state, metrics, **hypers) if plug.after else state
+
+
+def check_plain(plug: Any, where: str) -> None:
+    """ValueError where a plug remembers and what is put around it can't."""
+    if isinstance(plug, Running):
+        raise ValueError(f"{where} takes no plug that remembers, and {name_of(plug)} does; use estimators.surrogate")
