@@ -12,7 +12,7 @@ def names() -> None:
 def plugs() -> None:
     Algorithm(advantages.gae, losses.ppo_clip, optimizers.adam)  # type: ignore[arg-type]
     estimators.surrogate(advantages.gae)  # type: ignore[arg-type]
-    losses.actor_critic(optimizers.adam)  # type: ignore[call-overload]
+    losses.actor_critic(optimizers.adam)  # type: ignore[arg-type]
 
 
 def right() -> None:
