@@ -6,11 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pgjax import rollout
+from pgjax import errors, rollout
 from pgjax.config import Config
 from pgjax.declarations import Role, Trait, traits_of
 from pgjax.envs.spaces import holds, is_box, is_discrete, layout, told
 from pgjax.hyperparameters import by_role, name_of, value_of
+from pgjax.plugs import checked_policy
 from pgjax.policies.distributions import Categorical, check_distribution, check_fields
 from pgjax.policies.traits import has_memory
 from pgjax.types import Algorithm, Array, Env, Evaluation, Policy, PyTree
@@ -140,8 +141,11 @@ def _check_spreads(advantage: Any, estimator: Any, config: Config, steps: int) -
 def checked_advantage(name: str, output: Any, mask: Array) -> tuple[Array, Array, PyTree]:
     """What the advantage of this name returned, (advantage, target, extra) [T, B], checked at trace time."""
     if not isinstance(output, tuple) or len(output) not in (2, 3):
-        got = f"{len(output)} results" if isinstance(output, tuple) else type(output).__name__
-        raise TypeError(f"advantage {name!r} returned {got}, expected (advantage, target) or with extra, each [T, B]")
+        got = f"{len(output)} results" if isinstance(output, tuple) else errors.told(output)
+        raise TypeError(
+            f"advantage {name!r} returned {got}, expected (advantage, target) or with extra, each [T, B]; "
+            "return advantage, target"
+        )
     weight, target, extra = output if len(output) == 3 else (*output, ())
     for what, x in (("advantage", weight), ("target", target)):
         if jnp.shape(x) != mask.shape:
@@ -154,10 +158,31 @@ def checked_advantage(name: str, output: Any, mask: Array) -> tuple[Array, Array
     return weight, target, extra
 
 
+def checked_estimate(name: str, output: Any, params: PyTree) -> tuple[PyTree, dict[str, Array]]:
+    """What the estimator of this name returned, (gradient, scalar metrics), checked at trace time."""
+    if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict)):
+        raise TypeError(
+            f"estimator {name!r} returned {errors.told(output)}, expected (gradient, dict of metrics); "
+            "return gradient, {}"
+        )
+    gradient, metrics = output
+    trees: list[Any] = [jax.tree.map(jnp.shape, tree) for tree in (gradient, params)]
+    if trees[0] != trees[1]:
+        raise ValueError(
+            f"estimator {name!r} returned a gradient whose tree or shapes aren't those of params; return what jax.grad "
+            "gives for them"
+        )
+    for metric, value in metrics.items():
+        if jnp.shape(value) != ():
+            raise ValueError(
+                f"estimator {name!r}: metric {metric!r} has shape {jnp.shape(value)}, expected a scalar; take its mean"
+            )
+    return gradient, metrics
+
+
 def check_acting(env: Env, policy: Policy) -> None:
     """That the policy samples what the environment takes, and evaluates a rollout, in shapes alone; an error if not."""
-    if not isinstance(policy, Policy):
-        raise TypeError(f"policy must return a pgjax Policy, got {type(policy).__name__}")
+    checked_policy(policy)
     steps, count = 5, 11  # sizes that no other axis is likely to have
 
     def sample(key):

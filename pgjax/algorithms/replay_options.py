@@ -73,7 +73,7 @@ def check_replay(
         )
     if hasattr(optimizer(), "final"):
         raise ValueError(
-            f"optimizer {name_of(optimizer)!r} evaluates other parameters than those that learn, which replay does not; "
+            f"optimizer {name_of(optimizer)!r} evaluates other parameters than those that learn, and replay does not; "
             "use adam"
         )
     ordered = {Trait.IN_ORDER, Trait.WHOLE_EPISODES}

@@ -11,7 +11,6 @@ from pgjax.advantages.reference_kl import penalised
 from pgjax.advantages.temporal_difference import gae, n_step, td, v_trace
 from pgjax.algorithms import dqn, sac, trust_region
 from pgjax.algorithms.on_policy import make_learner
-from pgjax.algorithms.plugs import check_plug, check_plugs
 from pgjax.algorithms.replay_options import INAPPLICABLE
 from pgjax.config import Config
 from pgjax.errors import unknown
@@ -24,6 +23,7 @@ from pgjax.losses.policy import policy_gradient, ppo_clip
 from pgjax.losses.reference_kl import anchored
 from pgjax.losses.value import action_value_error
 from pgjax.optimizers import adam
+from pgjax.plugs import check_plug, check_plugs
 from pgjax.types import Algorithm, Env, EstimatorFn, Learner, LossFn, Policy, Running
 
 

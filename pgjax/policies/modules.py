@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from pgjax.errors import told
 from pgjax.policies.distributions import Categorical, check_distribution, check_fields
 from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
 
@@ -156,6 +157,11 @@ def _expected(dist: Categorical, action_value: Any) -> Any:
 
 def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree], Callable[[PyTree], Any]]:
     """init(key) -> params, a nested dict; merge(params) -> module. `constants`: as in `from_nnx`."""
+    if isinstance(build, nnx.Module) or not callable(build):
+        raise TypeError(
+            f"build must be a function of rngs that makes an nnx module, got {told(build)}; give "
+            f"lambda rngs: {type(build).__name__}(..., rngs=rngs)"
+        )
     split: Any = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
     graph, shapes, rest = split
     if kept := nnx.to_pure_dict(nnx.filter_state(rest, nnx.Variable)):
@@ -186,7 +192,7 @@ def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree]
 def _checked(output: Any, name: str) -> tuple[Any, Any, PyTree]:
     """(distribution, value, extra) of a module's output, checked at trace time."""
     if not (isinstance(output, tuple) and len(output) in (2, 3)):
-        raise TypeError(f"{name}: expected (distribution, value), got {type(output).__name__}")
+        raise TypeError(f"{name}: expected (distribution, value), got {told(output)}; return both")
     check_distribution(output[0], name)
     dist, value, extra = output if len(output) == 3 else (*output, ())
     # If every field lacks batch axes, so does the entropy, and the value's shape gives them.

@@ -19,7 +19,7 @@ from pgjax.config import RANGES, Config
 from pgjax.envs.parameters import param_names
 from pgjax.envs.registry import settable
 from pgjax.envs.spaces import is_box, parts
-from pgjax.errors import named
+from pgjax.errors import named, told
 from pgjax.hyperparameters import Range
 from pgjax.sweeps import environment, group, names
 from pgjax.sweeps.group import PARTS, Group
@@ -116,10 +116,9 @@ def _row(algorithm: Any, loss: Any, policy: Any) -> roster.Entry:
     if isinstance(row, Algorithm):
         row = roster.Entry(row)
     if not isinstance(row, roster.Entry):
-        raise TypeError(f"algorithm must be a name, an Algorithm or an Entry, got {algorithm!r}")
-    if isinstance(policy, Policy):
         raise TypeError(
-            "policy must be a function (env, config) -> Policy, got a Policy; use lambda env, config: policy"
+            f"algorithm must be a name, an Algorithm or an Entry, got {told(algorithm)}; give "
+            "Algorithm(advantage, estimator, optimizer)"
         )
     if policy is not None and row.own_policy:
         raise ValueError(f"policy: {algorithm!r} makes its own networks; leave policy out")
