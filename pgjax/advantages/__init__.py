@@ -6,6 +6,7 @@ from pgjax.advantages.groups import group_relative, leave_one_out
 from pgjax.advantages.monte_carlo import monte_carlo
 from pgjax.advantages.reference_kl import penalised
 from pgjax.advantages.returns import RETURNS
+from pgjax.advantages.shaping import shaped
 from pgjax.advantages.temporal_difference import gae, n_step, td, v_trace
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "penalised",
     "relative",
     "relative_return",
+    "shaped",
     "td",
     "v_trace",
 ]

@@ -24,7 +24,8 @@ def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config
       steps: of one rollout.
     """
     whole, memory = config.rollout == "episodes", has_memory(policy)
-    by_column = whole or memory or Trait.IN_ORDER in traits_of(algorithm.estimator)
+    learning = (algorithm.estimator, algorithm.updater) if algorithm.updater else (algorithm.estimator,)
+    by_column = whole or memory or any(Trait.IN_ORDER in traits_of(plug) for plug in learning)
     rows = config.num_envs if by_column else config.num_envs * steps
     if rows % config.num_minibatches:
         unit = "environments" if by_column else "steps"
@@ -54,7 +55,12 @@ def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config
         raise ValueError(f"{named}={samples}: an environment stepped in Python can't start alike; choose another")
     if policy.whole_episodes and not whole:
         raise ValueError("the policy learns from whole episodes alone; use rollout='episodes' with num_steps=0")
-    for plug in (algorithm.advantage, algorithm.estimator):
+    if Trait.PLAYS in traits_of(algorithm.advantage) and env.host:
+        raise ValueError(
+            f"{name_of(algorithm.advantage)} plays on from states of the environment, and one stepped in Python keeps "
+            "them to itself; choose another"
+        )
+    for plug in (algorithm.advantage, *learning):
         if Trait.WHOLE_EPISODES in traits_of(plug) and not whole:
             raise ValueError(f"{name_of(plug)} learns from whole episodes; use rollout='episodes' with num_steps=0")
     return by_column

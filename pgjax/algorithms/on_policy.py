@@ -99,7 +99,7 @@ def _seen_through(setup: Setup, state: LearnerState, learns: bool = True) -> Pol
     """The policy with its variables, its observations normalised by the moments so far where the config asks for it."""
     policy = setup.policy
     if policy.variables:
-        policy = policy.variables.bind(state.variables, learns)
+        policy = policy.variables.bind(state.variables, learns)._replace(variables=policy.variables)
     if not setup.config.normalize_obs:
         return policy
     return wrappers.with_observation_moments(policy, state.obs_moments)

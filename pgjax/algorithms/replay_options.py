@@ -73,8 +73,8 @@ def check_replay(
         )
     if hasattr(optimizer(), "final"):
         raise ValueError(
-            f"optimizer {name_of(optimizer)!r} evaluates other parameters than those that learn, and replay does not; "
-            "use adam"
+            f"optimizer {name_of(optimizer)!r} evaluates other parameters than those that learn, replay has no place "
+            "for them; use adam"
         )
     ordered = {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
     if isinstance(advantage, Running) or traits_of(advantage) & ordered:

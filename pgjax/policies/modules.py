@@ -7,12 +7,12 @@ third thing, a tree of arrays [..., *], that losses find in `now.extra`. Its par
 from collections.abc import Callable
 from typing import Any
 
-import flax.errors
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from pgjax.errors import told
+from pgjax.policies import variables
 from pgjax.policies.distributions import Categorical, check_distribution, check_fields
 from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
 
@@ -24,8 +24,8 @@ def from_nnx(build: Build, constants: bool = True, apart: bool = False) -> Polic
 
     Args:
       build: `nnx.Rngs -> module`; `module(obs)` returns `(distribution, value)`, or action values
-        [..., A] in place of the value. Its variables are `nnx.Param`s; a module with others (batch
-        statistics, dropout keys) is refused.
+        [..., A] in place of the value. Its variables are `nnx.Param`s; `nnx.BatchStat`s and random keys are kept as
+        `policies.variables` says, others are refused.
       constants: whether the module may hold arrays besides its Params, in closures too; False makes
         tracing faster.
       apart: whether the module also has `actor(obs)` and `critic(obs)`, the two things that it returns, which are
@@ -34,9 +34,11 @@ def from_nnx(build: Build, constants: bool = True, apart: bool = False) -> Polic
     A Gaussian of the module's own is in the units of the environment: `networks.ActorHead`, or `distributions.gaussian`
     with the `units` of the action space, makes one that covers a finite Box.
     """
+    if held := variables.nnx_module(build):
+        return variables.policy(held, _memoryless, lambda output: _checked(output, "the module"))
     init, merge = functional(build, constants)
 
-    def call(params, obs, part=None):
+    def call(params, obs, part=None, lead=1):
         module = merge(params)
         if part is not None and apart:
             return getattr(module, part)(obs)
@@ -49,26 +51,16 @@ def from_nnx(build: Build, constants: bool = True, apart: bool = False) -> Polic
 def from_linen(module: Any, env: Env) -> Policy:
     """A memoryless policy from the user's own linen module: `module(obs) -> (distribution, value)`.
 
-    Its variables are all "params"; a module with other collections (batch statistics, caches) or one that draws random
-    numbers when it is applied (dropout) is refused.
+    A module with other collections than "params" (batch statistics), or one that draws random numbers when it is
+    applied (dropout), takes `train: bool = False`; both are kept as `policies.variables` says.
     """
     reference = jax.eval_shape(env.reset, jax.random.key(0), env.params)[1]
     example = jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), reference)
     name = type(module).__name__
-    try:
-        variables = jax.eval_shape(module.init, jax.random.key(0), example)
-        if kept := [collection for collection in variables if collection != "params"]:
-            raise ValueError(
-                f"{name} has variables that are no params, {', '.join(kept)}, and all would be trained; "
-                "make constants plain arrays, and keep what changes in the policy's memory"
-            )
-        jax.eval_shape(module.apply, variables, example)
-    except flax.errors.InvalidRngError as error:
-        raise ValueError(
-            f"{name} draws random numbers when it is applied, as dropout does; leave that out or make it deterministic"
-        ) from error
+    if held := variables.linen_module(module, example):
+        return variables.policy(held, _memoryless, lambda output: _checked(output, name))
 
-    def call(params, obs, part=None):
+    def call(params, obs, part=None, lead=1):
         output = _checked(module.apply(params, obs), name)
         return output if part is None else output[("actor", "critic").index(part)]
 
@@ -80,11 +72,12 @@ def _memoryless(init: Callable[[Array], PyTree], call: Callable[..., Any]) -> Po
         return call(params, obs, "actor"), memory
 
     def evaluate(params, trajectory):
-        now = call(params, trajectory.obs)
+        lead = trajectory.reward.ndim
+        now = call(params, trajectory.obs, lead=lead)
         # The value of action values depends on the policy at next_obs; a state value needs the critic alone.
         whole = _of_actions(*now[:2]) or jax.tree.leaves(now[2])
         ahead = trajectory.next_obs
-        following = call(params, ahead) if whole else (None, call(params, ahead, "critic"), ())
+        following = call(params, ahead, lead=lead) if whole else (None, call(params, ahead, "critic", lead), ())
         return _evaluation(now, following, trajectory)
 
     return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate, stepwise=evaluate)

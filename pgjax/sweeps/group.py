@@ -16,7 +16,7 @@ from pgjax.errors import named
 from pgjax.plugs import made_policy
 from pgjax.sweeps import environment, names
 from pgjax.sweeps.values import checked_updates
-from pgjax.types import Algorithm, Env, Hypers, Learner, Policy
+from pgjax.types import Algorithm, Env, Hypers, Learner, Policy, PyTree
 
 PARTS = ("env", *Algorithm._fields, "config")
 
@@ -126,14 +126,32 @@ def _rehearse(
     with named("the policy"):
         compatibility.check_acting(env, policy)
     with named("one update"):
-        first = lambda key: learner.step(key, learner.init(key, hypers[0]), hypers[0])  # noqa: E731
+
+        def first(key):
+            begun = learner.init(key, hypers[0])
+            return begun, *learner.step(key, begun, hypers[0])
+
         try:
-            metrics = jax.eval_shape(first, jax.random.key(0))[1]
+            begun, following, metrics = jax.eval_shape(first, jax.random.key(0))
         except TypeError as error:
             if not jax.config.read("jax_enable_x64") or not any(kind in str(error) for kind in ("float64", "int64")):
                 raise
             line = "jax_enable_x64=True: one update mixes 32 and 64 bits; turn it off (JAX_ENABLE_X64=0)"
             raise ValueError(line) from error
+        _check_state(begun, following)
     for name in metrics:
         if name in taken:
             raise ValueError(f"metric {name!r} has the name of a setting given as a list; rename the metric")
+
+
+def _check_state(before: PyTree, after: PyTree) -> None:
+    """ValueError where an update gives part of the learner's state another structure, shape or type."""
+    parts = [dict(jax.tree_util.tree_leaves_with_path(x)) for x in (before, after)]
+    for path in {**parts[0], **parts[1]}:
+        was, now = (f"{x.dtype}{list(x.shape)}" if (x := part.get(path)) is not None else "nothing" for part in parts)
+        if was != now:
+            where = jax.tree_util.keystr(path, simple=True, separator=".")
+            raise ValueError(
+                f"the learner's state {where!r} was {was} and is {now} after an update; a plug that remembers must "
+                "return a state like that of its init"
+            )

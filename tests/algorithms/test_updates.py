@@ -253,7 +253,7 @@ def test_halves_of_a_step_are_the_step(maze):
 
 
 def test_an_estimator_that_remembers_goes_wherever_a_plain_one_does():
-    """`descent` hands it from minibatch to minibatch, and asks again after each update, by the last epoch's mean."""
+    """`descent` hands its state on from minibatch to minibatch, and asks again after the update, by the last epoch."""
     asked = []
 
     def apply(memory, key, policy, params, batch):

@@ -332,5 +332,5 @@ def test_a_learner_with_a_metric_per_step_is_caught():
         following, metrics = made.step(key, state, hypers)
         return following, {**metrics, "advantage": jnp.zeros(3)}
 
-    broken = made._replace(step=widened)
+    broken = made._replace(update=widened)
     catches("expected a scalar", testing.check_learner, broken, default_hypers(row.algorithm))
