@@ -29,18 +29,29 @@ from pgjax.types import Algorithm, Env, EstimatorFn, Learner, LossFn, Policy, Ru
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One row of the roster. Default hyperparameters are the defaults of the plugs, as bound here."""
+    """One row of the roster. Default hyperparameters are the defaults of the plugs, as bound here.
+
+    Attributes:
+      algorithm: the plugs.
+      config: the defaults of the static choices.
+      paper: where the method is from.
+      summary: one line for `pgjax list`.
+      learner: (env, policy, algorithm, config) -> Learner.
+      steps: environment steps of a run that doesn't say.
+      lift: what becomes of a loss given in place of the row's own: an estimator; None where no other can be given.
+      own_policy: whether the learner makes its own networks.
+      unused: fields of Config that mean nothing to the learner, which refuses them.
+    """
 
     algorithm: Algorithm
     config: Config = Config()
     paper: str = ""
     summary: str = ""
     learner: Callable[[Env, Policy, Algorithm, Config], Learner] = make_learner
-    steps: int = 131_072  # environment steps of a run that doesn't say
-    # What becomes of a loss given in place of the row's own: an estimator; None where no other can be given.
+    steps: int = 131_072
     lift: Callable[[LossFn], EstimatorFn | Running] | None = lambda loss: surrogate(actor_critic(loss))
-    own_policy: bool = False  # whether the learner makes its own networks
-    unused: Collection[str] = ()  # fields of Config that mean nothing to the learner, which refuses them
+    own_policy: bool = False
+    unused: Collection[str] = ()
 
     def __post_init__(self) -> None:
         check_plugs(self.algorithm)

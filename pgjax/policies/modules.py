@@ -34,6 +34,7 @@ def from_nnx(build: Build, constants: bool = True, apart: bool = False) -> Polic
     A Gaussian of the module's own is in the units of the environment: `networks.ActorHead`, or `distributions.gaussian`
     with the `units` of the action space, makes one that covers a finite Box.
     """
+    _check_build(build)
     if held := variables.nnx_module(build):
         return variables.policy(held, _memoryless, lambda output: _checked(output, "the module"))
     init, merge = functional(build, constants)
@@ -148,13 +149,18 @@ def _expected(dist: Categorical, action_value: Any) -> Any:
     return jnp.sum(jax.lax.stop_gradient(jnp.exp(dist.log_probs())) * action_value, axis=-1)
 
 
-def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree], Callable[[PyTree], Any]]:
-    """init(key) -> params, a nested dict; merge(params) -> module. `constants`: as in `from_nnx`."""
+def _check_build(build: Any) -> None:
+    """TypeError where a module itself, or anything else, is given in place of a function that makes one."""
     if isinstance(build, nnx.Module) or not callable(build):
         raise TypeError(
             f"build must be a function of rngs that makes an nnx module, got {told(build)}; give "
             f"lambda rngs: {type(build).__name__}(..., rngs=rngs)"
         )
+
+
+def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree], Callable[[PyTree], Any]]:
+    """init(key) -> params, a nested dict; merge(params) -> module. `constants`: as in `from_nnx`."""
+    _check_build(build)
     split: Any = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
     graph, shapes, rest = split
     if kept := nnx.to_pure_dict(nnx.filter_state(rest, nnx.Variable)):
