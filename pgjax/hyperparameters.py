@@ -165,8 +165,8 @@ def declare(function: Plug, *plugs: Any, by_step: bool = False) -> Plug:
 
 
 def plugs(algorithm: Algorithm) -> dict[str, Any]:
-    """Part -> plug, of those that an algorithm has."""
-    return {part: plug for part, plug in algorithm._asdict().items() if plug is not None}
+    """Part -> plug, of those that an algorithm has: an updater may be left out."""
+    return {part: plug for part, plug in algorithm._asdict().items() if plug is not None or part != "updater"}
 
 
 def default_hypers(algorithm: Algorithm, **parts: dict[str, Any]) -> Hypers:

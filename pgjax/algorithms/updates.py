@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from pgjax.algorithms import minibatches
+from pgjax.algorithms.compatibility import checked_estimate
 from pgjax.config import Config
 from pgjax.estimators import pieces
 from pgjax.hyperparameters import name_of
@@ -74,7 +75,7 @@ def descent(algorithm: Algorithm, config: Config, by_column: bool) -> Updater:
             key, piece = inputs
             memory, output = estimator.apply(state.estimator, key, policy, params, piece, **hypers.estimator)
             check_state(name_of(algorithm.estimator), state.estimator, memory)
-            gradient, metrics = output
+            gradient, metrics = checked_estimate(name_of(algorithm.estimator), output, params)
             value = {"value": metrics["loss"]} if "loss" in metrics else {}
             updates, optimizer = transform.update(gradient, state.optimizer, params, **value)
             moved = (optax.apply_updates(params, updates), DescentState(optimizer, memory))

@@ -5,11 +5,11 @@ from typing import Any
 
 import optax
 
-from pgjax.algorithms.plugs import PLACES, check_plug
 from pgjax.algorithms.roster import Entry
 from pgjax.declarations import Trait, layers, traits_of
 from pgjax.errors import named
 from pgjax.hyperparameters import hyperparameters, ranges, said
+from pgjax.plugs import PLACES, check_plug
 from pgjax.types import Algorithm, Env, Running
 
 # What each kind is called with; what takes nothing is called once.

@@ -10,13 +10,15 @@ import dataclasses
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from pgjax import hyperparameters
+from pgjax import hyperparameters, policies
 from pgjax.algorithms import roster
 from pgjax.config import RANGES, Config
 from pgjax.envs.parameters import param_names
 from pgjax.envs.registry import settable
+from pgjax.envs.spaces import is_box, parts
 from pgjax.errors import named
 from pgjax.hyperparameters import Range
 from pgjax.sweeps import algorithm as sweeps_algorithm
@@ -74,7 +76,6 @@ def plan(
     """
     if isinstance(settings, list) and not settings:
         raise ValueError("settings: the list of settings is empty")
-    make_policy = sweeps_algorithm.policy_maker(policy)
     row = sweeps_algorithm.row(algorithm, policy, plugs)
     numbers = seed_numbers(seeds, seed)
     if steps is not None and updates is not None:
@@ -92,7 +93,7 @@ def plan(
         group.make_group(
             row=row,
             env=env,
-            make_policy=make_policy,
+            make_policy=policies.make if policy is None else policy,
             chosen={**given.fixed, **dict(static)},
             points=[table[i] for i in members],
             selectors=[selectors[i] for i in members],
@@ -141,7 +142,8 @@ def _bounds(env: Any, fixed: dict[str, Any], table: list[dict[str, Any]], known:
 
     def bounds(values):
         space = environment.made(env, names.part("env", {**fixed, **values})).action_space
-        return tuple(np.asarray(x).tobytes() for x in (space.low, space.high)) if hasattr(space, "low") else ()
+        boxes = [part for part in jax.tree.leaves(parts(space)) if is_box(part)]
+        return tuple(np.asarray(x).tobytes() for box in boxes for x in (box.low, box.high))
 
     swept = [full for full in table[0] if full.startswith("env.") and names.swept(full, known)]
     if not swept or not (usual := bounds({})):

@@ -9,7 +9,7 @@ from typing import Any
 from pgjax.errors import unknown
 from pgjax.sweeps import neighbours
 
-# What a run may be given in place of a part of its algorithm; `pgjax.algorithms.plugs` says what each is given.
+# What a run may be given in place of a part of its algorithm; `pgjax.plugs` says what each is given.
 PLUGS = ("loss", "advantage", "estimator", "optimizer", "updater")
 OBJECTS = ("algorithm", "env", "policy", *PLUGS)
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from pgjax import advantages, algorithms, estimators, losses, optimizers
-from pgjax.algorithms import plugs
+from pgjax import advantages, algorithms, estimators, losses, optimizers, plugs
 from pgjax.algorithms.replacement import with_plugs
 from pgjax.hyperparameters import bind, hyperparameters, name_of
 from pgjax.sweeps import user_code
