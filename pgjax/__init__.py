@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pgjax import numerics as numerics
     from pgjax import optimizers as optimizers
     from pgjax import oracle as oracle
+    from pgjax import plugs as plugs
     from pgjax import policies as policies
     from pgjax import render as render
     from pgjax import report as report
@@ -75,8 +76,8 @@ _DOOR = {
 }
 _PACKAGES = (
     "advantages algorithms analysis cli config declarations dependencies engine envs errors estimators hyperparameters "
-    "losses numerics optimizers oracle policies render report rollout running runs statistics sweeps testing training "
-    "types variance"
+    "losses numerics optimizers oracle plugs policies render report rollout running runs statistics sweeps testing "
+    "training types variance"
 ).split()
 __all__ = [*_DOOR, *_PACKAGES]
 

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Annotated, Literal, get_type_hints
 
-from pgjax.envs.spaces import check_actions as check_action_space
+from pgjax.envs.spaces import check_parts
 from pgjax.hyperparameters import Positive, Probability, Range, declared_range, within
 from pgjax.types import Env
 
@@ -12,52 +12,86 @@ Count = Annotated[int, Range(1)]
 
 @dataclasses.dataclass(frozen=True)
 class Rollout:
-    """How experience is gathered."""
+    """How experience is gathered.
 
-    num_envs: Count = 16  # B: environments of one lane
-    num_steps: Annotated[int, Range(0)] = 128  # T: steps of one rollout; with whole episodes 0 means the time limit
-    rollout: Literal["unroll", "episodes"] = "unroll"  # a stream that goes on, or whole episodes
-    normalize_obs: bool = False  # by running mean and standard deviation
-    scale_rewards: bool = False  # by the running standard deviation of the discounted return
-    epsilon: Probability = 0.0  # share of uniform actions in the policy that acts; see `importance` of the plugs
-    lag: Annotated[int, Range(0)] = 0  # updates by which the acting parameters are older than the learning ones
-    eval_episodes: Count = 32  # whole episodes of the evaluation after training, for each lane
+    Attributes:
+      num_envs: B, environments of one lane.
+      num_steps: T, steps of one rollout; with whole episodes 0 means the time limit.
+      rollout: "unroll", a stream that goes on, or whole "episodes".
+      normalize_obs: by running mean and standard deviation.
+      scale_rewards: by the running standard deviation of the discounted return.
+      epsilon: share of uniform actions in the policy that acts; see `importance` of the plugs.
+      lag: updates by which the acting parameters are older than the learning ones.
+      eval_episodes: whole episodes of the evaluation after training, for each lane.
+    """
+
+    num_envs: Count = 16
+    num_steps: Annotated[int, Range(0)] = 128
+    rollout: Literal["unroll", "episodes"] = "unroll"
+    normalize_obs: bool = False
+    scale_rewards: bool = False
+    epsilon: Probability = 0.0
+    lag: Annotated[int, Range(0)] = 0
+    eval_episodes: Count = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Update:
-    """What is done with a batch, and before the first."""
+    """What is done with a batch, and before the first.
 
-    num_epochs: Count = 1  # passes over the batch
-    num_minibatches: Count = 1  # gradient steps in each pass
-    update: Literal["batch", "step"] = "batch"  # one gradient step for the batch, or for each step in order of time
-    pretrain: int = (
-        0  # gradient steps of supervision before the first batch; -1: 225 where the environment has an expert
-    )
-    examples: int = 1000  # episodes of the expert, from which supervision draws
+    Attributes:
+      num_epochs: passes over the batch.
+      num_minibatches: gradient steps in each pass.
+      update: one gradient step for the "batch", or one for each "step" in order of time.
+      pretrain: gradient steps of supervision before the first batch; -1: 225 where the environment has an expert.
+      examples: episodes of the expert, from which supervision draws.
+    """
+
+    num_epochs: Count = 1
+    num_minibatches: Count = 1
+    update: Literal["batch", "step"] = "batch"
+    pretrain: int = 0
+    examples: int = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """What `policies.make` builds."""
+    """What `policies.make` builds.
+
+    Attributes:
+      network: its kind; "auto" goes by the observations.
+      hidden: widths of the hidden layers.
+      activation: of the hidden layers; a transformer's is GELU.
+      shared: one torso for actor and critic.
+      critic: one number for each state, or one for each action.
+      temperature: by which a table's preferences are divided, or a sigmoid's.
+      heads: of a transformer, whose layers are as many as `hidden` has numbers, all the same.
+      positions: of a transformer.
+    """
 
     network: Literal["auto", "mlp", "cnn", "gru", "table", "sigmoid", "transformer"] = "auto"
-    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers
-    activation: Literal["tanh", "relu"] = "tanh"  # a transformer's is GELU
-    shared: bool = False  # one torso for actor and critic
-    critic: Literal["value", "action_value"] = "value"  # one number for each state, or one for each action
-    temperature: Positive = 1.0  # by which a table's preferences are divided, or a sigmoid's
-    heads: int = 4  # of a transformer, whose layers are as many as `hidden` has numbers, all the same
-    positions: Literal["learned", "rotary"] = "learned"  # of a transformer
+    hidden: tuple[int, ...] = (64, 64)
+    activation: Literal["tanh", "relu"] = "tanh"
+    shared: bool = False
+    critic: Literal["value", "action_value"] = "value"
+    temperature: Positive = 1.0
+    heads: int = 4
+    positions: Literal["learned", "rotary"] = "learned"
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """How it is compiled."""
+    """How it is compiled.
 
-    kernel: Literal["xla", "fused"] = "xla"  # fused: a tower is one GPU kernel forward, one backward (float32)
-    precision: Literal["default", "float32", "tensorfloat32", "bfloat16"] = "default"  # of products, where it matters
-    generator: Literal["threefry2x32", "philox4x32"] = "threefry2x32"  # of random bits
+    Attributes:
+      kernel: "fused" makes a tower one GPU kernel forward and one backward (float32).
+      precision: of products, where it matters.
+      generator: of random bits.
+    """
+
+    kernel: Literal["xla", "fused"] = "xla"
+    precision: Literal["default", "float32", "tensorfloat32", "bfloat16"] = "default"
+    generator: Literal["threefry2x32", "philox4x32"] = "threefry2x32"
 
 
 PARTS = (Rollout, Update, Network, Program)
@@ -77,7 +111,7 @@ RANGES = {name: found for name, hint in _HINTS.items() if (found := declared_ran
 
 def check_config(env: Env, config: Config) -> int:
     """The number of steps of one rollout, or a ValueError that says what is wrong."""
-    check_action_space(env.action_space)
+    check_parts(env.action_space)
     if config.num_steps < 1 and config.rollout == "unroll":
         raise ValueError(f"num_steps must be 1 or more with rollout='unroll', got {config.num_steps}")
     for name, allowed in RANGES.items():

@@ -14,6 +14,16 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"{what} {name!r}; {hint}"
 
 
+def told(thing: Any) -> str:
+    """What a value is, in a few words: "an array [4, 2]", "(an array [], a list)", "a dict", "None"."""
+    if hasattr(thing, "shape") and hasattr(thing, "dtype"):
+        return f"an array {list(thing.shape)}"
+    if type(thing) is tuple:
+        return f"({', '.join(map(told, thing))})"
+    kind = type(thing).__name__
+    return "None" if thing is None else f"a{'n' * (kind[0] in 'aeiouAEIOU')} {kind}"
+
+
 def digits(name: str, text: Any) -> Any:
     """The text itself; ValueError for a number in other digits than 0 to 9, such as full-width ones."""
     if isinstance(text, str) and not text.isascii() and any(c.isdigit() for c in text):

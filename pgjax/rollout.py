@@ -57,7 +57,7 @@ def start(
 
 
 def step_envs(
-    keys: Array, env: Env, env_params: PyTree, state: PyTree, time: Array, action: Array
+    keys: Array, env: Env, env_params: PyTree, state: PyTree, time: Array, action: PyTree
 ) -> tuple[PyTree, Step]:
     """The states and the Step [B] after one action in each of B environments; none is reset.
 
@@ -98,12 +98,12 @@ def interact(
     params: PyTree,
     state: RolloutState,
     greedy: bool | Array = False,
-) -> tuple[RolloutState, Step, Array, Any]:
+) -> tuple[RolloutState, Step, PyTree, Any]:
     """One step of every environment, no reset: the state after it, the step, the action and its distribution."""
     dist, memory = policy.act(params, state.memory, state.obs)
     action = dist.sample(key_action)
     if greedy is not False:
-        action = jnp.where(greedy, dist.mode(), action)
+        action = jax.tree.map(lambda likeliest, drawn: jnp.where(greedy, likeliest, drawn), dist.mode(), action)
     env_state, seen = step_envs(keys_env, env, env_params, state.env, state.time, action)
     running = state.running_return + seen.reward
     moved = state._replace(env=env_state, obs=seen.obs, memory=memory, time=state.time + 1, running_return=running)

@@ -1,12 +1,14 @@
 """Every function of the package that can be called from outside is annotated; the typed user's file runs."""
 
 import ast
+import inspect
 import pathlib
 
 import pytest
-from typed import compose
+from typed import compose, shipped
 
 import pgjax
+from pgjax import advantages, losses
 
 FILES = sorted(pathlib.Path(pgjax.__file__).parent.rglob("*.py"))
 
@@ -35,3 +37,10 @@ def test_functions_are_annotated(path):
 
 def test_what_a_user_composes_runs():
     assert 0 < compose.main() <= 0.6932
+
+
+def test_every_plug_that_ships_is_among_those_that_the_type_checkers_see():
+    assert set(shipped.LOSSES) == {*losses.LOSSES.values(), *losses.sequences.LOSSES.values()}
+    assert set(shipped.ADVANTAGES) == set(advantages.ADVANTAGES.values())
+    readme = (FILES[0].parent.parent / "README.md").read_text()
+    assert inspect.getsource(shipped.kl_penalised) in readme

@@ -14,7 +14,7 @@ PACKAGE = pathlib.Path(pgjax.__file__).parent
 
 # A room, a package or a file beside them, imports only rooms above it.
 ROOMS = (
-    "types errors dependencies declarations hyperparameters running optimizers numerics statistics analysis envs "
+    "types errors dependencies declarations hyperparameters running plugs optimizers numerics statistics analysis envs "
     "config rollout losses policies advantages estimators training oracle algorithms variance sweeps "
     "testing engine runs render report cli __main__"
 ).split()

@@ -1,17 +1,20 @@
 """Checks of whether an algorithm's plugs, its `Config` and the environment fit together."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from pgjax import errors, rollout
 from pgjax.config import Config
 from pgjax.declarations import Role, Trait, traits_of
-from pgjax.envs.spaces import layout
+from pgjax.envs.spaces import holds, is_box, is_discrete, layout, told
 from pgjax.hyperparameters import by_role, name_of, value_of
-from pgjax.policies.distributions import Categorical, check_fields
+from pgjax.plugs import checked_policy
+from pgjax.policies.distributions import Categorical, check_distribution, check_fields
 from pgjax.policies.traits import has_memory
-from pgjax.types import Algorithm, Array, Env, Policy, PyTree
+from pgjax.types import Algorithm, Array, Env, Evaluation, Policy, PyTree
 
 
 def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config, steps: int) -> bool:
@@ -144,8 +147,11 @@ def _check_spreads(advantage: Any, estimator: Any, config: Config, steps: int) -
 def checked_advantage(name: str, output: Any, mask: Array) -> tuple[Array, Array, PyTree]:
     """What the advantage of this name returned, (advantage, target, extra) [T, B], checked at trace time."""
     if not isinstance(output, tuple) or len(output) not in (2, 3):
-        got = f"{len(output)} results" if isinstance(output, tuple) else type(output).__name__
-        raise TypeError(f"advantage {name!r} returned {got}, expected (advantage, target) or with extra, each [T, B]")
+        got = f"{len(output)} results" if isinstance(output, tuple) else errors.told(output)
+        raise TypeError(
+            f"advantage {name!r} returned {got}, expected (advantage, target) or with extra, each [T, B]; "
+            "return advantage, target"
+        )
     weight, target, extra = output if len(output) == 3 else (*output, ())
     for what, x in (("advantage", weight), ("target", target)):
         if jnp.shape(x) != mask.shape:
@@ -158,23 +164,90 @@ def checked_advantage(name: str, output: Any, mask: Array) -> tuple[Array, Array
     return weight, target, extra
 
 
+def checked_estimate(name: str, output: Any, params: PyTree) -> tuple[PyTree, dict[str, Array]]:
+    """What the estimator of this name returned, (gradient, scalar metrics), checked at trace time."""
+    if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict)):
+        raise TypeError(
+            f"estimator {name!r} returned {errors.told(output)}, expected (gradient, dict of metrics); "
+            "return gradient, {}"
+        )
+    gradient, metrics = output
+    trees: list[Any] = [jax.tree.map(jnp.shape, tree) for tree in (gradient, params)]
+    if trees[0] != trees[1]:
+        raise ValueError(
+            f"estimator {name!r} returned a gradient whose tree or shapes aren't those of params; return what jax.grad "
+            "gives for them"
+        )
+    for metric, value in metrics.items():
+        if jnp.shape(value) != ():
+            raise ValueError(
+                f"estimator {name!r}: metric {metric!r} has shape {jnp.shape(value)}, expected a scalar; take its mean"
+            )
+    return gradient, metrics
+
+
 def check_acting(env: Env, policy: Policy) -> None:
-    """That the policy samples what the environment takes, by one abstract step; ValueError where not."""
-    if not isinstance(policy, Policy):
-        raise TypeError(f"policy must return a pgjax Policy, got {type(policy).__name__}")
+    """That the policy samples what the environment takes, and evaluates a rollout, in shapes alone; an error if not."""
+    checked_policy(policy)
+    steps, count = 5, 11  # sizes that no other axis is likely to have
 
     def sample(key):
-        _, obs = env.reset(key, env.params)
-        dist, _ = policy.act(policy.init(key), policy.memory(1), jax.tree.map(lambda x: x[None], obs))
-        return dist.sample(key), dist
+        params = policy.init(key)
+        _, obs = jax.vmap(env.reset, (0, None))(jax.random.split(key, count), env.params)
+        dist, _ = policy.act(params, policy.memory(count), obs)
+        check_distribution(dist, "the policy")
+        check_fields(dist, (count,), "the policy")
+        return dist.sample(key), dist, params
 
-    (action, dist), space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
-    if isinstance(dist, Categorical) and dist.logits.shape[-1] != getattr(space, "n", None):
-        raise ValueError(f"the policy chooses among {dist.logits.shape[-1]} actions, the action space is {space!r}")
-    check_fields(dist, (1,), "the policy")
-    continuous = jnp.issubdtype(action.dtype, jnp.floating)
-    if action.shape != (1, *space.shape) or continuous != hasattr(space, "low"):
+    (action, dist, params), space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
+    for one, part in _pairs(dist, space):
+        if not isinstance(one, Categorical) or not (is_discrete(part) or is_box(part)):
+            continue
+        if (actions := one.logits.shape[-1]) != getattr(part, "n", None):
+            raise ValueError(f"the policy chooses among {actions} actions, the action space is {space!r}")
+    for x in jax.tree.leaves(action):
+        if x.shape[:1] != (count,):
+            raise ValueError(f"the policy samples an array of shape {x.shape}, expected the {count} environments first")
+    one_action = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), action)
+    if not holds(space, one_action, exactly=True):
         raise ValueError(
-            f"the policy samples actions of shape {action.shape[1:]} and type {action.dtype}, "
-            f"the action space is {space!r}; give the policy a distribution that fits"
+            f"the policy samples the action {told(one_action)}, the action space is {space!r}; "
+            "give the policy a distribution that fits"
         )
+    if env.host and not isinstance(action, jax.ShapeDtypeStruct):
+        raise ValueError(
+            f"an environment stepped in Python takes one array as its action, the policy samples {told(one_action)}"
+        )
+    if not policy.whole_episodes:
+        check_evaluating(env, policy, params, steps, count)
+
+
+def _pairs(dist: Any, space: Any) -> Iterator[tuple[Any, Any]]:
+    """Each distribution that draws a part of the action, beside the space of that part."""
+    tree, inside = getattr(dist, "parts", dist), getattr(space, "spaces", None)
+    if isinstance(inside, Mapping) and isinstance(tree, Mapping):
+        for name in inside.keys() & tree.keys():
+            yield from _pairs(tree[name], inside[name])
+    elif inside is not None and isinstance(tree, tuple):
+        for part, its in zip(tree, inside, strict=False):
+            yield from _pairs(part, its)
+    else:
+        yield dist, space
+
+
+def check_evaluating(env: Env, policy: Policy, params: PyTree, steps: int, count: int) -> None:
+    """That `evaluate` gives [T, B] = [steps, count] of everything, in shapes alone; ValueError where not."""
+
+    def evaluate(key, params):
+        _, trajectory = rollout.unroll(key, env, policy, params, rollout.start(key, env, policy, count), steps)
+        return policy.evaluate(params, trajectory)
+
+    check_evaluation(jax.eval_shape(evaluate, jax.random.key(0), params), (steps, count))
+
+
+def check_evaluation(now: Evaluation, shape: tuple[int, ...]) -> None:
+    """ValueError where an Evaluation's arrays or its distribution's have not the shape [T, B] (first)."""
+    for name in ("log_prob", "entropy", "value", "next_value"):
+        if (got := jnp.shape(getattr(now, name))) != shape:
+            raise ValueError(f"the policy's evaluate gave {name} of shape {got}, expected [T, B] = {shape}")
+    check_fields(now.dist, shape, "the policy's evaluate")

@@ -16,15 +16,15 @@ def _unasked(params: PyTree, trajectory: Trajectory) -> Evaluation:
 
 
 class _Certain(NamedTuple):
-    """A deterministic distribution: always `action`, [B, ...]."""
+    """A deterministic distribution: always `action`, a tree of arrays [B, ...]."""
 
-    action: Array
+    action: PyTree
 
-    def sample(self, key: Array) -> Array:
+    def sample(self, key: Array) -> PyTree:
         return self.action
 
-    def log_prob(self, action: Array) -> Array:
-        return jnp.zeros(len(action))
+    def log_prob(self, action: PyTree) -> Array:
+        return jnp.zeros(len(jax.tree.leaves(action)[0]))
 
 
 def demonstrations(key: Array, env: Env, count: int, env_params: PyTree = None) -> Trajectory:

@@ -7,6 +7,7 @@ import optax
 
 from pgjax.config import Config, check_config
 from pgjax.declarations import Role, Trait, traits_of
+from pgjax.envs.spaces import check_actions
 from pgjax.hyperparameters import Probability, Range, by_role, declare, hyperparameters, name_of, value_of
 from pgjax.types import (
     AdvantageFn,
@@ -60,6 +61,7 @@ def check_replay(
 ) -> tuple[AdvantageFn, EstimatorFn, Callable[..., optax.GradientTransformation]]:
     """The three plugs; ValueError for any option that a learner with replay does not support."""
     check_config(env, config)
+    check_actions(env.action_space)  # the learners with replay make their own networks
     for name in INAPPLICABLE:
         value, default = getattr(config, name), getattr(Config(), name)
         if value != default:

@@ -11,36 +11,47 @@ from pgjax.advantages.reference_kl import penalised
 from pgjax.advantages.temporal_difference import gae, n_step, td, v_trace
 from pgjax.algorithms import dqn, sac, trust_region
 from pgjax.algorithms.on_policy import make_learner
-from pgjax.algorithms.plugs import check_plug, check_plugs
 from pgjax.algorithms.replay_options import INAPPLICABLE
 from pgjax.config import Config
 from pgjax.errors import unknown
 from pgjax.estimators.kl_control import adaptive_kl, early_stopping
 from pgjax.estimators.surrogate import surrogate
 from pgjax.estimators.trust_region import trust_region_step
-from pgjax.hyperparameters import bind, hyperparameters, name_of
+from pgjax.hyperparameters import bind
 from pgjax.losses.actor_critic import actor_critic
 from pgjax.losses.policy import policy_gradient, ppo_clip
 from pgjax.losses.reference_kl import anchored
 from pgjax.losses.value import action_value_error
 from pgjax.optimizers import adam
+from pgjax.plugs import check_plugs
 from pgjax.types import Algorithm, Env, EstimatorFn, Learner, LossFn, Policy, Running
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One row of the roster. Default hyperparameters are the defaults of the plugs, as bound here."""
+    """One row of the roster. Default hyperparameters are the defaults of the plugs, as bound here.
+
+    Attributes:
+      algorithm: the plugs.
+      config: the defaults of the static choices.
+      paper: where the method is from.
+      summary: one line for `pgjax list`.
+      learner: (env, policy, algorithm, config) -> Learner.
+      steps: environment steps of a run that doesn't say.
+      lift: what becomes of a loss given in place of the row's own: an estimator; None where no other can be given.
+      own_policy: whether the learner makes its own networks.
+      unused: fields of Config that mean nothing to the learner, which refuses them.
+    """
 
     algorithm: Algorithm
     config: Config = Config()
     paper: str = ""
     summary: str = ""
     learner: Callable[[Env, Policy, Algorithm, Config], Learner] = make_learner
-    steps: int = 131_072  # environment steps of a run that doesn't say
-    # What becomes of a loss given in place of the row's own: an estimator; None where no other can be given.
+    steps: int = 131_072
     lift: Callable[[LossFn], EstimatorFn | Running] | None = lambda loss: surrogate(actor_critic(loss))
-    own_policy: bool = False  # whether the learner makes its own networks
-    unused: Collection[str] = ()  # fields of Config that mean nothing to the learner, which refuses them
+    own_policy: bool = False
+    unused: Collection[str] = ()
 
     def __post_init__(self) -> None:
         check_plugs(self.algorithm)
@@ -259,15 +270,3 @@ def entry(name: str) -> Entry:
     if name not in ROSTER:
         raise ValueError(unknown("no algorithm", name, ROSTER))
     return ROSTER[name]
-
-
-def with_loss(row: Entry, loss: LossFn) -> Entry:
-    """The row with `loss` as its policy loss; the critic's loss and the entropy bonus stay."""
-    if row.lift is None:
-        raise ValueError(f"loss: {name_of(row.algorithm.estimator)} has losses of its own; leave {name_of(loss)!r} out")
-    check_plug("loss", loss)
-    estimator = row.lift(loss)
-    own, new = hyperparameters(row.algorithm.estimator), hyperparameters(estimator)
-    # The loss brings its own hyperparameters; the others keep the values of the row.
-    kept = {name: own[name] for name in new if name in own and name not in hyperparameters(loss)}
-    return dataclasses.replace(row, algorithm=row.algorithm._replace(estimator=bind(estimator, **kept)))

@@ -20,9 +20,9 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
 
     An environment's own keyed `step_env` is used, and a wrapper's `step`, without gymnax's automatic reset; an episode
     of a wrapped environment begins with the wrapper's `reset`, so a wrapper's state does not outlive an episode.
-    Actions of a Box are clipped to its bounds; rewards are float32; `truncated` is false wherever `terminated` is
-    true; observations have the type that their space declares. gymnax's own environments compute in 32 bits, since
-    several fail under jax_enable_x64.
+    Actions of a Box, one inside a Dict or a Tuple too, are clipped to its bounds; rewards are float32; `truncated` is
+    false wherever `terminated` is true; observations have the type that their space declares. gymnax's own environments
+    compute in 32 bits, since several fail under jax_enable_x64.
 
     Args:
       params: by default the environment's own. Parameters that gymnax computes from others are computed anew.
@@ -39,8 +39,8 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
     functions = own(lambda: wrappers.functions(world, params))()
     own_reset, own_step, actions = own(functions.reset), own(functions.step), own(world.action_space)
     action_space = actions(params)
-    spaces.check_actions(action_space, type(base).__name__)
-    continuous = hasattr(action_space, "low")
+    spaces.check_parts(action_space, type(base).__name__)
+    bounded = any(spaces.is_box(part) for part in jax.tree.leaves(spaces.parts(action_space)))
     # Gymnax states mix Python numbers with arrays; a scan needs the same types at both its ends.
     obs, state = jax.eval_shape(lambda: own_reset(jax.random.key(0), params))
     observation_space = _observation_space(world, own(world.observation_space)(params), obs)
@@ -56,9 +56,8 @@ def from_gymnax(world: Any, params: PyTree = None) -> Env:
         return state, obs
 
     def step(key: Array, params: PyTree, state: PyTree, action: Array) -> tuple[PyTree, Step]:
-        if continuous:
-            bounds = actions(params)  # of these parameters, which a sweep may have replaced
-            action = jnp.clip(action, bounds.low, bounds.high)
+        if bounded:
+            action = spaces.clip(actions(params), action)  # these parameters' bounds, which a sweep may have replaced
         obs, state, reward, terminated, truncated = own_step(key, state, action, params)
         terminated = jnp.asarray(terminated, bool)
         truncated = jnp.asarray(truncated, bool) & ~terminated
@@ -150,14 +149,17 @@ def _as_given(space: Any, obs: PyTree, world: type) -> Any:
 def check_shapes(env: Env) -> None:
     """The spaces, shapes and types of an Env written by hand, by one abstract step; ValueError where one is wrong."""
     for name, space in (("observation_space", env.observation_space), ("action_space", env.action_space)):
-        if type(space).__module__.startswith("gymnasium."):
-            raise ValueError(f"the environment's {name} is one of Gymnasium; give one of gymnax.environments.spaces")
-    spaces.check_actions(env.action_space)
+        for part in (space, *jax.tree.leaves(spaces.parts(space))):
+            if type(part).__module__.startswith("gymnasium."):
+                raise ValueError(
+                    f"the environment's {name} is one of Gymnasium; give one of gymnax.environments.spaces"
+                )
+    spaces.check_parts(env.action_space)
     time_limit("the environment's max_steps", env.max_steps)
 
     def step(key):
         state, obs = env.reset(key, env.params)
-        action = env.action_space.sample(key)
+        action = spaces.sample(env.action_space, key)
         return (state, obs), env.step(key, env.params, state, action)
 
     before, (state, seen) = jax.eval_shape(step, jax.random.key(0))

@@ -23,8 +23,9 @@ from pgjax.estimators.pieces import (
     sum_rows,
     take,
 )
-from pgjax.hyperparameters import hyperparameters, name_of
+from pgjax.hyperparameters import name_of
 from pgjax.losses.contract import checked_loss, is_by_step
+from pgjax.plugs import check_plug
 from pgjax.running import around, running
 from pgjax.types import Array, Batch, EstimatorFn, LossFn, Policy, PyTree, Running
 
@@ -56,7 +57,7 @@ def surrogate(loss: LossFn | Running, reduce: str = "step") -> Any:
     """
     if reduce not in REDUCTIONS:
         raise ValueError(f"surrogate: reduce must be one of {', '.join(REDUCTIONS)}; got {reduce!r}")
-    hyperparameters(loss)
+    check_plug("loss", loss)
     inner, by_step = running(loss), is_by_step(loss) and not isinstance(loss, Running)
 
     def estimator(

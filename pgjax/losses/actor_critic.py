@@ -5,6 +5,7 @@ from typing import Any, overload
 from pgjax.hyperparameters import Finite, NonNegative, declare, hyperparameters, name_of
 from pgjax.losses.contract import checked_loss
 from pgjax.losses.value import value_error
+from pgjax.plugs import check_plug
 from pgjax.running import around, running
 from pgjax.types import Array, Batch, Evaluation, LossFn, PyTree, Running
 
@@ -24,6 +25,8 @@ def actor_critic(policy_loss: LossFn | Running, critic_loss: LossFn | Running = 
 
     The hyperparameters of both losses are those of the result too, which remembers if one of them does.
     """
+    check_plug("loss", policy_loss)
+    check_plug("loss", critic_loss)
     policy, critic, named = running(policy_loss), running(critic_loss), hyperparameters(critic_loss)
 
     def loss(
@@ -52,6 +55,8 @@ def actor_critic(policy_loss: LossFn | Running, critic_loss: LossFn | Running = 
 
 def with_entropy(loss: LossFn) -> LossFn:
     """loss - entropy_coef entropy, per step: `losses.actor_critic` without a critic."""
+
+    check_plug("loss", loss)
 
     def actor(
         now: Evaluation, batch: Batch, *, entropy_coef: Finite = 0.0, **hypers: Any

@@ -5,6 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from pgjax.declarations import Plug, Trait, having, traits_of
+from pgjax.errors import told
 from pgjax.hyperparameters import name_of
 from pgjax.types import Array, LossFn, Running
 
@@ -42,21 +43,24 @@ def checked_loss(loss: LossFn | Running, output: Any, shape: tuple[int, ...]) ->
     name, axes = name_of(loss), "[T, B]" if len(shape) == 2 else "[N]"
     if not (isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], dict)):
         raise TypeError(
-            f"loss {name!r} returned {type(output).__name__}, expected (one loss per step, dict of metrics)"
+            f"loss {name!r} returned {told(output)}, expected (one loss per step, dict of metrics); return loss, {{}}"
         )
     per_step, metrics = output
     if jnp.shape(per_step) != shape:
+        fix = "" if jnp.shape(per_step) else "; leave the mean to the estimator"
         raise ValueError(
-            f"loss {name!r} returned shape {jnp.shape(per_step)}, expected one loss per step, {axes} = {shape}"
+            f"loss {name!r} returned shape {jnp.shape(per_step)}, expected one loss per step, {axes} = {shape}{fix}"
         )
     if not jnp.issubdtype(jnp.result_type(per_step), jnp.floating):
         raise TypeError(f"loss {name!r} returned {jnp.result_type(per_step)} numbers, expected real ones")
     for metric, value in metrics.items():
         if metric in RESERVED:
             raise ValueError(f"loss {name!r}: metric {metric!r} is a name of the pipeline's own; rename it")
-        if isinstance(value, str) or jnp.shape(value) not in ((), shape):
-            what = type(value).__name__ if isinstance(value, str) else f"shape {jnp.shape(value)}"
+        number = isinstance(value, (int, float)) or hasattr(value, "shape")
+        if not number or jnp.shape(value) not in ((), shape):
+            got = f"has shape {jnp.shape(value)}" if number else f"is {told(value)}"
             raise ValueError(
-                f"loss {name!r}: metric {metric!r} has {what}, expected a scalar or one value per step, {shape}"
+                f"loss {name!r}: metric {metric!r} {got}, expected a scalar or one value per step, {shape}; "
+                "take its mean, or leave it out"
             )
     return per_step, metrics

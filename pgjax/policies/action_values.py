@@ -14,8 +14,9 @@ from flax import nnx
 from pgjax.config import Config
 from pgjax.envs import spaces
 from pgjax.policies import networks, registry
-from pgjax.policies.distributions import Categorical, SquashedGaussian
+from pgjax.policies.distributions import Categorical
 from pgjax.policies.orthogonal import orthogonal
+from pgjax.policies.squashed import SquashedGaussian
 from pgjax.types import Array, Env, Policy, PyTree
 
 Bound = tuple[float, ...]

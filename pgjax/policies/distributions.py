@@ -1,17 +1,22 @@
 """Action distributions as pytrees: samples, log-probabilities, entropies and divergences of their parameters.
 
 Leading axes are batch axes, and every field has them. A distribution has `sample(key)`, `log_prob(action)`,
-`entropy()`, `mode()` and `kl(other)`, the divergence KL(self || other); entropies are in nats.
+`entropy()`, `mode()` and `kl(other)`, the divergence KL(self || other); entropies are in nats. `Joint` makes one of a
+tree of them, whose actions are trees, and `adapted` one of a distribution of another library.
 """
 
+import dataclasses
+import functools
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax.types import Array
+from pgjax.types import Array, PyTree
 
 
 class Categorical(NamedTuple):
@@ -90,6 +95,111 @@ class DiagGaussian(NamedTuple):
         return jnp.sum(0.5 * (ratio + z**2 - 1) + other.log_std - self.log_std, axis=-1)
 
 
+class Joint(NamedTuple):
+    """A tree of distributions, independent of each other, as one distribution over trees of the same structure.
+
+    `Joint({"move": Categorical(logits), "aim": DiagGaussian(mean, log_std)})` is over hybrid actions
+    {"move": [...] int32, "aim": [..., D]}; a tuple of Categoricals is over MultiDiscrete ones.
+    """
+
+    parts: PyTree  # of distributions, in dicts, tuples or NamedTuples
+
+    def sample(self, key: Array) -> PyTree:
+        """A tree of actions; every part draws from a key of its own."""
+        parts, tree = self._leaves()
+        keys = jax.random.split(key, len(parts))
+        return jax.tree.unflatten(tree, [part.sample(k) for part, k in zip(parts, keys, strict=True)])
+
+    def log_prob(self, action: PyTree) -> Array:
+        """[...], the sum over the parts."""
+        parts, tree = self._leaves()
+        return sum(part.log_prob(x) for part, x in zip(parts, tree.flatten_up_to(action), strict=True))
+
+    def entropy(self) -> Array:
+        """[...], the sum over the parts."""
+        return sum(part.entropy() for part in self._leaves()[0])
+
+    def mode(self) -> PyTree:
+        """A tree of actions."""
+        parts, tree = self._leaves()
+        return jax.tree.unflatten(tree, [part.mode() for part in parts])
+
+    def kl(self, other: "Joint") -> Array:
+        """[...], the sum over the parts."""
+        return sum(part.kl(that) for part, that in zip(self._leaves()[0], other._leaves()[0], strict=True))
+
+    def _leaves(self) -> tuple[list[Any], Any]:
+        return jax.tree.flatten(self.parts, is_leaf=lambda x: hasattr(x, "log_prob"))
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["arguments", "named"], meta_fields=["make"])
+@dataclasses.dataclass(frozen=True)
+class Adapted:
+    """A distribution of another library, kept as the arguments that it is made of: see `adapted`."""
+
+    make: Callable[..., Any]
+    arguments: tuple[PyTree, ...]  # arrays [..., *]
+    named: dict[str, PyTree]
+
+    def sample(self, key: Array) -> PyTree:
+        """As theirs draws with seed=key."""
+        return self._theirs().sample(seed=key)
+
+    def log_prob(self, action: PyTree) -> Array:
+        """[...]"""
+        return self._theirs().log_prob(action)
+
+    def entropy(self) -> Array:
+        """[...]"""
+        return self._theirs().entropy()
+
+    def mode(self) -> PyTree:
+        """The likeliest action."""
+        return self._theirs().mode()
+
+    def kl(self, other: "Adapted") -> Array:
+        """[...]"""
+        return self._theirs().kl_divergence(other._theirs())
+
+    def _theirs(self) -> Any:
+        return self.make(*self.arguments, **self.named)
+
+
+def adapted(make: Callable[..., Any], *arguments: PyTree, **named: PyTree) -> Adapted:
+    """The distribution that `make(*arguments, **named)` of another library makes, such as distrax or TFP.
+
+    Example: `adapted(distrax.Categorical, logits=logits)`.
+
+    Args:
+      make: a class, or a function of a module: not a new function at each call, since programs are told apart by it.
+        What it makes has `sample(seed=...)`, `log_prob`, `entropy`, `mode` and `kl_divergence`, one number for each
+        action: a vector of independent components is one action (tfd.Independent).
+      arguments, named: arrays with the batch axes first.
+    """
+    return Adapted(make, arguments, named)
+
+
+def check_distribution(dist: Any, name: str) -> None:
+    """TypeError, with the call that mends it, where a policy's distribution has not the functions of this module's."""
+    kind = type(dist)
+    if lacking := [x for x in ("sample", "log_prob", "entropy", "mode") if not callable(getattr(dist, x, None))]:
+        raise TypeError(
+            f"{name} gives {kind.__name__} as its distribution, which has no {lacking[0]}; give one of "
+            "pgjax.policies.distributions, or a NamedTuple with sample, log_prob, entropy, mode and kl"
+        )
+    if "seed" in inspect.signature(dist.sample).parameters:
+        package = kind.__module__.partition(".")[0]
+        raise TypeError(
+            f"{name} gives a {kind.__name__} of {package}, which draws by sample(seed=key), expected sample(key) and "
+            f"kl(other); give pgjax.policies.distributions.adapted({kind.__name__}, ...) with its own arguments"
+        )
+    if any(not isinstance(x, (jax.Array, np.ndarray, jax.ShapeDtypeStruct)) for x in jax.tree.leaves(dist)):
+        raise TypeError(
+            f"{name} gives {kind.__name__} as its distribution, which is no pytree of arrays; make it a NamedTuple, or "
+            "register it by jax.tree_util.register_dataclass"
+        )
+
+
 def check_fields(dist: Any, batch: tuple[int, ...], name: str) -> None:
     """ValueError where an array of a distribution lacks the batch axes, along which batches are cut."""
     for path, x in jax.tree_util.tree_flatten_with_path(dist)[0]:
@@ -136,113 +246,3 @@ def gaussian(mean: Array, log_std: Array, units: Units) -> DiagGaussian:
     each = (jnp.broadcast_to(jnp.asarray(x, mean.dtype), mean.shape) for x in (*units, np.log(units[1])))
     middle, half, log_half = each
     return DiagGaussian(middle + half * mean, log_std + log_half)
-
-
-# Nodes of sums over a normal's bell. For smooth and wide functions, equal steps beat Gauss-Hermite's nodes.
-_NODES = np.linspace(-7, 7, 64)
-
-
-class SquashedGaussian(NamedTuple):
-    """A DiagGaussian u pressed into a box: a = (low + high) / 2 + (high - low) / 2 tanh(u).
-
-    Haarnoja et al. 2018, app. C: log p(a) = log N(u) - sum log da/du.
-
-    Next to a bound the numbers a are too coarse to recover u. The last cells, some 64 roundings wide (from |u| = 6.6
-    on for [-1, 1] in float32), are each treated as a whole: there log_prob(a) is the log of the mean density,
-    P(cell) / its volume. So log_prob is the likelihood of the rounded action: it integrates to 1, ratios are exact, and
-    E[f(a) d log_prob(a)] = d E[f(a)] however far out the mean is, in a Box of many more numbers than 128.
-    `sample_and_log_prob`, `entropy` and `kl` know u and are exact for the Gaussian.
-    """
-
-    mean: Array  # [..., D] of u
-    log_std: Array  # [..., D] of u
-    low: Array  # [..., D]
-    high: Array  # [..., D]
-
-    def sample(self, key: Array) -> Array:
-        """[..., D]"""
-        return self.sample_and_log_prob(key)[0]
-
-    def sample_and_log_prob(self, key: Array) -> tuple[Array, Array]:
-        """An action [..., D] and its log-probability [...], which knows u and so is exact where a reaches a bound."""
-        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
-        u = self.mean + jnp.exp(self.log_std) * noise
-        normal = -0.5 * noise**2 - self.log_std - 0.5 * math.log(2 * math.pi)
-        return self._squash(u), jnp.sum(normal - self._log_slope(u), axis=-1)
-
-    def log_prob(self, action: Array) -> Array:
-        """[...]; within a last cell the log of its mean density, see above."""
-        half = 0.5 * (self.high - self.low)
-        cell_low, cell_high = _cell(-self.low, half), _cell(self.high, half)
-        from_low, from_high = action - self.low, self.high - action
-        below, above = from_low < cell_low, from_high < cell_high
-        within = ~(below | above)
-        # The branch that isn't chosen must be finite too: its gradient is multiplied by 0, which would give NaN.
-        x = jnp.where(within, from_low - from_high, 0.0) / (2 * half)
-        middle = jnp.arctanh(jnp.clip(x, -0.5, 0.5))
-        outer = 0.5 * (jnp.log(jnp.where(within, from_low, 1.0)) - jnp.log(jnp.where(within, from_high, 1.0)))
-        u = jnp.where(jnp.abs(x) < 0.5, middle, outer)
-        z = (u - self.mean) * jnp.exp(-self.log_std)
-        density = -0.5 * z**2 - self.log_std - 0.5 * math.log(2 * math.pi) - self._log_slope(u)
-        sign, cell = jnp.where(below, -1.0, 1.0), jnp.where(below, cell_low, cell_high)
-        edge = 0.5 * (jnp.log(2 * half - cell) - jnp.log(cell))
-        outward = jnp.where(within, 0.0, (sign * self.mean - edge) * jnp.exp(-self.log_std))
-        mass = jax.scipy.special.log_ndtr(outward) - jnp.log(cell)
-        return jnp.sum(jnp.where(within, density, mass), axis=-1)
-
-    def entropy(self) -> Array:
-        """[...]; H(u) + E[log da/du], which falls as the mean nears a bound. There is no closed form."""
-        half = 0.5 * (self.high - self.low)
-        slope = jnp.log(half) - 2 * _mean_log_cosh(self.mean, self.log_std)
-        return self._gaussian().entropy() + jnp.sum(slope, axis=-1)
-
-    def mode(self) -> Array:
-        """[..., D]: the median, where u is likeliest. The density of a may be higher elsewhere, even at the bounds."""
-        return self._squash(self.mean)
-
-    def kl(self, other: "SquashedGaussian") -> Array:
-        """[...]; for equal bounds the divergence of the Gaussians, since a bijection changes no divergence."""
-        return self._gaussian().kl(other._gaussian())
-
-    def _gaussian(self) -> DiagGaussian:
-        return DiagGaussian(self.mean, self.log_std)
-
-    def _squash(self, u: Array) -> Array:
-        # Near a bound the distance to it must keep its digits; tanh is 1 from |u| = 8 on.
-        middle = 0.5 * (self.low + self.high) + 0.5 * (self.high - self.low) * jnp.tanh(u)
-        width = self.high - self.low
-        low, high = self.low + width * jax.nn.sigmoid(2 * u), self.high - width * jax.nn.sigmoid(-2 * u)
-        return jnp.where(u > 2, high, jnp.where(u < -2, low, middle))
-
-    def _log_slope(self, u: Array) -> Array:
-        """log da/du [..., D]: 1 - tanh(u)^2 would be 0 from |u| = 9 on."""
-        return jnp.log(0.5 * (self.high - self.low)) + 2 * (math.log(2) - u - jax.nn.softplus(-2 * u))
-
-
-def _cell(bound: Array, half: Array) -> Array:
-    """The width of the last cell at the upper bound of a box: between the numbers 64 and 65 roundings below it."""
-    bound = jax.lax.stop_gradient(bound)  # the next number has no derivative
-    rounding = bound - jnp.nextafter(bound, jnp.full_like(bound, -jnp.inf))
-    return jnp.minimum(64.5 * jnp.maximum(rounding, jnp.finfo(bound.dtype).tiny), 0.5 * half)
-
-
-def _mean_log_cosh(mean: Array, log_std: Array) -> Array:
-    """E[log cosh u] [..., D], u normal; within 1e-6 of its size in float32.
-
-    log cosh u + log 2 is close to |u|, and closer to A(u) = E|u + s n| with n standard normal, which is as smooth. The
-    mean of A is known: it is A with the deviation sqrt(s^2 + std^2). The rest, a bump about 2 wide, is summed over the
-    product of its own bell and the normal's.
-    """
-    s, bump, std = 0.8, 2.0, jnp.exp(log_std)
-    nodes = jnp.asarray(_NODES.reshape(-1, *[1] * mean.ndim), mean.dtype)
-
-    def near(u, s):
-        z = u / s
-        return u * jax.scipy.special.erf(z / math.sqrt(2)) + s * math.sqrt(2 / math.pi) * jnp.exp(-0.5 * z**2)
-
-    share = bump / jnp.sqrt(bump**2 + std**2)  # the product's deviation, in those of the normal
-    z = share[None] * nodes - (mean * std / (bump**2 + std**2))[None]
-    u = mean[None] + std[None] * z
-    rest = jnp.logaddexp(u, -u) - near(u, s)  # log 2 is in both
-    weight = share[None] * jnp.exp(-0.5 * z**2) * float(_NODES[1] - _NODES[0]) / math.sqrt(2 * math.pi)
-    return near(mean, jnp.sqrt(s**2 + std**2)) - math.log(2) + jnp.sum(weight * rest, axis=0)

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from pgjax.errors import told
 from pgjax.policies import variables
-from pgjax.policies.distributions import Categorical, check_fields
+from pgjax.policies.distributions import Categorical, check_distribution, check_fields
 from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
 
 Build = Callable[[nnx.Rngs], nnx.Module]
@@ -33,6 +34,7 @@ def from_nnx(build: Build, constants: bool = True, apart: bool = False) -> Polic
     A Gaussian of the module's own is in the units of the environment: `networks.ActorHead`, or `distributions.gaussian`
     with the `units` of the action space, makes one that covers a finite Box.
     """
+    _check_build(build)
     if held := variables.nnx_module(build):
         return variables.policy(held, _memoryless, lambda output: _checked(output, "the module"))
     init, merge = functional(build, constants)
@@ -147,8 +149,18 @@ def _expected(dist: Categorical, action_value: Any) -> Any:
     return jnp.sum(jax.lax.stop_gradient(jnp.exp(dist.log_probs())) * action_value, axis=-1)
 
 
+def _check_build(build: Any) -> None:
+    """TypeError where a module itself, or anything else, is given in place of a function that makes one."""
+    if isinstance(build, nnx.Module) or not callable(build):
+        raise TypeError(
+            f"build must be a function of rngs that makes an nnx module, got {told(build)}; give "
+            f"lambda rngs: {type(build).__name__}(..., rngs=rngs)"
+        )
+
+
 def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree], Callable[[PyTree], Any]]:
     """init(key) -> params, a nested dict; merge(params) -> module. `constants`: as in `from_nnx`."""
+    _check_build(build)
     split: Any = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param, ...)
     graph, shapes, rest = split
     if kept := nnx.to_pure_dict(nnx.filter_state(rest, nnx.Variable)):
@@ -178,8 +190,9 @@ def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree]
 
 def _checked(output: Any, name: str) -> tuple[Any, Any, PyTree]:
     """(distribution, value, extra) of a module's output, checked at trace time."""
-    if not (isinstance(output, tuple) and len(output) in (2, 3) and hasattr(output[0], "log_prob")):
-        raise TypeError(f"{name}: expected (distribution, value), got {type(output).__name__}")
+    if not (isinstance(output, tuple) and len(output) in (2, 3)):
+        raise TypeError(f"{name}: expected (distribution, value), got {told(output)}; return both")
+    check_distribution(output[0], name)
     dist, value, extra = output if len(output) == 3 else (*output, ())
     # If every field lacks batch axes, so does the entropy, and the value's shape gives them.
     batch = jnp.shape(dist.entropy()) or jnp.shape(value)

@@ -18,7 +18,7 @@ class Episode(NamedTuple):
 
     states: PyTree  # [T + 1, ...] the first one included; () of an environment that is stepped in Python
     obs: PyTree  # [T + 1, ...]
-    action: np.ndarray  # [T, ...]
+    action: PyTree  # [T, ...]
     reward: np.ndarray  # [T]
     terminated: bool  # by the environment; otherwise the time ran out
     seed: int = 0  # of an environment that is stepped in Python
@@ -41,7 +41,7 @@ def _pure(key_start: Array, keys: Array, env: Env, policy: Policy, params: PyTre
         key, t = inputs
         key_action, key_env = jax.random.split(key)
         dist, memory = policy.act(params, memory, jax.tree.map(lambda x: x[None], obs))
-        action = (dist.mode() if greedy else dist.sample(key_action))[0]
+        action = jax.tree.map(lambda x: x[0], dist.mode() if greedy else dist.sample(key_action))
         state, seen = env.step(key_env, env.params, state, action)
         seen = time_limits.cut(seen, t, env.max_steps)
         done = seen.terminated | seen.truncated

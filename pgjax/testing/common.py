@@ -1,5 +1,7 @@
 """Helpers of the conformance checks."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -10,6 +12,15 @@ def require(condition: Any, message: str) -> None:
     """Raise an AssertionError with the message where the condition doesn't hold."""
     if not bool(condition):
         raise AssertionError(message)
+
+
+@contextlib.contextmanager
+def required() -> Iterator[None]:
+    """Turn the error of a check that a run makes too into an AssertionError with the same message."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise AssertionError(str(error)) from error
 
 
 def kind(x: Any) -> tuple[Any, ...]:

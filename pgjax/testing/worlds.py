@@ -8,28 +8,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import envs, rollout
+from pgjax.algorithms.compatibility import check_acting, check_evaluation
 from pgjax.config import Config
+from pgjax.envs import spaces
 from pgjax.policies.registry import make
-from pgjax.testing.common import close, kind, require, same_kinds
+from pgjax.testing.common import close, kind, require, required, same_kinds
 from pgjax.training import failures
 from pgjax.types import Batch, Env, Policy
 
 
 def check_env(env: Env, steps: int = 20) -> None:
-    """Pure, of fixed shapes and types, scalars where scalars belong, never terminated and truncated at once."""
+    """Pure, of fixed shapes and types, scalars where scalars belong, never terminated and truncated at once.
+
+    Observations and actions may be trees: of a Dict dicts, of a Tuple tuples, else what the space's `sample` gives.
+    """
     require(not env.host, "check_env steps JAX environments; this one is stepped in Python")
     key = jax.random.key(0)
     state, obs = env.reset(key, env.params)
     expected = jax.tree.map(kind, (state, obs))
     require(
-        jnp.shape(obs) == tuple(env.observation_space.shape),
-        f"reset gave obs of shape {jnp.shape(obs)}, the space says {env.observation_space.shape}",
+        spaces.holds(env.observation_space, obs),
+        f"reset gave obs {spaces.told(obs)}, the space says {env.observation_space!r}",
     )
     require(isinstance(env.max_steps, int) and env.max_steps > 0, f"max_steps is {env.max_steps!r}, not a positive int")
     step = jax.jit(env.step)
     for i in range(steps):
         key_action, key_step = jax.random.split(jax.random.fold_in(key, i))
-        action = env.action_space.sample(key_action)
+        action = spaces.sample(env.action_space, key_action)
         following, seen = step(key_step, env.params, state, action)
         if i == 0:
             again = env.step(key_step, env.params, state, action)
@@ -49,8 +54,10 @@ def check_env(env: Env, steps: int = 20) -> None:
 
 
 def check_policy(policy: Policy, env: Env, num_envs: int = 3, num_steps: int = 12) -> None:
-    """Shapes [T, B]; what `evaluate` says of a rollout is what `act` said on the way."""
+    """Shapes [T, B], of the distribution too; what `evaluate` says of a rollout is what `act` said on the way."""
     key = jax.random.key(0)
+    with required():
+        check_acting(env, policy)
     params = jax.jit(policy.init)(key)
     stream = jax.jit(lambda: rollout.start(key, env, policy, num_envs))()
     following, trajectory = jax.jit(lambda p, s: rollout.unroll(key, env, policy, p, s, num_steps))(params, stream)
@@ -58,12 +65,8 @@ def check_policy(policy: Policy, env: Env, num_envs: int = 3, num_steps: int = 1
         num_steps = env.max_steps
         trajectory, _ = jax.jit(lambda p: rollout.episodes(key, env, policy, p, num_envs))(params)
     now = jax.jit(policy.evaluate)(params, trajectory)
-    for field in ("log_prob", "entropy", "value", "next_value"):
-        got = jnp.shape(getattr(now, field))
-        require(
-            got == (num_steps, num_envs),
-            f"evaluate gave {field} of shape {got}, expected [T, B] = {(num_steps, num_envs)}",
-        )
+    with required():
+        check_evaluation(now, (num_steps, num_envs))
     require(
         close(now.log_prob * trajectory.mask, trajectory.log_prob * trajectory.mask, 1e-4),
         "evaluate and act give other log-probabilities for the same step",

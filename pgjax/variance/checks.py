@@ -76,7 +76,7 @@ def possible(chosen: dict[str, Estimator], env: Env, policy: Policy, mdp: Any, d
         if row.critic == "exact" and mdp is None:
             raise ValueError(f"estimator {name!r} needs exact values, and the environment is no TabularMDP")
         baseline = BASELINES[row.baseline]
-        if row.over_actions and hasattr(env.action_space, "low"):
+        if row.over_actions and not hasattr(env.action_space, "n"):
             raise ValueError(f"estimator {name!r} sums over actions, and the action space is {env.action_space!r}")
         if baseline.by_state and not hasattr(env.observation_space, "n"):
             raise ValueError(f"estimator {name!r} has a baseline per state, and states are {env.observation_space!r}")

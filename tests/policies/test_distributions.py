@@ -9,7 +9,8 @@ import pytest
 import scipy.stats
 from gymnax.environments import spaces
 
-from pgjax.policies.distributions import Categorical, DiagGaussian, SquashedGaussian, gaussian, units
+from pgjax.policies.distributions import Categorical, DiagGaussian, gaussian, units
+from pgjax.policies.squashed import SquashedGaussian
 
 INF = np.inf
 # A right program fails one chi-square or Kolmogorov-Smirnov test in a thousand seeds; the seeds are fixed.
@@ -423,8 +424,6 @@ def test_rounding_in_a_long_prefix_sum_opens_no_interval_for_an_impossible_actio
 
 def test_a_squashed_gaussian_is_differentiable_in_its_bounds():
     """A module of the user's own may hold them as parameters."""
-    from pgjax.policies.distributions import SquashedGaussian
-
     one = jnp.zeros((1, 1))
     dist = SquashedGaussian(one + 0.3, one, one - 1.0, one + 1.0)
     slope = jax.grad(lambda dist: jnp.sum(dist.log_prob(jnp.array([[0.3]]))))(dist)

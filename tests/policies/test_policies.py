@@ -10,7 +10,8 @@ from flax import nnx
 from pgjax import envs, policies, rollout
 from pgjax.config import Config
 from pgjax.numerics import running_moments
-from pgjax.policies.distributions import Categorical, DiagGaussian, SquashedGaussian
+from pgjax.policies.distributions import Categorical, DiagGaussian
+from pgjax.policies.squashed import SquashedGaussian
 from pgjax.types import Trajectory
 
 KINDS = {

@@ -5,15 +5,17 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import pytest
+from gymnax.environments import spaces as gymnax_spaces
 
 from pgjax import advantages, algorithms, envs, estimators, losses, optimizers, policies, testing
 from pgjax.config import Config
-from pgjax.declarations import Role, whole_episodes
+from pgjax.declarations import Role, in_order, whole_episodes
 from pgjax.envs.tabular import TabularMDP
 from pgjax.estimators import pieces
 from pgjax.hyperparameters import bind, by_role, default_hypers
 from pgjax.losses import actor_critic
-from pgjax.types import Env
+from pgjax.numerics import masked
+from pgjax.types import Env, Step
 
 ENVIRONMENTS = [
     "CartPole-v1",
@@ -168,11 +170,70 @@ def test_a_mean_over_episodes_inside_a_loss_of_sequences_is_caught():
     def loss(now, batch):
         return -now.log_prob * jnp.mean(batch.advantage, axis=1, keepdims=True), {}
 
-    catches("depends on another episode's advantage", testing.check_loss, loss)
+    catches("depends on another episode's batch.advantage: is there", testing.check_loss, loss)
+
+
+MEANS = {
+    "now.log_prob, batch.trajectory.log_prob": lambda now, batch: jnp.mean(ratio(now, batch)),
+    "now.entropy": lambda now, batch: now.entropy.mean(),
+    "batch.target": lambda now, batch: jnp.mean(batch.target),
+    "batch.value": lambda now, batch: jnp.max(batch.value),
+    "now.dist.logits": lambda now, batch: jnp.mean(now.dist.entropy()),
+    "batch.then.log_prob": lambda now, batch: jnp.mean(batch.then.log_prob[0]),
+    "batch.trajectory.mask": lambda now, batch: jnp.sum(batch.trajectory.mask > 0),
+    "batch.trajectory.action": lambda now, batch: jnp.mean(batch.trajectory.action == 0),
+    "batch.advantage": lambda now, batch: jax.lax.stop_gradient(jnp.std(batch.advantage)),
+    "now.value, batch.trajectory.mask": lambda now, batch: masked.mean(now.value, batch.trajectory.mask),
+}
+
+
+def ratio(now, batch):
+    return jnp.exp(now.log_prob - batch.trajectory.log_prob)
+
+
+@pytest.mark.parametrize("inputs", MEANS)
+def test_a_mean_inside_a_loss_is_named_wherever_it_comes_from(inputs):
+    def loss(now, batch):
+        return -now.log_prob * batch.advantage + 0.1 * MEANS[inputs](now, batch), {}
+
+    catches(f"a step's loss depends on another step's {inputs}: is there a mean inside", testing.check_loss, loss)
+
+
+def test_a_mean_along_time_is_for_losses_that_see_an_episode_in_order():
+    def loss(now, batch):
+        return jnp.cumsum(-now.log_prob * batch.advantage, axis=0), {}
+
+    testing.check_loss(in_order(lambda now, batch: loss(now, batch)))
+    catches("another step's now.log_prob, batch.advantage", testing.check_loss, loss)
 
 
 def test_a_loss_with_the_wrong_shape_is_caught():
     catches("expected one loss per step", testing.check_loss, lambda now, batch: (jnp.mean(now.log_prob), {}))
+
+
+def test_what_a_loss_returns_is_said_as_in_a_run():
+    catches("loss '<lambda>' returned an array .*, expected", testing.check_loss, lambda now, batch: now.log_prob)
+    catches("metric 'ratio' has shape", testing.check_loss, lambda now, batch: (now.log_prob, {"ratio": jnp.zeros(2)}))
+
+
+def test_an_advantage_of_three_results_conforms_and_its_third_is_checked():
+    def three(extra):
+        def advantage(trajectory, now, *, discount: float = 0.99):
+            target = trajectory.reward + discount * jnp.where(trajectory.terminated, 0.0, now.next_value)
+            return target - now.value, target, extra(trajectory, now)
+
+        return advantage
+
+    testing.check_advantage(three(lambda trajectory, now: {"value": now.value, "obs": jnp.stack([now.value] * 2, -1)}))
+    testing.check_advantage(three(lambda trajectory, now: now.next_value))  # no target: it may be of an end too
+    for extra, message in (
+        (lambda trajectory, now: jnp.zeros(2), "returned extra of shape \\(2,\\), expected .* first"),
+        (lambda trajectory, now: (jnp.log(-jnp.ones_like(now.value)),), "extra is not finite"),
+        (lambda trajectory, now: jnp.cumsum(trajectory.reward[::-1], axis=0)[::-1], "after the end of an episode"),
+    ):
+        catches(message, testing.check_advantage, three(extra))
+    catches("returned 4 results", testing.check_advantage, lambda trajectory, now: (now.value,) * 4)
+    catches("returned target of shape", testing.check_advantage, lambda trajectory, now: (now.value, now.value[0]))
 
 
 def test_an_advantage_that_bootstraps_from_termination_is_caught():
@@ -210,6 +271,43 @@ def test_an_environment_that_resets_types_is_caught():
         return state, seen._replace(obs=jnp.concatenate([seen.obs, seen.obs]))
 
     catches("step changes shapes or types", testing.check_env, Env(*env._replace(step=step)))
+
+
+def of_trees(seen=lambda obs: obs, reset_seen=lambda obs: obs):
+    def shown(state):
+        return {"place": state, "both": (jnp.ones(2) * state, state > 0)}
+
+    def step(key, params, state, action):
+        state = state + jnp.where(action["go"] == 1, 1, -1) * jnp.int32(jnp.sum(action["by"][0]) > 0)
+        return state, Step(seen(shown(state)), jnp.float32(1), jnp.abs(state) > 2, jnp.bool_(False))
+
+    box, two = gymnax_spaces.Box(-9, 9, (2,)), gymnax_spaces.Discrete(2)
+    observed = gymnax_spaces.Dict({"place": gymnax_spaces.Discrete(9), "both": gymnax_spaces.Tuple([box, two])})
+    acted = gymnax_spaces.Dict({"go": two, "by": gymnax_spaces.Tuple([box])})
+    return Env({}, lambda key, params: (jnp.int32(0), reset_seen(shown(jnp.int32(0)))), step, observed, acted, 5)
+
+
+def test_an_environment_of_trees_conforms_and_its_faults_are_named():
+    testing.check_env(of_trees())
+    less = lambda obs: {"place": obs["place"]}  # noqa: E731
+    flat = lambda obs: {**obs, "both": (obs["both"][0][:1], obs["both"][1])}  # noqa: E731
+    catches(r"reset gave obs \{place: int32\[\]\}, the space says Dict", testing.check_env, of_trees(less, less))
+    catches(r"reset gave obs .*float32\[1\].*, the space says Dict", testing.check_env, of_trees(flat, flat))
+    catches("step changes shapes or types", testing.check_env, of_trees(flat))
+
+
+@pytest.mark.parametrize("steps", [9, 12])
+def test_a_distribution_without_batch_axes_is_caught_whatever_the_number_of_steps(steps):
+    env = envs.make("Pendulum-v1")
+    policy = policies.make(env, Config(hidden=(4,)))
+
+    def evaluate(params, trajectory):
+        now = policy.evaluate(params, trajectory)
+        return now._replace(dist=now.dist._replace(log_std=jnp.zeros(1)))
+
+    wrong = policy._replace(evaluate=evaluate, stepwise=evaluate)
+    line = r"the policy's evaluate: DiagGaussian.log_std has shape \(1,\), expected the batch axes"
+    catches(line, testing.check_policy, wrong, env, num_steps=steps)
 
 
 def test_a_policy_that_forgets_its_memory_rule_is_caught():

@@ -19,11 +19,16 @@ class Plugs(NamedTuple):
 
     Its hyperparameters are its own, the discount too: bind the one that J has. With a critic that shares
     parameters with the actor, the critic's gradient counts as bias of the policy's.
+
+    Attributes:
+      advantage: an AdvantageFn, or one that remembers.
+      estimator: the gradient of a loss; its negative is measured.
+      batch: episodes of one estimate.
     """
 
     advantage: AdvantageFn | Running
-    estimator: EstimatorFn  # the gradient of a loss; its negative is measured
-    batch: int = 1  # episodes of one estimate
+    estimator: EstimatorFn
+    batch: int = 1
 
 
 class Sampler(NamedTuple):
