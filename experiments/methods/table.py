@@ -4,14 +4,12 @@ A method is a file of this folder with one public name, that of the file: a plug
 algorithm of its own.
 """
 
-import dataclasses
 import functools
 import pathlib
 from typing import Any
 
 import pgjax
 from experiments.methods.rows import METHODS
-from pgjax.algorithms.roster import ROSTER
 from pgjax.sweeps import user_code
 
 HERE = pathlib.Path(__file__).parent
@@ -23,24 +21,13 @@ def load(name: str) -> Any:
     return user_code.load(f"{HERE / name}.py:{name}", name)
 
 
-def entry(name: str) -> Any:
-    """The Entry that trains a method, but for a loss or a policy, which `pgjax.run` takes beside it."""
-    method = METHODS[name]
-    if method.plug == "algorithm":
-        return load(name)
-    row = ROSTER[method.base]
-    if method.plug in ("loss", "policy"):
-        return row
-    return dataclasses.replace(row, algorithm=row.algorithm._replace(**{method.plug: load(name)}))
-
-
 def train(name: str, **options: Any) -> Any:
     """Two updates of a tiny network on a tiny environment, for both values of what is swept: a Run."""
     method = METHODS[name]
     sizes = {"num_envs": 4, "eval_episodes": 2} | ({} if method.of_groups else {"num_steps": 8, "hidden": (8,)})
-    given = {method.plug: load(name)} if method.plug in ("loss", "policy") else {}
     settings = sizes | method.settings | method.smoke | method.sweep
-    return pgjax.run(entry(name), method.tiny, updates=2, settings=settings, progress=False, **given, **options)
+    given = {"algorithm": method.base, method.plug: load(name)}  # an algorithm takes the base's place
+    return pgjax.run(env=method.tiny, updates=2, settings=settings, progress=False, **given, **options)
 
 
 def command(name: str) -> str:

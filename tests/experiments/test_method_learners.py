@@ -14,6 +14,7 @@ from gymnax.environments import spaces
 from pgjax import policies, rollout
 from pgjax.algorithms import playing
 from pgjax.algorithms.on_policy import make_learner
+from pgjax.algorithms.roster import ROSTER
 from pgjax.config import Config
 from pgjax.envs.registry import make
 from pgjax.hyperparameters import default_hypers
@@ -128,7 +129,7 @@ def test_plateau_halves_the_steps_where_the_loss_falls_no_more():
 
 def learner(name):
     """(learner, state, hypers) of PPO with this policy on CartPole, the state after one update too."""
-    row, env = gallery.table.ROSTER["ppo"], make("CartPole-v1")
+    row, env = ROSTER["ppo"], make("CartPole-v1")
     config = Config(num_envs=4, num_steps=8, hidden=(8,), num_minibatches=2)
     made = make_learner(env, load(name)(env, config), row.algorithm, config)
     hypers = default_hypers(row.algorithm)

@@ -11,7 +11,8 @@ import pytest
 from experience import DISCOUNT, LENGTHS, B, T, episodes, experience, same, softmax, stream
 
 from pgjax import policies
-from pgjax.algorithms.roster import with_loss
+from pgjax.algorithms.replacement import with_plugs
+from pgjax.algorithms.roster import ROSTER
 from pgjax.envs.registry import make
 from pgjax.hyperparameters import bind
 from pgjax.testing import check_advantage, check_estimator
@@ -63,7 +64,7 @@ def test_the_entropys_weight_grows_below_the_target(policy):
 
 def test_the_step_of_mdpo_falls_once_for_each_update(policy):
     params, batch = experience(policy)
-    row = with_loss(gallery.table.ROSTER["ppo"], load("mdpo_annealed"))
+    row = with_plugs(ROSTER["ppo"], loss=load("mdpo_annealed"))
     plug = bind(row.algorithm.estimator, step_size=2.0, anneal_updates=4.0, **OFF)
     state = plug.init(KEY, policy, params, batch)
     for k in range(6):

@@ -13,7 +13,8 @@ from experience import LENGTHS, B, T, episodes, experience, returns, same, softm
 from gallery import ROOT, page, table
 from gymnax.environments import spaces
 
-from pgjax.algorithms.roster import with_loss
+from pgjax.algorithms.replacement import with_plugs
+from pgjax.algorithms.roster import ROSTER
 from pgjax.cli import main
 from pgjax.config import Config
 from pgjax.envs.registry import make
@@ -47,15 +48,15 @@ def test_the_file_shows_its_command_and_has_one_public_name(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", table.METHODS)
 def test_its_command_is_one_program_of_both_values(name, monkeypatch):
     planned = []
 
     def plan_only(*arguments, **options):
-        planned.append(plan.plan(*arguments, loss=options["loss"], settings=options["settings"]))
+        planned.append(plan.plan(*arguments, **options))
         raise ValueError("planned")
 
-    monkeypatch.setattr(start, "new_job", plan_only)
+    monkeypatch.setattr(start, "plan", plan_only)
     monkeypatch.chdir(ROOT)
     assert main.main(shlex.split(table.command(name))[1:]) == 2
     assert [len(one.groups) for one in planned] == [1] and list(planned[0].axes) == list(table.METHODS[name].sweep)
@@ -90,7 +91,7 @@ def test_the_gradient_of_a_loss_is_that_of_its_paper(name, policy):
     method, loss = table.METHODS[name], table.load(name)
     assert set(hypers) == set(hyperparameters(loss))
     params, batch = experience(policy, alike=method.of_groups)
-    estimator = with_loss(table.ROSTER[method.base], loss).algorithm.estimator
+    estimator = with_plugs(ROSTER[method.base], loss=loss).algorithm.estimator
     off = {"value_coef": 0.0, "entropy_coef": 0.0, "normalize_advantage": False}
     estimator = bind(estimator, **hypers, **{k: v for k, v in off.items() if k in hyperparameters(estimator)})
     plug = running(estimator)
@@ -102,7 +103,7 @@ def test_the_gradient_of_a_loss_is_that_of_its_paper(name, policy):
     same(found, pushes, states, actions, params, {"grpo": "episode_mean", "rloo": "episode"}.get(method.base, "step"))
 
 
-@pytest.mark.parametrize("name", [x for x in LOSSES if x != "v_mpo"])  # whose weights are a softmax over steps
+@pytest.mark.parametrize("name", [x for x in LOSSES if x not in ("pmpo", "v_mpo")])  # of a whole batch
 def test_a_loss_keeps_the_rules_of_losses(name):
     check_loss(table.load(name))
 
