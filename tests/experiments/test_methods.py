@@ -14,7 +14,7 @@ import pytest
 from experience import LENGTHS, B, T, episodes, experience, returns, same, softmax, spread
 from gymnax.environments import spaces
 
-from pgjax.algorithms.roster import with_loss
+from pgjax.algorithms.replacement import with_plugs
 from pgjax.cli import main
 from pgjax.config import Config
 from pgjax.envs.registry import make
