@@ -41,12 +41,14 @@ Bound = Annotated[float, Range(0, math.inf)]  # inf: no bound
 
 
 def name_of(plug: Any) -> str:
-    """The name that a message or a table gives a plug."""
+    """The name that a message or a table gives a plug; an `apply` inside of a function has the function's."""
     if isinstance(plug, Running):
         plug = plug.apply
     while isinstance(plug, functools.partial):
         plug = plug.func
-    return getattr(plug, "__name__", type(plug).__name__)
+    name = getattr(plug, "__name__", type(plug).__name__)
+    around = getattr(plug, "__qualname__", "").split(".<locals>.")
+    return around[-2].rpartition(".")[2] if name in ("apply", "<lambda>") and len(around) > 1 else name
 
 
 def hyperparameters(plug: Any) -> dict[str, Any]:
@@ -196,7 +198,7 @@ def within(full: str, number: float, value: Any, allowed: Range) -> None:
     low, high = allowed.low, allowed.high
     single = full.partition(".")[0] in Algorithm._fields and isinstance(number, float)
     if not low <= number <= high:
-        raise ValueError(f"{full} must {_said(allowed, isinstance(number, int))}, got {value}")
+        raise ValueError(f"{full} must {said(allowed, isinstance(number, int))}, got {value}")
     if single and number and (abs(number) < LEAST or MOST < abs(number) < math.inf):
         became = "0" if abs(number) < 1 else "inf" if number > 0 else "-inf"
         raise ValueError(f"{full}={value} becomes {became} in float32; give one between 1.2e-38 and 3.4e38")
@@ -204,7 +206,8 @@ def within(full: str, number: float, value: Any, allowed: Range) -> None:
         raise ValueError(f"{full} must be {2**31 - 1} or less, got {value}")
 
 
-def _said(allowed: Range, whole: bool) -> str:
+def said(allowed: Range, whole: bool) -> str:
+    """Where a value must lie, in words that follow 'must'; `whole`: of a whole number."""
     low, high = allowed.low, allowed.high
     least = "above 0" if low == LEAST else f"{low:g} or more"
     if high == MOST:

@@ -7,7 +7,7 @@ from typing import Any
 from pgjax.declarations import Trait, traits_of
 from pgjax.errors import told
 from pgjax.hyperparameters import hyperparameters, name_of, plugs
-from pgjax.types import Algorithm, Env, Policy, Running
+from pgjax.types import Algorithm, Policy, Running
 
 # Place -> the positional arguments that it gives, and what to do with something else.
 PLACES = {
@@ -40,8 +40,11 @@ def check_plug(place: str, plug: Any) -> None:
     most = math.inf if any(p.kind is p.VAR_POSITIONAL for p in parameters) else len(own)
     needed = sum(p.default is p.empty for p in own)
     count = len(takes.split(", ")) if takes else 0
-    if not needed <= count <= most:
-        names = ", ".join(p.name for p in own)
+    names = ", ".join(p.name for p in own)
+    # A loss takes as many arguments as an advantage; in each other's place they are known by the names of these.
+    before = takes.removesuffix(PLACES[place][0])
+    another = names and names in [before + x for kind, (x, _) in PLACES.items() if kind != place]
+    if another or not needed <= count <= most:
         raise TypeError(f"{place} {name_of(plug)!r} takes ({names}), its place gives ({takes}); {fix}")
     if place != "optimizer" and (extra := [p.name for p in own[count:]]):
         raise TypeError(
@@ -53,24 +56,6 @@ def check_plug(place: str, plug: Any) -> None:
         raise TypeError(
             f"optimizer {name_of(plug)!r} returned {told(made)}, expected an optax.GradientTransformation; {fix}"
         )
-
-
-def made_policy(make: Any, env: Env, config: Any) -> Policy:
-    """What the user's `policy` makes; TypeError, with the call that mends it, where it is no function to a Policy."""
-    fix = "give lambda env, config: policies.from_nnx(lambda rngs: Module(..., rngs=rngs))"
-    if isinstance(make, Policy):
-        raise TypeError(
-            "policy must be a function (env, config) -> Policy, got a Policy; use lambda env, config: policy"
-        )
-    if isinstance(make, type) or not callable(make):
-        got = repr(make) if isinstance(make, (str, type)) else told(make)
-        raise TypeError(f"policy must be a function (env, config) -> Policy, got {got}; {fix}")
-    try:
-        inspect.signature(make).bind(env, config)
-    except TypeError as error:
-        line = f"policy {name_of(make)!r} must be a function of (env, config): {error}; {fix}"
-        raise TypeError(line) from None
-    return checked_policy(make(env, config), f"policy {name_of(make)!r} returned")
 
 
 def checked_policy(found: Any, where: str = "policy is") -> Policy:

@@ -5,6 +5,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from pgjax.declarations import having, traits_of
 from pgjax.hyperparameters import declare, hyperparameters, name_of
 from pgjax.types import Array, PyTree, Running
@@ -49,6 +52,21 @@ def around(apply: Callable[..., tuple[tuple[Any, ...], Any]], *plugs: Any, by_st
 def settled(plug: Running, state: PyTree, metrics: dict[str, Array], **hypers: Any) -> PyTree:
     """The state after an update, by the mean metrics of its last epoch."""
     return plug.after(state, metrics, **hypers) if plug.after else state
+
+
+def check_state(name: str, before: PyTree, after: PyTree) -> None:
+    """ValueError where a state (of this name, for the message) has got another structure, shape or type."""
+    parts = [dict(jax.tree_util.tree_leaves_with_path(x)) for x in (before, after)]
+    for path in {**parts[0], **parts[1]}:
+        was, now = (
+            f"{jnp.result_type(part[path])}{list(jnp.shape(part[path]))}" if path in part else "nothing"
+            for part in parts
+        )
+        if was != now:
+            where = "".join(f" at {jax.tree_util.keystr(path, simple=True, separator='.')!r}" for _ in path[:1])
+            raise ValueError(
+                f"{name}: its state{where} was {was} and is {now} after `apply`; return one like that of `init`"
+            )
 
 
 def check_plain(plug: Any, where: str) -> None:

@@ -45,6 +45,10 @@ def four(trajectory, now, *, discount: float = 0.9):
             "optimizer 'adam' takes .learning_rate, .* gives ..; use optimizers",
         ),
         (("gae", ESTIMATOR, optimizers.adam), "advantage must be a function of .trajectory, now. .* got 'gae'; write"),
+        (
+            (mine, ESTIMATOR, optimizers.adam),
+            "advantage 'mine' takes .now, batch., its place gives .trajectory, now.; wr",
+        ),
         ((four, ESTIMATOR, optimizers.adam), "advantage 'four' returned 4 results, expected .advantage, target."),
     ],
 )
@@ -65,7 +69,8 @@ def test_a_plug_in_the_wrong_place_is_one_line(plugs, message):
             ESTIMATOR,
             r"loss 'policy_gradient' takes \(key, policy, params, batch\), its place gives \(now, batch\); write",
         ),
-        ("ppo_clip", r"loss must be a function of \(now, batch\) and hyperparameters, got 'ppo_clip'; write"),
+        (3, r"loss must be a function of \(now, batch\) and hyperparameters, got an int; write"),
+        (advantages.gae, r"loss 'gae' takes \(trajectory, now\), its place gives \(now, batch\); write"),
         (
             lambda now, batch: (now.value, {}, 1),
             rf"{ONE} returned \(an array .*, a dict, an int\), expected \(one",

@@ -16,7 +16,7 @@ from pgjax.estimators import pieces
 from pgjax.hyperparameters import by_role, name_of, value_of
 from pgjax.numerics import keys, masked, returns, running_moments
 from pgjax.policies import wrappers
-from pgjax.running import running, settled
+from pgjax.running import check_state, running, settled
 from pgjax.types import Algorithm, Array, Batch, Env, Evaluation, Hypers, Learner, Policy, PyTree, Running, Trajectory
 
 
@@ -231,6 +231,7 @@ def _weighed(
     advantage, seen = running(setup.algorithm.advantage), trajectory._replace(state=before)
     memory, output = advantage.apply(state.advantage, *play, seen, now, **hypers.advantage)
     name = name_of(setup.algorithm.advantage)
+    check_state(name, state.advantage, memory)
     weight, target, extra = compatibility.checked_advantage(name, output, trajectory.mask)
     return memory, Batch(trajectory, weight, target, now.value, _kept(now), extra), now, metrics
 

@@ -17,13 +17,13 @@ from pgjax.errors import unknown
 from pgjax.estimators.kl_control import adaptive_kl, early_stopping
 from pgjax.estimators.surrogate import surrogate
 from pgjax.estimators.trust_region import trust_region_step
-from pgjax.hyperparameters import bind, hyperparameters, name_of
+from pgjax.hyperparameters import bind
 from pgjax.losses.actor_critic import actor_critic
 from pgjax.losses.policy import policy_gradient, ppo_clip
 from pgjax.losses.reference_kl import anchored
 from pgjax.losses.value import action_value_error
 from pgjax.optimizers import adam
-from pgjax.plugs import check_plug, check_plugs
+from pgjax.plugs import check_plugs
 from pgjax.types import Algorithm, Env, EstimatorFn, Learner, LossFn, Policy, Running
 
 
@@ -270,15 +270,3 @@ def entry(name: str) -> Entry:
     if name not in ROSTER:
         raise ValueError(unknown("no algorithm", name, ROSTER))
     return ROSTER[name]
-
-
-def with_loss(row: Entry, loss: LossFn) -> Entry:
-    """The row with `loss` as its policy loss; the critic's loss and the entropy bonus stay."""
-    if row.lift is None:
-        raise ValueError(f"loss: {name_of(row.algorithm.estimator)} has losses of its own; leave {name_of(loss)!r} out")
-    check_plug("loss", loss)
-    estimator = row.lift(loss)
-    own, new = hyperparameters(row.algorithm.estimator), hyperparameters(estimator)
-    # The loss brings its own hyperparameters; the others keep the values of the row.
-    kept = {name: own[name] for name in new if name in own and name not in hyperparameters(loss)}
-    return dataclasses.replace(row, algorithm=row.algorithm._replace(estimator=bind(estimator, **kept)))

@@ -12,7 +12,7 @@ from pgjax.algorithms.compatibility import checked_estimate
 from pgjax.config import Config
 from pgjax.estimators import pieces
 from pgjax.hyperparameters import name_of
-from pgjax.running import running, settled
+from pgjax.running import check_state, running, settled
 from pgjax.types import Algorithm, Array, Batch, Hypers, Policy, PyTree, Running
 
 Descend = Callable[[Any, Any], tuple[Any, dict[str, Array]]]  # the body of a scan: (carry, inputs)
@@ -74,6 +74,7 @@ def descent(algorithm: Algorithm, config: Config, by_column: bool) -> Updater:
             params, state, going = carry
             key, piece = inputs
             memory, output = estimator.apply(state.estimator, key, policy, params, piece, **hypers.estimator)
+            check_state(name_of(algorithm.estimator), state.estimator, memory)
             gradient, metrics = checked_estimate(name_of(algorithm.estimator), output, params)
             value = {"value": metrics["loss"]} if "loss" in metrics else {}
             updates, optimizer = transform.update(gradient, state.optimizer, params, **value)

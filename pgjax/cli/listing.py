@@ -1,25 +1,24 @@
 """The command `pgjax list`: what there is by name, one line each, and the details of one."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
-from pgjax import advantages, envs, losses, optimizers
+from pgjax import advantages, envs
+from pgjax.algorithms.plugs import NAMED
 from pgjax.algorithms.roster import ROSTER, Entry
+from pgjax.cli import describe
 from pgjax.cli.common import Action, make_console
 from pgjax.cli.options import List
 from pgjax.config import PARTS
-from pgjax.envs import registry
+from pgjax.envs import brax, gymnasium, registry
 from pgjax.envs.catalogue import ENVIRONMENTS
-from pgjax.envs.parameters import NOTES, UNUSED, derived
+from pgjax.envs.parameters import NOTES, UNUSED, derived, param_names
 from pgjax.hyperparameters import hyperparameters, plugs
-from pgjax.losses import sequences
+from pgjax.sweeps import environment, user_code
+from pgjax.types import Algorithm, Env
 from pgjax.variance.estimators.score_functions import ESTIMATORS, ScoreFunction, statement
 
-PLUGS: dict[str, dict[str, Any]] = {
-    "advantage": advantages.ADVANTAGES,
-    "loss": losses.LOSSES | sequences.LOSSES,
-    "optimizer": optimizers.OPTIMIZERS,
-}
 # Choices of monte_carlo and of the laboratory's grid.
 AXES: dict[str, dict[str, Any]] = {"baseline": advantages.BASELINES, "returns": advantages.RETURNS}
 
@@ -31,10 +30,12 @@ def show_list(options: List, words: list[str]) -> Action:
     def act() -> int:
         if not name:
             show(console)
-        elif name in ROSTER or name in ESTIMATORS or any(name in rows for rows in (*PLUGS.values(), *AXES.values())):
+        elif name in ROSTER or name in ESTIMATORS or any(name in rows for rows in (*NAMED.values(), *AXES.values())):
             show_plug(console, name)
+        elif ":" in name and not name.startswith((gymnasium.PREFIX, brax.PREFIX)):
+            show_own(console, name)
         else:
-            show_environment(console, name)
+            show_environment(console, name, envs.make(name), registry.settable(name))
         return 0
 
     return act
@@ -54,29 +55,23 @@ def show(console: Any) -> None:
     )
     print_all(
         "plugs, and estimators of `pgjax variance`: `pgjax list gae` shows the options of one",
-        {kind: ", ".join(plugs) for kind, plugs in {**PLUGS, **AXES, "estimator": ESTIMATORS}.items()},
+        {kind: ", ".join(rows) for kind, rows in {**NAMED, **AXES, "estimator": ESTIMATORS}.items()},
     )
     print_all(
         "environments: `pgjax list CartPole-v1` shows their parameters",
         {**ENVIRONMENTS, "gymnasium:ID": "stepped on the host (extra gymnasium)", "brax:NAME": "(extra brax)"},
     )
     console.print("Options are set by --set name=value; of name=value,value floats share one program.", highlight=False)
+    console.print("A plug is chosen by --advantage td; one of your own by file.py:name, which this shows, too.")
 
 
 def show_plug(console: Any, name: str) -> None:
     """Print an algorithm, a plug or an estimator of the laboratory: whatever has this name."""
 
-    def line(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
+    line = _liner(console)
     if name in ROSTER:
-        row = ROSTER[name]
-        console.print(f"{name}: {row.summary}", style="bold", highlight=False, markup=False)
-        line(row.paper)
-        for part, options in _options(row).items():
-            line(f"{part}: {_spelled(options) or 'none'}")
-        line(f"steps: {row.steps:,} of the environment, where neither --steps nor --updates is given")
-    for kind, rows in PLUGS.items():
+        show_row(console, name, ROSTER[name])
+    for kind, rows in NAMED.items():
         if name in rows:
             options = hyperparameters(rows[name])
             line(f"{kind} {name}: {_spelled(options) or 'no options'}")
@@ -94,10 +89,40 @@ def show_plug(console: Any, name: str) -> None:
         line(f"  {'unbiased' if unbiased else 'biased'}: {why}")
 
 
-def show_environment(console: Any, name: str) -> None:
+def show_row(console: Any, name: str, row: Entry) -> None:
+    """Print the options of an algorithm."""
+    line = _liner(console)
+    console.print(f"{name}: {row.summary}".removesuffix(": "), style="bold", highlight=False, markup=False)
+    if row.paper:
+        line(row.paper)
+    for part, options in _options(row).items():
+        line(f"{part}: {_spelled(options) or 'none'}")
+    line(f"steps: {row.steps:,} of the environment, where neither --steps nor --updates is given")
+
+
+def show_own(console: Any, spec: str) -> None:
+    """Print what an object of the user's is, as module:name or file.py:name, and its options.
+
+    Raises:
+      ValueError, TypeError: for what can't be imported, and for what is no part of a run.
+    """
+    thing, name = user_code.load(spec, "list"), spec.rpartition(":")[2]
+    kind = describe.kind_of(thing, spec)
+    if kind == "algorithm":
+        show_row(console, f"algorithm {name}", Entry(thing) if isinstance(thing, Algorithm) else thing)
+        return
+    line = _liner(console)
+    line(f"{kind} {name}: {describe.summary(thing)}".removesuffix(": "))
+    if kind == "environment":
+        env = environment.made(thing, {})
+        show_environment(console, name, env, dict(param_names(env.params)))
+    elif kind != "policy":
+        for text in describe.options(kind, thing):
+            line(f"  {text}")
+
+
+def show_environment(console: Any, name: str, env: Env, settable: dict[str, Any]) -> None:
     """Print the parameters of one environment, and what it shows and takes."""
-    settable = registry.settable(name)
-    env = envs.make(name)
     if name in ENVIRONMENTS:
         console.print(f"{name}: {ENVIRONMENTS[name]}", style="bold", highlight=False)
     computed, unused = derived(env.params), UNUSED.get(name, ())
@@ -123,12 +148,12 @@ def _options(row: Entry) -> dict[str, dict[str, Any]]:
     return {**found, **{part: options for part, options in configs.items() if options}}
 
 
-def _spelled(values: dict[str, Any]) -> str:
-    def text(value: Any) -> str:
-        if isinstance(value, tuple):
-            return "x".join(map(str, value))
-        if isinstance(value, bool):
-            return str(value).lower()
-        return f"{value:g}" if isinstance(value, float) else str(value)
+def _liner(console: Any) -> Callable[[str], None]:
+    def line(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    return " ".join(f"{name}={text(value)}" for name, value in values.items())
+    return line
+
+
+def _spelled(values: dict[str, Any]) -> str:
+    return " ".join(f"{name}={describe.spelled(value)}" for name, value in values.items())

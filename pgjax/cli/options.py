@@ -5,16 +5,19 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from pgjax.sweeps.user_code import PLUGS
+
+_HELP = "Another {} than the algorithm's own: module:name, file.py:name or, where it has one, a name of `pgjax list`."
+_PLUGS = [(plug, Annotated[str | None, arg(help=_HELP.format(plug))], None) for plug in PLUGS]
+Plugs = dataclasses.make_dataclass("Plugs", _PLUGS, kw_only=True)
+
 
 @dataclasses.dataclass
-class Train:
-    """Train an algorithm on an environment over many seeds, and write a run folder.
-
-    A list of values, as in --num-envs 8,32 or --set learning_rate=1e-3,3e-4, makes a grid.
-    """
+class Train(Plugs):  # type: ignore[misc, valid-type]  # made of a tuple
+    """Train over many seeds, and write a run folder; a list as in --num-envs 8,32 or --set clip_eps=.1,.2 is a grid."""
 
     algorithm: Annotated[Positional[str], arg(metavar="ALGORITHM")]
-    """A name from `pgjax list`."""
+    """A name from `pgjax list`, or module:name or file.py:name of an Algorithm or a roster.Entry of your own."""
     env_name: Annotated[Positional[str], arg(metavar="ENV")] = ""
     """A name from `pgjax list`; left out with --env."""
     seeds: int = 1
@@ -35,10 +38,10 @@ class Train:
     """Gradient steps in each pass."""
     set: tuple[str, ...] = ()
     """Settings, each name=value or name=value,value: see `pgjax list`."""
-    loss: str | None = None
-    """A loss of your own in place of the policy loss: module:function or file.py:function."""
     env: str | None = None
     """An environment of your own: module:factory or file.py:factory."""
+    policy: str | None = None
+    """A network of your own, a function (env, config) -> Policy: module:factory or file.py:factory."""
     snapshots: int = 0
     """How often to save the parameters before the end of training; the first time is before training."""
     out: str | None = None
@@ -94,7 +97,7 @@ class Resume:
     log: str | None = None
     """tensorboard or wandb: log there from now on; none: stop logging. By default as the run did."""
     edited: bool = False
-    """Go on though the source of the run's own loss or environment has changed since it was begun."""
+    """Go on though the source of one of the run's own functions has changed since it was begun."""
     distributed: bool = False
     """As in `pgjax sweep`; the number of processes may be another."""
     coordinator: str | None = None
@@ -120,7 +123,7 @@ class Extend:
     log: str | None = None
     """tensorboard or wandb: log there from now on; none: stop logging. By default as the run did."""
     edited: bool = False
-    """Go on though the source of the run's own loss or environment has changed since it was begun."""
+    """Go on though the source of one of the run's own functions has changed since it was begun."""
 
 
 @dataclasses.dataclass
@@ -134,7 +137,7 @@ class Replay:
     out: str | None = None
     """The folder of the lane, a run folder of its own; DIR-replay-<time> by default."""
     edited: bool = False
-    """Train it though the source of the run's own loss or environment has changed since the run was begun."""
+    """Train it though the source of one of the run's own functions has changed since the run was begun."""
 
 
 @dataclasses.dataclass
@@ -182,7 +185,7 @@ class List:
     """Show algorithms, plugs and environments, one line each, or the options of one."""
 
     name: Annotated[Positional[str], arg(metavar="NAME")] = ""
-    """Show the options of this algorithm, environment, plug or estimator."""
+    """Show the options of this algorithm, environment, plug or estimator, or of file.py:name or module:name."""
 
 
 @dataclasses.dataclass

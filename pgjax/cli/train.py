@@ -12,8 +12,9 @@ from pgjax.sweeps import user_code, values
 
 
 def _folder(options: Train) -> str:
-    name = options.env_name.replace(":", "-").replace("/", "-") or str(options.env).rpartition(":")[2]
-    return f"runs/{options.algorithm}-{name}-{stamp()}" if options.out is None else options.out
+    env = options.env_name.replace(":", "-").replace("/", "-") or str(options.env).rpartition(":")[2]
+    algorithm = options.algorithm.rpartition(":")[2]
+    return f"runs/{algorithm}-{env}-{stamp()}" if options.out is None else options.out
 
 
 def train(options: Train, words: list[str]) -> Action:
@@ -38,19 +39,24 @@ def sweep(options: Sweep, words: list[str]) -> Action:
 
 
 def _train(options: Train, words: list[str], settings: Any, **extra: Any) -> Action:
+    from pgjax.algorithms.plugs import NAMED
     from pgjax.runs import start
 
+    specs = {name: spec for name in user_code.OBJECTS if (spec := getattr(options, name)) is not None}
+    loaded = {
+        name: user_code.load(spec, "algorithm" if name == "algorithm" else f"--{name}")
+        for name, spec in specs.items()
+        if ":" in spec or name not in ("algorithm", *NAMED)
+    }
     job = start.new_job(
-        options.algorithm,
-        options.env_name if options.env is None else user_code.load(options.env, "--env"),
+        **{"env": options.env_name, **specs, **loaded},
         seeds=options.seeds,
         seed=options.seed,
         steps=options.steps,
         updates=options.updates,
         settings=settings,
-        loss=None if options.loss is None else user_code.load(options.loss, "--loss"),
         snapshots=options.snapshots,
-        specs={"env": options.env, "loss": options.loss},
+        specs={name: specs[name] for name in loaded},
         command=["pgjax", *words],
         **extra,
     )

@@ -21,8 +21,11 @@ from pgjax.runs import dataset
 _OTHER = "it is not as pgjax wrote it"
 
 
-def create(path: pathlib.Path, config: dict[str, Any]) -> list[pathlib.Path]:
-    """Make the run folder with its config.json, both or neither.
+def create(path: pathlib.Path, config: dict[str, Any], copies: dict[str, bytes] | None = None) -> list[pathlib.Path]:
+    """Make the run folder with its config.json and its sources, all or nothing.
+
+    Args:
+      copies: name -> text of the files in the folder `sources`; without any there is no such folder.
 
     Returns:
       the folders that were made, the run's first, then those above it: `discard` removes them again.
@@ -38,6 +41,9 @@ def create(path: pathlib.Path, config: dict[str, Any]) -> list[pathlib.Path]:
         made = [path, *itertools.takewhile(lambda folder: not folder.exists(), path.parents)]
         draft.mkdir(parents=True)
         write_json(draft / "config.json", config)
+        for name, text in (copies or {}).items():
+            (draft / "sources").mkdir(exist_ok=True)
+            (draft / "sources" / name).write_bytes(text)
         files.replace(draft, path)
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
@@ -51,6 +57,8 @@ def create(path: pathlib.Path, config: dict[str, Any]) -> list[pathlib.Path]:
 def discard(made: Sequence[pathlib.Path]) -> None:
     """Remove the folders that `create` made, except those that hold something else by now."""
     for place in made:
+        if (place / "config.json").exists():
+            shutil.rmtree(place / "sources", ignore_errors=True)
         (place / "config.json").unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             place.rmdir()

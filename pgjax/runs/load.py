@@ -13,8 +13,9 @@ def load(path: str | pathlib.Path, **objects: Any) -> Run:
 
     Args:
       path: the folder.
-      objects: algorithm, env, loss, policy, as they were given to `pgjax.run`. Only your own objects that can't be
-        imported again are needed: objects made inside a function or a script.
+      objects: algorithm, env, policy, loss, advantage, estimator, optimizer, updater, as they were given to
+        `pgjax.run`. Only your own objects that can't be imported again are needed: objects made inside a function or a
+        script.
 
     Raises:
       ValueError: where the folder is not a run's, has no parameters, or names an object that can't be made again.

@@ -13,13 +13,13 @@ from pgjax.runs import folder, record, sources
 from pgjax.sweeps import plan as sweeps_plan
 from pgjax.sweeps import user_code
 from pgjax.sweeps.plan import Plan
+from pgjax.sweeps.user_code import OBJECTS
 
-OBJECTS = ("algorithm", "env", "loss", "policy")
 NEEDED = ("objects", "fixed", "axes", "points", "execution", "command")
 
 
 def objects(path: pathlib.Path, config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The algorithm, env, loss and policy of a run: those `given`, the others by name or imported again.
+    """The `OBJECTS` of a run: those `given`, the others by name or imported again; None for one that it has not.
 
     Raises:
       TypeError: for another object.
@@ -70,11 +70,14 @@ def scheduled(plan: Plan, schedule: chunks.Schedule) -> Plan:
 
 def edited(config: dict[str, Any], objects: dict[str, Any]) -> str | None:
     """Which source files of the run's objects have changed since it was begun, in words; None where none has."""
+    changes: dict[str, list[str]] = {}  # files -> the objects that are made of them
     for name, thing in objects.items():
-        before = config["objects"].get(name, {}).get("sources")
-        if before and (files := sources.changed(before, sources.digests(thing))):
-            return f"{name}: {', '.join(files)} has changed since the run was begun"
-    return None
+        entry = config["objects"].get(name, {})
+        before = entry.get("sources")
+        if before and (files := sources.changed(before, sources.digests(thing, entry["spec"]))):
+            changes.setdefault(", ".join(files), []).append(name)
+    said = [f"{', '.join(names)}: {files}" for files, names in changes.items()]
+    return f"{'; '.join(said)} has changed since the run was begun" if said else None
 
 
 def _check_units(path: pathlib.Path, config: dict[str, Any], made: Plan) -> None:
@@ -103,4 +106,5 @@ def _object(path: pathlib.Path, config: dict[str, Any], name: str, given: Any) -
     try:
         return user_code.load(entry["spec"], name)
     except ValueError as error:
-        raise ValueError(f"{error}; pass {name}= to load()") from error
+        kept = f"; copies of the run's sources are in {path / 'sources'}" if (path / "sources").is_dir() else ""
+        raise ValueError(f"{error}; pass {name}= to load(){kept}") from error

@@ -13,8 +13,9 @@ import pgjax
 from pgjax.envs.parameters import param_names
 from pgjax.hyperparameters import hyperparameters, name_of, plugs
 from pgjax.runs import sources
+from pgjax.sweeps import neighbours
 from pgjax.sweeps.plan import Plan
-from pgjax.sweeps.user_code import anchor
+from pgjax.sweeps.user_code import OBJECTS, anchor
 
 # Before 2 the parameters of a Gaussian policy were not in the units of its Box: see `distributions.units`.
 FORMAT = 2
@@ -30,19 +31,16 @@ def config(
     execution: dict[str, Any],
 ) -> dict[str, Any]:
     """The content of config.json, with each of the user's functions by name and place."""
-    mine = {name: options[name] for name in ("loss", "policy") if options.get(name) is not None}
-    place = lambda name, thing: anchor(specs.get(name)) or spec(thing)  # noqa: E731
-    objects = {
-        name: {"name": thing}
-        if isinstance(thing, str)
-        else {"spec": place(name, thing), "sources": sources.digests(thing)}
-        for name, thing in {"algorithm": algorithm, "env": env, **mine}.items()
-    }
+    known = {"algorithm": algorithm, "env": env, **options}
+    given = {name: known[name] for name in OBJECTS if known.get(name) is not None}
+    objects = {name: entry(thing, anchor(specs.get(name)) or spec(thing)) for name, thing in given.items()}
+    shown = {name: thing if isinstance(thing, str) else origin(thing) for name, thing in given.items()}
+    if not isinstance(algorithm, str):
+        named = (specs.get("algorithm") or "").rpartition(":")[2]
+        shown["algorithm"] = named or name_of(chosen.groups[0].algorithm.estimator)
     return {
         "format": FORMAT,
-        "algorithm": algorithm if isinstance(algorithm, str) else name_of(chosen.groups[0].algorithm.estimator),
-        "env": env if isinstance(env, str) else origin(env),
-        **{name: origin(thing) for name, thing in mine.items()},
+        **shown,
         "objects": objects,
         "seeds": chosen.seeds,
         "settings": options.get("settings") or {},
@@ -66,6 +64,16 @@ def config(
         ],
         **machine(),
     }
+
+
+def entry(thing: Any, spec: str | None) -> dict[str, Any]:
+    """What config.json says of one of the user's objects: its name, or where it stands and digests of its sources."""
+    return {"name": thing} if isinstance(thing, str) else {"spec": spec, "sources": sources.digests(thing, spec)}
+
+
+def copies(config: dict[str, Any], objects: dict[str, Any]) -> dict[str, bytes]:
+    """Name -> text of the user's source files, which the run folder keeps as they were when the run was begun."""
+    return sources.copies((objects[name], entry.get("spec")) for name, entry in config["objects"].items())
 
 
 def machine() -> dict[str, Any]:
@@ -93,15 +101,15 @@ def origin(thing: Any) -> str:
     while isinstance(thing, functools.partial):
         thing = thing.func
     try:
-        return f"{thing.__module__}:{name_of(thing)} ({inspect.getsourcefile(thing)})"
+        return f"{neighbours.plain(thing.__module__)}:{name_of(thing)} ({inspect.getsourcefile(thing)})"
     except (AttributeError, TypeError):
         return name_of(thing)
 
 
 def spec(thing: Any) -> str | None:
-    """The `module:name` by which another process can import a function, or None if it can't."""
+    """The `module:name` or `file.py:name` by which another process can import a function, or None if it can't."""
     module: Any = getattr(thing, "__module__", None)
     name = getattr(thing, "__qualname__", "")
     found = getattr(sys.modules.get(module), name, None) is thing
     # A function of a script can be imported only by running the script, which would train again.
-    return f"{module}:{name}" if found and module != "__main__" else None
+    return f"{neighbours.file_of(module) or module}:{name}" if found and module != "__main__" else None

@@ -10,6 +10,7 @@ from pgjax.engine.stages import extended
 from pgjax.runs import folder, load, rebuild, record
 from pgjax.runs.run import Run
 from pgjax.runs.start import Job, finish
+from pgjax.sweeps.user_code import OBJECTS
 from pgjax.sweeps.values import place, whole
 
 
@@ -25,8 +26,8 @@ def resume(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -
       devices: how many of this process's devices; their number doesn't change the results, except with shard="envs".
         By default as many as the run asked for, as far as there are.
       log: "tensorboard" or "wandb", to log there from here on; "none", to log no more; by default as the run did.
-      edited: go on though the source of the run's own loss, environment or other function has changed since.
-      algorithm, env, loss, policy: see `pgjax.load`.
+      edited: go on though the source of one of the run's own functions has changed since.
+      algorithm, env, policy, loss, advantage, estimator, optimizer, updater: see `pgjax.load`.
     """
     return finish(resumed_job(path, **options), progress)
 
@@ -73,7 +74,7 @@ def extend(path: str | pathlib.Path, *, progress: bool = True, **options: Any) -
     Args:
       steps, updates: how many each lane shall have in all, rounded up to whole segments.
       seeds: how many there shall be in all; the new ones count on from the last.
-      devices, log, edited, algorithm, env, loss, policy: see `resume`.
+      devices, log, edited, algorithm and so on: see `resume`.
     """
     return finish(extended_job(path, **options), progress)
 
@@ -121,7 +122,7 @@ def replay(
     saved.
 
     Args:
-      seed, labels: which lane, as in `Run.lane`.
+      seed, labels: which lane, as in `Run.lane`; and your own objects that can't be imported again, as in `pgjax.load`.
       out: the run folder of the new run; None writes nothing.
       edited: see `resume`.
     """
@@ -132,7 +133,9 @@ def replayed_job(
     path: str | pathlib.Path, *, seed: int, out: str | pathlib.Path | None = None, edited: bool = False, **labels: Any
 ) -> Job:
     """A new run of one lane, with the width and the last update of the lane that it repeats. See `replay`."""
-    run = load.planned(path, edited)
+    axes = {full.rpartition(".")[2] for full in Run.open(path).config.get("axes", ())}
+    given = {name: labels.pop(name) for name in OBJECTS if name in labels and name not in axes}
+    run = load.planned(path, edited, **given)
     before = _job(run, log="none").execution
     g, h, history = run.locate(seed, labels)
     group, setting = run.plan.groups[g], run.plan.groups[g].settings[h]
@@ -154,11 +157,14 @@ def replayed_job(
         "axes": {full: [setting[label]] for full, label in zip(run.config["axes"], run.axes, strict=False)},
         "points": run.config["points"] and [run.config["points"][setting["setting"]]],
         "groups": [{**run.config["groups"][g], "settings": [setting], "updates": last}],
+        "objects": {
+            name: record.entry(run.objects[name], entry.get("spec")) for name, entry in run.config["objects"].items()
+        },
         "execution": execution._asdict(),
         "replay": {"of": str(run.folder.absolute()), "seed": seed, **labels},
     }
     config = folder.plain(config)
     alone = rebuild.plan(run.folder, config, run.objects)
     target = None if out is None else place("out", out)
-    made = () if target is None else folder.create(target, config)
+    made = () if target is None else folder.create(target, config, record.copies(config, run.objects))
     return Job(alone, config, target, execution, made=made)

@@ -17,6 +17,7 @@ from pgjax.runs.dataset import coordinates
 from pgjax.runs.folder import read_json, read_metrics
 from pgjax.sweeps import values
 from pgjax.sweeps.plan import Plan
+from pgjax.sweeps.user_code import OBJECTS
 from pgjax.types import Env, Hypers, Policy, PyTree
 
 NEEDED = ("algorithm", "env", "seeds", "groups")
@@ -31,7 +32,7 @@ class Run:
       config: the content of config.json.
       path: the run folder, or None.
       archive: the checkpoints.
-      given: the algorithm, env, loss and policy that were passed to `pgjax.load`.
+      given: the algorithm, env, policy and plugs that were passed to `pgjax.load`.
       signal: number of the signal that asked this process to stop, if only in the run's last segment; else None.
     """
 
@@ -94,7 +95,7 @@ class Run:
 
     @functools.cached_property
     def objects(self) -> dict[str, Any]:
-        """The algorithm, env, loss and policy, each as the user gave it; None for one that was not given."""
+        """The algorithm, env, policy and plugs, each as the user gave it; None for one that was not given."""
         return rebuild.objects(self.folder, self.config, self.given)
 
     @functools.cached_property
@@ -152,7 +153,7 @@ class Run:
             given = {"seeds": len(seeds)} | ({"seed": seeds[0]} if seeds[0] else {})
         given |= {"updates": updates.pop()} if len(updates) == 1 else {}
         given |= {"settings": config["settings"]} if config.get("settings") else {}
-        given |= {name: config[name] for name in ("loss", "policy") if name in config}
+        given |= {name: config[name] for name in OBJECTS[2:] if name in config}
         words = [repr(config["algorithm"]), repr(config["env"]), *(f"{k}={v!r}" for k, v in given.items())]
         return f"pgjax.run({', '.join(words)})"
 

@@ -1,35 +1,65 @@
-"""Digests the source files of a user's function or object, so that a run is resumed with the code it was begun with."""
+"""Finds the source files of a user's function or object, of which a run keeps copies and digests."""
 
+import ast
 import contextlib
 import functools
 import hashlib
 import inspect
+import itertools
 import pathlib
 import sys
-import sysconfig
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
+from pgjax.sweeps import neighbours, user_code
+
 # Plain values, which hold no functions.
 VALUES = (str, bytes, int, float, complex, type(None), np.ndarray, np.generic, jax.Array, types.ModuleType)
 
-
-# Installed packages have versions, which config.json records.
-INSTALLED = {pathlib.Path(sysconfig.get_path("stdlib")).resolve(), pathlib.Path(__file__).resolve().parents[1]}
+MOST = 2**20  # bytes of a file of which a run keeps a copy
 
 
-def digests(thing: Any) -> dict[str, str]:
-    """Name of a file -> digest of its text, for every file of the user's own that `thing` is made of.
+def digests(thing: Any, spec: str | None = None) -> dict[str, str]:
+    """Name of a file -> digest of its text, for every file of `texts`."""
+    return {file: hashlib.sha256(text).hexdigest() for file, text in texts(thing, spec).items()}
+
+
+def copies(things: Iterable[tuple[Any, str | None]]) -> dict[str, bytes]:
+    """Name of a copy -> text of every file that the objects are made of; a larger one than 1 MiB is left out.
+
+    Two files of one name are NAME.py and NAME-2.py.
+
+    Args:
+      things: of each object also its spec: see `texts`.
+    """
+    found: dict[str, bytes] = {}
+    for file, text in {file: text for thing, spec in things for file, text in texts(thing, spec).items()}.items():
+        if len(text) <= MOST:
+            stem = pathlib.Path(file).stem if file.endswith(".py") else file.rpartition(".")[2]
+            names = (f"{stem}.py" if i == 1 else f"{stem}-{i}.py" for i in itertools.count(1))
+            found[next(name for name in names if name not in found)] = text
+    return found
+
+
+def texts(thing: Any, spec: str | None = None) -> dict[str, bytes]:
+    """Name of a file -> its text, for every file of the user's own that `thing` is made of.
 
     These are the files of the functions and classes found in it (in closures, partials, tuples and attributes too),
-    and of the modules that these files import, except installed packages. A function of a script or a notebook is
-    digested alone, under its own name: the rest of a script may differ from run to run.
+    and of the modules that these files import, except installed packages. Of a function of a script or a notebook
+    there is its own text alone, under its own name: the rest of a script may differ from run to run.
+
+    Args:
+      spec: the module:name or file.py:name where the object stands, if it has one: a module of the user's may put an
+        estimator together of nothing but installed functions.
     """
-    found: dict[str, str] = {}
+    found: dict[str, bytes] = {}
+    files: set[str] = set()
+    with contextlib.suppress(Exception):  # the object was passed again, and the file is gone
+        files = _files(vars(user_code.module(spec)), set()) if spec else files
     try:
         parts = list(_parts(thing, {}))
     except RecursionError:  # objects nested a thousand deep: the module of the first stands for all
@@ -39,13 +69,14 @@ def digests(thing: Any) -> dict[str, str]:
         space = _namespace(part)
         if space.get("__name__") == "__main__":
             try:
-                found[part.__qualname__] = _digest(inspect.getsource(part).encode())
+                found[part.__qualname__] = inspect.getsource(part).encode()
             except (OSError, TypeError):  # typed into an interpreter
                 continue
         else:
-            for file in _files(space, set()):
-                with contextlib.suppress(OSError):  # inside an archive, or gone since it was imported
-                    found[file] = _digest(pathlib.Path(file).read_bytes())
+            files |= _files(space, set())
+    for file in sorted(files):
+        with contextlib.suppress(OSError):  # inside an archive, or gone since it was imported
+            found[file] = pathlib.Path(file).read_bytes()
     return found
 
 
@@ -96,12 +127,33 @@ def _files(space: dict[str, Any], seen: set[str]) -> set[str]:
     if not _own(space) or space.get("__file__") in (None, *seen):
         return seen
     seen.add(space["__file__"])
+    for module in _imported(space):
+        _files(vars(module), seen)
     for value in list(space.values()):
         if isinstance(value, types.ModuleType):
             _files(vars(value), seen)
         elif isinstance(value, (types.FunctionType, type)):
             _files(_namespace(value), seen)
     return seen
+
+
+def _imported(space: dict[str, Any]) -> Iterator[types.ModuleType]:
+    """The modules that the import statements of a module name, of which it may hold a number alone."""
+    package = space.get("__package__") or ""
+    try:
+        tree = ast.parse(pathlib.Path(space["__file__"]).read_bytes())
+    except (OSError, SyntaxError, ValueError):  # gone or edited since it was imported
+        return
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+        if isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            names = [base, *(f"{base}.{name}" for name in names)]
+        for name in names:
+            beside = f"{package.partition('.')[0]}.{name}" if package.startswith(neighbours.PREFIX) else name
+            if found := sys.modules.get(beside) or sys.modules.get(name):
+                yield found
 
 
 def _namespace(part: Any) -> dict[str, Any]:
@@ -118,9 +170,7 @@ def _own(space: dict[str, Any]) -> bool:
     file = space.get("__file__")
     if not isinstance(file, str):
         return space.get("__name__") == "__main__"
-    parents = pathlib.Path(file).resolve().parents
-    installed = INSTALLED & set(parents) or any(x.name in ("site-packages", "dist-packages") for x in parents)
-    return file.endswith(".py") and not installed
+    return file.endswith(".py") and not neighbours.installed(file)
 
 
 def _filled(cell: Any) -> bool:
@@ -128,7 +178,3 @@ def _filled(cell: Any) -> bool:
         return cell.cell_contents is not cell
     except ValueError:
         return False
-
-
-def _digest(text: bytes) -> str:
-    return hashlib.sha256(text).hexdigest()

@@ -59,7 +59,8 @@ def new_job(
     path, made = None, None
     if out is not None:
         path = place("out", out)
-        made = processes.once("making the run folder", functools.partial(folder.create, path, config))
+        copies = record.copies(config, {"algorithm": algorithm, "env": env, **options})
+        made = processes.once("making the run folder", functools.partial(folder.create, path, config, copies))
     return Job(chosen, config, path, execution, watch, made or ())
 
 
@@ -112,8 +113,10 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
 
     Args:
       algorithm, env: names, or your own objects.
-      seeds=1, seed=0, steps, updates, settings, loss, policy: see `sweeps.plan.plan`; `search.sample` draws
-        settings from ranges.
+      seeds=1, seed=0, steps, updates, settings, policy: see `sweeps.plan.plan`; `search.sample` draws settings from
+        ranges.
+      loss, advantage, estimator, optimizer, updater: a plug in place of the algorithm's own, an object or a name that
+        `pgjax list` shows: `advantage="td"`; see `sweeps.plan.plan`.
       out: the run folder, which must not exist; None writes nothing, and keeps every lane's state in memory.
       memory: how much memory the run may use, such as "4GB": lanes are trained in chunks that fit. By default half
         of the host's memory, or .8 of an accelerator's.
@@ -130,8 +133,8 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
       log: "tensorboard" or "wandb" (extras of the same names): also write there while the run trains; log_lanes:
         log every lane separately instead of the mean over a setting's seeds.
       progress: show a live bar (lines where the output is no terminal).
-      command: the user's words, for config.json; specs: "env" or "loss" -> the module:name or
-        file.py:name that it was loaded from.
+      command: the user's words, for config.json; specs: "env", "loss" and so on -> the module:name or file.py:name
+        that it was loaded from.
 
     Returns:
       the Run. After Ctrl-C it holds the results up to then, and `interrupted` is true; a second

@@ -13,10 +13,10 @@ from pgjax.config import Config, check_config
 from pgjax.declarations import Role
 from pgjax.envs.parameters import check_values
 from pgjax.errors import named
-from pgjax.plugs import made_policy
+from pgjax.running import check_state
 from pgjax.sweeps import environment, names
 from pgjax.sweeps.values import checked_updates
-from pgjax.types import Algorithm, Env, Hypers, Learner, Policy, PyTree
+from pgjax.types import Algorithm, Env, Hypers, Learner, Policy
 
 PARTS = ("env", *Algorithm._fields, "config")
 
@@ -72,7 +72,7 @@ def make_group(
         }
     )
     check_config(built_env, config)
-    policy = made_policy(make_policy, built_env, config)
+    policy = make_policy(built_env, config)
     built = row.learner(built_env, policy, algorithm, config)
     if built.update and built.learn:
         raise ValueError("a Learner has either update or learn; with both, it would be unclear which of them runs")
@@ -138,20 +138,7 @@ def _rehearse(
                 raise
             line = "jax_enable_x64=True: one update mixes 32 and 64 bits; turn it off (JAX_ENABLE_X64=0)"
             raise ValueError(line) from error
-        _check_state(begun, following)
+    check_state("the learner", begun, following)
     for name in metrics:
         if name in taken:
             raise ValueError(f"metric {name!r} has the name of a setting given as a list; rename the metric")
-
-
-def _check_state(before: PyTree, after: PyTree) -> None:
-    """ValueError where an update gives part of the learner's state another structure, shape or type."""
-    parts = [dict(jax.tree_util.tree_leaves_with_path(x)) for x in (before, after)]
-    for path in {**parts[0], **parts[1]}:
-        was, now = (f"{x.dtype}{list(x.shape)}" if (x := part.get(path)) is not None else "nothing" for part in parts)
-        if was != now:
-            where = jax.tree_util.keystr(path, simple=True, separator=".")
-            raise ValueError(
-                f"the learner's state {where!r} was {was} and is {now} after an update; a plug that remembers must "
-                "return a state like that of its init"
-            )

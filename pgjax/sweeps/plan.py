@@ -13,18 +13,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from pgjax import hyperparameters, policies
+from pgjax import hyperparameters
 from pgjax.algorithms import roster
 from pgjax.config import RANGES, Config
 from pgjax.envs.parameters import param_names
 from pgjax.envs.registry import settable
 from pgjax.envs.spaces import is_box, parts
-from pgjax.errors import named, told
+from pgjax.errors import named
 from pgjax.hyperparameters import Range
+from pgjax.sweeps import algorithm as sweeps_algorithm
 from pgjax.sweeps import environment, group, names
 from pgjax.sweeps.group import PARTS, Group
 from pgjax.sweeps.values import EVERY, bounded, seed_numbers, whole
-from pgjax.types import Algorithm, Env, Policy
+from pgjax.types import Env, Policy
 
 
 class Plan(NamedTuple):
@@ -46,10 +47,10 @@ def plan(
     steps: int | None = None,
     updates: int | None = None,
     settings: dict[str, Any] | list[dict[str, Any]] | None = None,
-    loss: Any = None,
     policy: Callable[[Env, Config], Policy] | None = None,
     varied: Collection[str] = (),
     recorded: bool = False,
+    **plugs: Any,
 ) -> Plan:
     """Check everything that can be checked before anything is compiled or written.
 
@@ -62,18 +63,21 @@ def plan(
         instead, each one rollout and all its gradient steps.
       settings: name -> value or list of values, of which all combinations are tried; or a list of
         settings, each name -> value, all of the same names.
-      loss: a LossFn in place of the algorithm's policy loss.
       policy: (env, config) -> Policy; by default the network that config names.
       varied: full names that belong to each point of a list of settings even where all points agree in them: of a
         plan that is made again, of some of its points.
       recorded: whether a finished run had these settings; then no range is checked.
+      plugs: loss, advantage, estimator, optimizer, updater: in place of the algorithm's own, each an object or a name
+        that `pgjax list` shows (of an estimator or an updater, an object). A loss goes in place of the policy loss,
+        inside the algorithm's estimator. See `algorithms.replacement.with_plugs`.
 
     Raises:
       ValueError, TypeError: naming the argument, the value and the fix.
     """
     if isinstance(settings, list) and not settings:
         raise ValueError("settings: the list of settings is empty")
-    row = _row(algorithm, loss, policy)
+    make_policy = sweeps_algorithm.policy_maker(policy)
+    row = sweeps_algorithm.row(algorithm, policy, plugs)
     numbers = seed_numbers(seeds, seed)
     if steps is not None and updates is not None:
         raise ValueError("give steps or updates, not both")
@@ -90,7 +94,7 @@ def plan(
         group.make_group(
             row=row,
             env=env,
-            make_policy=policy or policies.make,
+            make_policy=make_policy,
             chosen={**given.fixed, **dict(static)},
             points=[table[i] for i in members],
             selectors=[selectors[i] for i in members],
@@ -108,21 +112,6 @@ def plan(
     }
     shown = {"setting": list(range(len(table)))} if given.listed else {labels[f]: x for f, x in given.axes.items()}
     return Plan(built, shown, numbers, points if given.listed else None, chosen)
-
-
-def _row(algorithm: Any, loss: Any, policy: Any) -> roster.Entry:
-    """The row of the roster that was asked for, with the user's loss."""
-    row = roster.entry(algorithm) if isinstance(algorithm, str) else algorithm
-    if isinstance(row, Algorithm):
-        row = roster.Entry(row)
-    if not isinstance(row, roster.Entry):
-        raise TypeError(
-            f"algorithm must be a name, an Algorithm or an Entry, got {told(algorithm)}; give "
-            "Algorithm(advantage, estimator, optimizer)"
-        )
-    if policy is not None and row.own_policy:
-        raise ValueError(f"policy: {algorithm!r} makes its own networks; leave policy out")
-    return row if loss is None else roster.with_loss(row, loss)
 
 
 def _defaults(known: names.Known, but: list[str]) -> dict[str, Any]:

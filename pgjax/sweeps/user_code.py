@@ -1,46 +1,54 @@
 """Code of the user's, loaded from `module:name` or `file.py:name`."""
 
 import importlib
-import importlib.util
 import pathlib
 import sys
+import types
 from typing import Any
 
 from pgjax.errors import unknown
+from pgjax.sweeps import neighbours
+
+# What a run may be given in place of a part of its algorithm; `pgjax.plugs` says what each is given.
+PLUGS = ("loss", "advantage", "estimator", "optimizer", "updater")
+OBJECTS = ("algorithm", "env", "policy", *PLUGS)
 
 
 def load(spec: str, option: str) -> Any:
-    """The object that `module:name` or `path/to/file.py:name` stands for."""
+    """The object that `module:name` or `path/to/file.py:name` stands for.
+
+    A file may import the files beside it: see `pgjax.sweeps.neighbours`.
+
+    Raises:
+      ValueError: naming the option, for another text, and for what is not there or raises as it is imported.
+    """
     where, _, name = spec.rpartition(":")
     if not where or not name:
         raise ValueError(f"{option} must be module:name or file.py:name, got {spec!r}")
+    if where.endswith(".py") and not pathlib.Path(where).is_file():
+        raise ValueError(f"{option}: no file {where!r}")
     try:
-        if where.endswith(".py"):
-            path = pathlib.Path(where)
-            if not path.is_file():
-                raise ValueError(f"{option}: no file {where!r}")
-            module_spec = importlib.util.spec_from_file_location(path.stem, path)
-            if module_spec is None or module_spec.loader is None:
-                raise ValueError(f"{option}: {where!r} is no Python file")
-            module = importlib.util.module_from_spec(module_spec)
-            sys.modules.setdefault(path.stem, module)
-            module_spec.loader.exec_module(module)
-        else:
-            sys.path.insert(0, "")
-            try:
-                module = importlib.import_module(where)
-            finally:
-                sys.path.remove("")
+        found = module(spec)
     except ImportError as error:
         raise ValueError(f"{option}: can't import {where!r}: {error}") from error
-    except Exception as error:
-        if isinstance(error, ValueError) and str(error).startswith(option):
-            raise
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{option}: {where!r} raised {type(error).__name__}: {error}") from error
-    if not hasattr(module, name):
-        public = [key for key in vars(module) if not key.startswith("_")]
+    if not hasattr(found, name):
+        public = [key for key in vars(found) if not key.startswith("_")]
         raise ValueError(unknown(f"{option}: {where} has no", name, public))
-    return getattr(module, name)
+    return getattr(found, name)
+
+
+def module(spec: str) -> types.ModuleType:
+    """The module in which the object stands; whatever it raises as it is imported is passed on."""
+    where = spec.rpartition(":")[0]
+    if where.endswith(".py"):
+        return neighbours.module(pathlib.Path(where))
+    sys.path.insert(0, "")
+    try:
+        return importlib.import_module(where)
+    finally:
+        sys.path.remove("")
 
 
 def anchor(spec: str | None) -> str | None:

@@ -2,17 +2,18 @@
 
 import functools
 import json
-import sys
 import types
 
 import pytest
 
 import pgjax
+from pgjax import advantages
 from pgjax.cli import main
 from pgjax.estimators import surrogate
+from pgjax.hyperparameters import name_of
 from pgjax.losses import actor_critic, ppo_clip
+from pgjax.runs import folder, sources
 from pgjax.runs import load as runs_load
-from pgjax.runs import sources
 from pgjax.runs.run import Run
 from pgjax.sweeps import user_code
 from pgjax.types import Algorithm
@@ -34,14 +35,11 @@ class World:
 
 
 @pytest.fixture
-def files(tmp_path, monkeypatch):
+def files(tmp_path):
     """A loss of the user's in a file, and a module that it imports."""
     (tmp_path / "helpers_of_mine.py").write_text(HELPERS)
     (tmp_path / "mine.py").write_text(LOSS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield tmp_path
-    sys.modules.pop("helpers_of_mine", None)
-    sys.modules.pop("mine", None)
+    return tmp_path
 
 
 def load(files, name="loss"):
@@ -151,3 +149,62 @@ def test_a_file_that_is_gone_since_it_was_imported(files):
     loss = load(files)
     (files / "helpers_of_mine.py").unlink()
     assert set(sources.digests(loss)) == {str(files / "mine.py")}
+
+
+def test_a_number_that_a_file_imports_is_of_its_sources_too(tmp_path):
+    (tmp_path / "numbers_of_mine.py").write_text("BETA = 2.0\n")
+    (tmp_path / "late_of_mine.py").write_text("GAMMA = 2.0\n")
+    late = "    from late_of_mine import GAMMA\n    return BETA * GAMMA\n"
+    (tmp_path / "of_numbers.py").write_text(f"from numbers_of_mine import BETA\ndef loss(now, batch):\n{late}")
+    loss = user_code.load(f"{tmp_path}/of_numbers.py:loss", "--loss")
+    assert loss(0, 0) == 4.0
+    names = ("numbers_of_mine", "late_of_mine", "of_numbers")
+    assert set(sources.digests(loss)) == {f"{tmp_path}/{name}.py" for name in names}
+
+
+def test_the_file_of_an_object_made_of_installed_functions_is_where_it_was_loaded_from(tmp_path):
+    (tmp_path / "put.py").write_text(
+        "from pgjax import estimators, losses\nmine = estimators.surrogate(losses.ppo_clip)\n"
+    )
+    spec = f"{tmp_path}/put.py:mine"
+    mine = user_code.load(spec, "--estimator")
+    assert sources.digests(mine) == {}
+    assert list(sources.digests(mine, spec)) == [f"{tmp_path}/put.py"]
+    (tmp_path / "put.py").unlink()
+    assert sources.digests(mine, spec) == {}
+
+
+def test_copies_of_one_name_are_numbered_and_large_files_are_left_out(tmp_path):
+    losses = []
+    for i, place in enumerate("abc"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "same.py").write_text(f"def loss(now, batch):\n    return {i}\n" + (i == 2) * "#" * 2**20)
+        losses.append(user_code.load(f"{tmp_path}/{place}/same.py:loss", "--loss"))
+    found = sources.copies((loss, None) for loss in (*losses, losses[0], "gae", None))
+    assert {name: text[-2:] for name, text in found.items()} == {"same.py": b"0\n", "same-2.py": b"1\n"}
+    assert list(sources.copies([(test_what_changed, None)])) == ["test_sources.py"]
+
+
+@pytest.mark.slow
+def test_a_plug_that_cannot_be_imported_again_is_passed_again(tmp_path):
+    def mine(trajectory, now, *, discount=0.9):
+        return advantages.td(trajectory, now, discount=discount)
+
+    options = {"updates": 2, "settings": {"num_steps": 4, "num_envs": 2, "hidden": (4,), "eval_episodes": 2}}
+    out = tmp_path / "run"
+    before = pgjax.run("a2c", "PolicyProbe-pgjax", advantage=mine, out=out, progress=False, **options)
+    with pytest.raises(ValueError, match=r"advantage: '.*mine .*' of '.*' can't be imported again; pass advantage= to"):
+        pgjax.load(out)
+    assert name_of(pgjax.load(out, advantage=mine).plan.groups[0].algorithm.advantage) == "mine"
+    again = pgjax.replay(out, seed=0, advantage=mine, progress=False)
+    assert again.metrics.loss.values.tolist() == before.metrics.loss.values.tolist()
+    assert "advantage='" in before.call and (out / "sources" / "test_sources.py").is_file()
+    assert pgjax.resume(out, advantage=mine, progress=False).summary["updates"] == [2]
+
+
+def test_a_folder_that_is_discarded_leaves_no_copies_and_takes_nothing_elses(tmp_path):
+    (tmp_path / "sources").mkdir()
+    made = folder.create(tmp_path / "new" / "run", {}, {"mine.py": b"x = 1\n"})
+    assert (tmp_path / "new" / "run" / "sources" / "mine.py").read_text() == "x = 1\n"
+    folder.discard([*made, tmp_path])
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "sources"]

@@ -111,7 +111,7 @@ def test_sweep(words, message, capsys, tmp_path):
     [
         (["train", *WORLD, "--out", ""], "out must be a path without a NUL, and not empty; got ''"),
         (["train", *WORLD, "--out", "a\0b"], r"out must be a path without a NUL, and not empty; got 'a\x00b'"),
-        (["train", *WORLD, "--loss", ""], "--loss must be module:name or file.py:name, got ''"),
+        (["train", *WORLD, "--loss", ""], "no loss ''; choose from policy_gradient, "),
         (["train", *WORLD, "--env", ""], "say which environment"),
         (["sweep", *WORLD, "--log", ""], "log: no logger ''"),
         (["sweep", *WORLD, "--search", ""], "search must be one of sobol, random; got ''"),
