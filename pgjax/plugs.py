@@ -58,11 +58,11 @@ def check_plug(place: str, plug: Any) -> None:
         )
 
 
-def checked_policy(found: Any, where: str = "policy is") -> Policy:
+def checked_policy(found: Any, where: str = "policy must be") -> Policy:
     """The Policy itself; TypeError for anything else."""
     if not isinstance(found, Policy):
         raise TypeError(
-            f"{where} {told(found)}, expected a pgjax Policy; make one of a module by "
+            f"{where} a pgjax Policy, got {type(found).__name__}; make one of a module by "
             "policies.from_nnx(lambda rngs: Module(..., rngs=rngs))"
         )
     return found

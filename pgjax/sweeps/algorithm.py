@@ -33,8 +33,9 @@ def row(algorithm: Any, policy: Any, plugs: dict[str, Any]) -> roster.Entry:
     if isinstance(found, Algorithm):
         found = roster.Entry(found)
     if not isinstance(found, roster.Entry):
+        shown = told(algorithm) if isinstance(algorithm, tuple) else repr(algorithm)
         raise TypeError(
-            f"algorithm must be a name, an Algorithm or an Entry, got {told(algorithm)}; give "
+            f"algorithm must be a name, an Algorithm or an Entry, got {shown}; give "
             "Algorithm(advantage, estimator, optimizer)"
         )
     if policy is not None and found.own_policy:
@@ -57,8 +58,7 @@ def policy_maker(policy: Any) -> Callable[[Env, Config], Policy]:
         )
     fix = "give lambda env, config: policies.from_nnx(lambda rngs: Module(..., rngs=rngs))"
     if isinstance(policy, type) or not callable(policy):
-        got = repr(policy) if isinstance(policy, (str, type)) else told(policy)
-        raise TypeError(f"policy must be a function (env, config) -> Policy, got {got}; {fix}")
+        raise TypeError(f"policy must be a function (env, config) -> Policy, got {policy!r}; {fix}")
     name = name_of(policy)
     try:
         inspect.signature(policy).bind(None, None)
@@ -70,6 +70,6 @@ def policy_maker(policy: Any) -> Callable[[Env, Config], Policy]:
     def make(env: Env, config: Config) -> Policy:
         with named(f"policy {name!r}"):
             made = policy(env, config)
-        return checked_policy(made, f"policy {name!r} returned")
+        return checked_policy(made, f"policy {name!r} must return")
 
     return make
