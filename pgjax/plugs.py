@@ -5,9 +5,9 @@ import math
 from typing import Any
 
 from pgjax.declarations import Trait, traits_of
-from pgjax.errors import told
+from pgjax.errors import named, told
 from pgjax.hyperparameters import hyperparameters, name_of, plugs
-from pgjax.types import Algorithm, Policy, Running
+from pgjax.types import Algorithm, Env, Policy, Running
 
 # Place -> the positional arguments that it gives, and what to do with something else.
 PLACES = {
@@ -56,6 +56,25 @@ def check_plug(place: str, plug: Any) -> None:
         raise TypeError(
             f"optimizer {name_of(plug)!r} returned {told(made)}, expected an optax.GradientTransformation; {fix}"
         )
+
+
+def made_policy(make: Any, env: Env, config: Any) -> Policy:
+    """What the user's `policy` makes; TypeError, with the call that mends it, where it is no function to a Policy."""
+    fix = "give lambda env, config: policies.from_nnx(lambda rngs: Module(..., rngs=rngs))"
+    if isinstance(make, Policy):
+        raise TypeError(
+            "policy must be a function (env, config) -> Policy, got a Policy; use lambda env, config: policy"
+        )
+    if isinstance(make, type) or not callable(make):
+        raise TypeError(f"policy must be a function (env, config) -> Policy, got {make!r}; {fix}")
+    try:
+        inspect.signature(make).bind(env, config)
+    except TypeError as error:
+        line = f"policy {name_of(make)!r} must be a function of (env, config): {error}; {fix}"
+        raise TypeError(line) from None
+    with named(f"policy {name_of(make)!r}"):
+        made = make(env, config)
+    return checked_policy(made, f"policy {name_of(make)!r} must return")
 
 
 def checked_policy(found: Any, where: str = "policy must be") -> Policy:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pgjax import advantages, envs
-from pgjax.algorithms.plugs import NAMED
+from pgjax.algorithms.replacement import NAMED
 from pgjax.algorithms.roster import ROSTER, Entry
 from pgjax.cli import describe
 from pgjax.cli.common import Action, make_console

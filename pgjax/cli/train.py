@@ -39,7 +39,7 @@ def sweep(options: Sweep, words: list[str]) -> Action:
 
 
 def _train(options: Train, words: list[str], settings: Any, **extra: Any) -> Action:
-    from pgjax.algorithms.plugs import NAMED
+    from pgjax.algorithms.replacement import NAMED
     from pgjax.runs import start
 
     specs = {name: spec for name in user_code.OBJECTS if (spec := getattr(options, name)) is not None}

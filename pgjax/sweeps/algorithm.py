@@ -1,17 +1,11 @@
-"""What the user gave as an algorithm, plugs and a policy in; a row and a maker of policies out, or one clear line."""
+"""What the user gave as an algorithm and plugs in; a row of the roster out, or one clear line."""
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
-from pgjax import policies
 from pgjax.algorithms import replacement, roster
-from pgjax.config import Config
-from pgjax.errors import named, told, unknown
-from pgjax.hyperparameters import name_of
-from pgjax.plugs import checked_policy
+from pgjax.errors import told, unknown
 from pgjax.sweeps.user_code import PLUGS
-from pgjax.types import Algorithm, Env, Policy
+from pgjax.types import Algorithm
 
 
 def row(algorithm: Any, policy: Any, plugs: dict[str, Any]) -> roster.Entry:
@@ -42,34 +36,3 @@ def row(algorithm: Any, policy: Any, plugs: dict[str, Any]) -> roster.Entry:
         named = repr(algorithm) if isinstance(algorithm, str) else "this algorithm"
         raise ValueError(f"policy: {named} makes its own networks; leave policy out")
     return replacement.with_plugs(found, **plugs)
-
-
-def policy_maker(policy: Any) -> Callable[[Env, Config], Policy]:
-    """The user's function, whose errors are one line; of None, the one that makes the network that config names.
-
-    Raises:
-      TypeError: for what can't be called with (env, config).
-    """
-    if policy is None:
-        return policies.make
-    if isinstance(policy, Policy):
-        raise TypeError(
-            "policy must be a function (env, config) -> Policy, got a Policy; use lambda env, config: policy"
-        )
-    fix = "give lambda env, config: policies.from_nnx(lambda rngs: Module(..., rngs=rngs))"
-    if isinstance(policy, type) or not callable(policy):
-        raise TypeError(f"policy must be a function (env, config) -> Policy, got {policy!r}; {fix}")
-    name = name_of(policy)
-    try:
-        inspect.signature(policy).bind(None, None)
-    except ValueError:  # of a function written in C, nothing is known
-        pass
-    except TypeError as error:
-        raise TypeError(f"policy {name!r} must be a function of (env, config): {error}; {fix}") from None
-
-    def make(env: Env, config: Config) -> Policy:
-        with named(f"policy {name!r}"):
-            made = policy(env, config)
-        return checked_policy(made, f"policy {name!r} must return")
-
-    return make

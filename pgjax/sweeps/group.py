@@ -13,6 +13,7 @@ from pgjax.config import Config, check_config
 from pgjax.declarations import Role
 from pgjax.envs.parameters import check_values
 from pgjax.errors import named
+from pgjax.plugs import made_policy
 from pgjax.running import check_state
 from pgjax.sweeps import environment, names
 from pgjax.sweeps.values import checked_updates
@@ -72,7 +73,7 @@ def make_group(
         }
     )
     check_config(built_env, config)
-    policy = make_policy(built_env, config)
+    policy = made_policy(make_policy, built_env, config)
     built = row.learner(built_env, policy, algorithm, config)
     if built.update and built.learn:
         raise ValueError("a Learner has either update or learn; with both, it would be unclear which of them runs")

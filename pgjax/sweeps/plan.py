@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from pgjax import hyperparameters
+from pgjax import hyperparameters, policies
 from pgjax.algorithms import roster
 from pgjax.config import RANGES, Config
 from pgjax.envs.parameters import param_names
@@ -76,7 +76,6 @@ def plan(
     """
     if isinstance(settings, list) and not settings:
         raise ValueError("settings: the list of settings is empty")
-    make_policy = sweeps_algorithm.policy_maker(policy)
     row = sweeps_algorithm.row(algorithm, policy, plugs)
     numbers = seed_numbers(seeds, seed)
     if steps is not None and updates is not None:
@@ -94,7 +93,7 @@ def plan(
         group.make_group(
             row=row,
             env=env,
-            make_policy=make_policy,
+            make_policy=policies.make if policy is None else policy,
             chosen={**given.fixed, **dict(static)},
             points=[table[i] for i in members],
             selectors=[selectors[i] for i in members],
