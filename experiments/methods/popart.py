@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pgjax import Algorithm, Config, advantages, estimators, losses, optimizers, policies
-from pgjax.algorithms.on_policy import make_learner
 from pgjax.algorithms.roster import Entry
 from pgjax.algorithms.updates import descent
 from pgjax.hyperparameters import Probability, bind
@@ -52,9 +51,8 @@ def _popart(algorithm, config, by_column, *, beta: Probability = 0.1):
     return inner._replace(apply=apply)
 
 
-def _learner(env, policy, algorithm, config):
-    policy = policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs))
-    return make_learner(env, policy, algorithm, config)
+def _policy(env, config):
+    return policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs))
 
 
 popart = Entry(
@@ -65,6 +63,5 @@ popart = Entry(
         _popart,
     ),
     Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
-    learner=_learner,
-    own_policy=True,
+    policy=_policy,
 )

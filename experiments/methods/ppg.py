@@ -11,7 +11,6 @@ from flax import nnx
 
 from pgjax import Algorithm, Config, advantages, estimators, losses, optimizers, policies
 from pgjax.algorithms import auxiliary
-from pgjax.algorithms.on_policy import make_learner
 from pgjax.algorithms.roster import Entry
 from pgjax.hyperparameters import NonNegative, bind
 from pgjax.policies.networks import MLP
@@ -34,9 +33,8 @@ def _joint(now, batch, *, clone_coef: NonNegative = 1.0):
     return error / 2 + clone_coef * kl, {"kl": kl}
 
 
-def _learner(env, policy, algorithm, config):
-    policy = policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs))
-    return make_learner(env, policy, algorithm, config)
+def _policy(env, config):
+    return policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs))
 
 
 ppg = Entry(
@@ -47,6 +45,5 @@ ppg = Entry(
         auxiliary(estimators.surrogate(_joint)),
     ),
     Config(num_envs=8, num_steps=64, num_minibatches=4),
-    learner=_learner,
-    own_policy=True,
+    policy=_policy,
 )

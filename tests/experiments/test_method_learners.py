@@ -176,7 +176,7 @@ def test_the_phases_of_ppg_teach_values_and_hold_the_policy():
     g = np.random.default_rng(1)
     shapes = {"preference": (STATES, ACTIONS), "value": (STATES,), "more": (STATES,)}
     params = {key: g.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
-    loss = load("ppg").learner.__globals__["_joint"]
+    loss = load("ppg").policy.__globals__["_joint"]
     policy = policies.from_nnx(lambda rngs: Rows(()))
 
     def objective(params):
@@ -196,7 +196,7 @@ def test_the_phases_of_ppg_teach_values_and_hold_the_policy():
 def test_popart_normalises_targets_and_keeps_values():
     row, env = load("popart"), make("CartPole-v1")
     config = Config(num_envs=4, num_steps=8, hidden=(8,))
-    made = row.learner(env, policies.make(env, config), row.algorithm, config)
+    made = row.learner(env, row.policy(env, config), row.algorithm, config)
     hypers = default_hypers(row.algorithm, optimizer={"learning_rate": 1e-30}, updater={"beta": 0.3})
     state = jax.jit(made.init)(KEY, hypers)
     policy, params = made.policy(state)
