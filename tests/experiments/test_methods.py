@@ -241,4 +241,4 @@ def test_the_beta_policy_refuses_a_box_without_bounds():
 def test_a_critic_of_actions_refuses_a_box(name):
     entry, env = table.load(name), make("Pendulum-v1")
     with pytest.raises(ValueError, match=f"{name} needs a finite number of actions, got"):
-        entry.learner(env, make_policy(env), entry.algorithm, entry.config)
+        entry.policy(env, entry.config)
