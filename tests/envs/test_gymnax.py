@@ -143,7 +143,7 @@ def test_list_says_what_is_computed_and_what_nothing_depends_on(capsys):
         ("Acrobot-v1", "env.link_length_2 can't be set: nothing depends on it, in gymnax."),
         ("GaussianBandit-misc", "Its clock goes from -1 to 1 in 100 steps, whatever the time limit."),
     ):
-        listing.show_environment(Console(width=200), name)
+        listing.show_environment(Console(width=200), name, envs.make(name), registry.settable(name))
         said = capsys.readouterr().out
         assert line in said and "env.total_mass=" not in said and "env.link_length_2=" not in said
     assert set(parameters.NOTES) | set(parameters.UNUSED) <= set(NAMES)
