@@ -97,8 +97,7 @@ def made_policy(make: Any, env: Env, config: Any) -> Policy:
             "policy must be a function (env, config) -> Policy, got a Policy; use lambda env, config: policy"
         )
     if isinstance(make, type) or not callable(make):
-        got = repr(make) if isinstance(make, (str, type)) else told(make)
-        raise TypeError(f"policy must be a function (env, config) -> Policy, got {got}; {fix}")
+        raise TypeError(f"policy must be a function (env, config) -> Policy, got {make!r}; {fix}")
     try:
         inspect.signature(make).bind(env, config)
     except TypeError as error:
@@ -106,14 +105,14 @@ def made_policy(make: Any, env: Env, config: Any) -> Policy:
         raise TypeError(line) from None
     with named(f"policy {name_of(make)!r}"):
         made = make(env, config)
-    return checked_policy(made, f"policy {name_of(make)!r} returned")
+    return checked_policy(made, f"policy {name_of(make)!r} must return")
 
 
-def checked_policy(found: Any, where: str = "policy is") -> Policy:
+def checked_policy(found: Any, where: str = "policy must be") -> Policy:
     """The Policy itself; TypeError for anything else."""
     if not isinstance(found, Policy):
         raise TypeError(
-            f"{where} {told(found)}, expected a pgjax Policy; make one of a module by "
+            f"{where} a pgjax Policy, got {type(found).__name__}; make one of a module by "
             "policies.from_nnx(lambda rngs: Module(..., rngs=rngs))"
         )
     return found

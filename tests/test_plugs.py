@@ -99,7 +99,7 @@ def test_what_is_no_loss_is_one_line(loss, message):
     ],
 )
 def test_a_loss_of_the_wrong_numbers_is_one_line(returned, message):
-    with pytest.raises(ValueError, match=f"^{ONE} ?{message}"):
+    with pytest.raises(ValueError, match=f"^loss '[^']*' ?{message}"):
         plan("a2c", ENV, updates=1, loss=lambda now, batch: returned(now))
 
 
@@ -165,10 +165,10 @@ def test_what_is_no_factory_of_a_policy_is_one_line():
         (Net, f"{must} <class '.*Net'>; give lambda env, config: policies.from_nnx"),
         (net, r"policy 'Net' must be a function of \(env, config\): .*; give lambda env, config: policies.from_nnx"),
         ("mlp", f"{must} 'mlp'; give lambda"),
-        (lambda env: policy, r"policy '<lambda>' must be a function of \(env, config\): too many .*; give lambda"),
+        (lambda env: policy, r"policy '.*' must be a function of \(env, config\): too many .*; give lambda"),
         (
             lambda env, config: net,
-            r"policy '<lambda>' returned a Net, expected a pgjax Policy; make one of a module",
+            "policy '.*' must return a pgjax Policy, got Net; make one of a module by policies",
         ),
         (lambda env, config: policies_module.from_nnx(net), r"build must be a function of rngs .*, got a Net; give"),
         (lambda env, config: policies_module.from_nnx(Net), r"Net: expected \(distribution, value\), got an array \["),

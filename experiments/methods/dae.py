@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pgjax import Algorithm, Config, estimators, losses, optimizers, policies
-from pgjax.algorithms.on_policy import make_learner
 from pgjax.algorithms.roster import Entry
 from pgjax.declarations import in_order
 from pgjax.hyperparameters import Probability
@@ -45,16 +44,14 @@ def _error(now, batch, *, discount: Probability = 0.99):
     return 0.5 * (discounted_return(left, *ends, discount, batch.then.next_value) - now.value) ** 2, {}
 
 
-def _learner(env, policy, algorithm, config):
+def _policy(env, config):
     if not hasattr(env.action_space, "n"):
         raise ValueError(f"dae needs a finite number of actions, got {env.action_space!r}")
-    policy = policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs), constants=False)
-    return make_learner(env, policy, algorithm, config)
+    return policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs), constants=False)
 
 
 dae = Entry(
     Algorithm(_advantage, estimators.surrogate(losses.actor_critic(losses.ppo_clip, _error)), optimizers.adam),
     Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
-    learner=_learner,
-    own_policy=True,
+    policy=_policy,
 )

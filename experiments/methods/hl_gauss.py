@@ -13,7 +13,6 @@ import numpy as np
 from flax import nnx
 
 from pgjax import Algorithm, Config, advantages, estimators, losses, optimizers, policies
-from pgjax.algorithms.on_policy import make_learner
 from pgjax.algorithms.roster import Entry
 from pgjax.hyperparameters import Positive
 from pgjax.policies.networks import MLP
@@ -41,9 +40,8 @@ def _cross_entropy(now, batch, *, spread: Positive = 0.75):
     return -jnp.sum(histogram * jax.nn.log_softmax(now.extra), axis=-1), {}
 
 
-def _learner(env, policy, algorithm, config):
-    policy = policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs), constants=False)
-    return make_learner(env, policy, algorithm, config)
+def _policy(env, config):
+    return policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs), constants=False)
 
 
 hl_gauss = Entry(
@@ -53,6 +51,5 @@ hl_gauss = Entry(
         optimizers.adam,
     ),
     Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
-    learner=_learner,
-    own_policy=True,
+    policy=_policy,
 )

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 from flax import nnx
 
 from pgjax import Algorithm, Config, Role, estimators, losses, numerics, optimizers, policies
-from pgjax.algorithms.on_policy import make_learner
 from pgjax.algorithms.roster import Entry
 from pgjax.declarations import in_order
 from pgjax.hyperparameters import Probability
@@ -50,16 +49,14 @@ def _error(now, batch):
     return 0.5 * (numerics.returns.taken(now.extra, batch.trajectory.action) - batch.target) ** 2, {}
 
 
-def _learner(env, policy, algorithm, config):
+def _policy(env, config):
     if not hasattr(env.action_space, "n"):
         raise ValueError(f"pqn needs a finite number of actions, got {env.action_space!r}")
-    policy = policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs), constants=False)
-    return make_learner(env, policy, algorithm, config)
+    return policies.from_nnx(lambda rngs: _Network(env, config, rngs=rngs), constants=False)
 
 
 pqn = Entry(
     Algorithm(_q_lambda, estimators.surrogate(_error), optimizers.adam),
     Config(num_envs=16, num_steps=32, num_epochs=2, num_minibatches=4, epsilon=0.1, activation="relu"),
-    learner=_learner,
-    own_policy=True,
+    policy=_policy,
 )

@@ -8,8 +8,7 @@ et al. 2023, Mastering diverse domains through world models (DreamerV3), on PPO.
 
 import jax.numpy as jnp
 
-from pgjax import Algorithm, Config, advantages, estimators, losses, optimizers
-from pgjax.algorithms.on_policy import make_learner
+from pgjax import Algorithm, Config, advantages, estimators, losses, optimizers, policies
 from pgjax.algorithms.roster import Entry
 
 
@@ -19,14 +18,16 @@ def _error(now, batch):
     return 0.5 * (now.extra - symlog_target) ** 2, {}
 
 
-def _learner(env, policy, algorithm, config):
+def _policy(env, config):
+    policy = policies.make(env, config)
+
     def evaluate(params, trajectory):
         now = policy.evaluate(params, trajectory)
         value, next_value = (jnp.sign(x) * jnp.expm1(jnp.abs(x)) for x in (now.value, now.next_value))
         return now._replace(value=value, next_value=next_value, extra=now.value)
 
     stepwise = evaluate if policy.by_observation else None
-    return make_learner(env, policy._replace(evaluate=evaluate, stepwise=stepwise), algorithm, config)
+    return policy._replace(evaluate=evaluate, stepwise=stepwise)
 
 
 symlog = Entry(
@@ -36,5 +37,5 @@ symlog = Entry(
         optimizers.adam,
     ),
     Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
-    learner=_learner,
+    policy=_policy,
 )

@@ -24,6 +24,7 @@ from pgjax.losses.reference_kl import anchored
 from pgjax.losses.value import action_value_error
 from pgjax.optimizers import adam
 from pgjax.plugs import check_plugs
+from pgjax.policies.registry import make
 from pgjax.types import Algorithm, Env, EstimatorFn, Learner, LossFn, Policy, Running
 
 
@@ -39,6 +40,7 @@ class Entry:
       learner: (env, policy, algorithm, config) -> Learner.
       steps: environment steps of a run that doesn't say.
       lift: what becomes of a loss given in place of the row's own: an estimator; None where no other can be given.
+      policy: (env, config) -> Policy, for a method that needs a network of its own; see `policies.make`.
       own_policy: whether the learner makes its own networks.
       unused: fields of Config that mean nothing to the learner, which refuses them.
     """
@@ -50,6 +52,7 @@ class Entry:
     learner: Callable[[Env, Policy, Algorithm, Config], Learner] = make_learner
     steps: int = 131_072
     lift: Callable[[LossFn], EstimatorFn | Running] | None = lambda loss: surrogate(actor_critic(loss))
+    policy: Callable[[Env, Config], Policy] = make
     own_policy: bool = False
     unused: Collection[str] = ()
 

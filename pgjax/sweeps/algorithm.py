@@ -27,8 +27,9 @@ def row(algorithm: Any, policy: Any, plugs: dict[str, Any]) -> roster.Entry:
     if isinstance(found, Algorithm):
         found = roster.Entry(found)
     if not isinstance(found, roster.Entry):
+        shown = told(algorithm) if isinstance(algorithm, tuple) else repr(algorithm)
         raise TypeError(
-            f"algorithm must be a name, an Algorithm or an Entry, got {told(algorithm)}; give "
+            f"algorithm must be a name, an Algorithm or an Entry, got {shown}; give "
             "Algorithm(advantage, estimator, optimizer)"
         )
     if policy is not None and found.own_policy:

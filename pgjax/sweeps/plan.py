@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from pgjax import hyperparameters, policies
+from pgjax import hyperparameters
 from pgjax.algorithms import roster
 from pgjax.config import RANGES, Config
 from pgjax.envs.parameters import param_names
@@ -63,7 +63,7 @@ def plan(
         instead, each one rollout and all its gradient steps.
       settings: name -> value or list of values, of which all combinations are tried; or a list of
         settings, each name -> value, all of the same names.
-      policy: (env, config) -> Policy; by default the network that config names.
+      policy: (env, config) -> Policy; by default the algorithm's own, or the network that config names.
       varied: full names that belong to each point of a list of settings even where all points agree in them: of a
         plan that is made again, of some of its points.
       recorded: whether a finished run had these settings; then no range is checked.
@@ -93,7 +93,7 @@ def plan(
         group.make_group(
             row=row,
             env=env,
-            make_policy=policies.make if policy is None else policy,
+            make_policy=row.policy if policy is None else policy,
             chosen={**given.fixed, **dict(static)},
             points=[table[i] for i in members],
             selectors=[selectors[i] for i in members],

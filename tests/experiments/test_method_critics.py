@@ -57,7 +57,7 @@ def made(name):
     """(the learner of an algorithm, small, its environment)."""
     entry, env = load(name), make("CartPole-v1")
     config = dataclasses.replace(entry.config, num_envs=4, num_steps=8, hidden=(8,), num_minibatches=2, num_epochs=1)
-    return entry.learner(env, policies.make(env, config), entry.algorithm, config), env
+    return entry.learner(env, entry.policy(env, config), entry.algorithm, config), env
 
 
 @pytest.mark.slow
