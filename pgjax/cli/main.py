@@ -131,8 +131,10 @@ def _unknown_option(words: list[str], known: dict[str, list[str]]) -> str:
     Args:
       known: command -> the names of its options, with underscores.
     """
-    has = ["help", *known.get(words[0], [])] if words and words[0] in known else None
-    for word in words[1:] if has else []:
+    if not words or words[0] not in known:
+        return ""
+    has = ["help", *known[words[0]]]
+    for word in words[1:]:
         name = word.removeprefix("--").removeprefix("no-").partition("=")[0].replace("-", "_")
         if word.startswith("--") and name not in has:
             near = difflib.get_close_matches(name, has, n=1)
