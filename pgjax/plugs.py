@@ -17,6 +17,12 @@ PLACES = {
     "optimizer": ("", "use optimizers.adam, or a function def optimizer(*, learning_rate: float = 1e-3)"),
     "updater": ("algorithm, config, by_column", "leave it out for updates.descent"),
 }
+# The same of a plug that remembers.
+REMEMBERS = {
+    "loss": "a Running is (init, apply, after), with def apply(state, now, batch, *, beta: float = 1.0)",
+    "advantage": "a Running is (init, apply, after), with def apply(state, trajectory, now, *, discount: float = 0.99)",
+    "estimator": PLACES["estimator"][1],
+}
 
 
 def check_plugs(algorithm: Algorithm) -> None:
@@ -31,6 +37,7 @@ def check_plug(place: str, plug: Any) -> None:
     remembers = isinstance(plug, Running) and place in ("loss", "advantage", "estimator")
     given = f"play, {given}" if place == "advantage" and Trait.PLAYS in traits_of(plug) else given
     takes, function = (f"state, {given}", plug.apply) if remembers else (given, plug)
+    fix = REMEMBERS[place] if remembers else fix
     if isinstance(function, type) or not callable(function):
         what = repr(plug) if isinstance(plug, (str, type)) else told(plug)
         wanted = f"({takes}) and hyperparameters" if takes else "keyword-only hyperparameters"
@@ -44,18 +51,42 @@ def check_plug(place: str, plug: Any) -> None:
     # A loss takes as many arguments as an advantage; in each other's place they are known by the names of these.
     before = takes.removesuffix(PLACES[place][0])
     another = names and names in [before + x for kind, (x, _) in PLACES.items() if kind != place]
-    if another or not needed <= count <= most:
+    if another or _elsewhere([p.name for p in own], takes) or not needed <= count <= most:
         raise TypeError(f"{place} {name_of(plug)!r} takes ({names}), its place gives ({takes}); {fix}")
     if place != "optimizer" and (extra := [p.name for p in own[count:]]):
         raise TypeError(
             f"{place} {name_of(plug)!r}: {extra[0]!r} stands before the *; hyperparameters are keyword-only, so write "
             f"({takes}, *, {extra[0]}=...)"
         )
-    hyperparameters(plug)
+    options = hyperparameters(plug)
+    if remembers:
+        _check_remembering(f"{place} {name_of(plug)!r}", plug, options)
     if place == "optimizer" and not (hasattr(made := plug(), "init") and hasattr(made, "update")):
         raise TypeError(
             f"optimizer {name_of(plug)!r} returned {told(made)}, expected an optax.GradientTransformation; {fix}"
         )
+
+
+def _elsewhere(own: list[str], takes: str) -> bool:
+    """Whether an argument has the name of one that its place gives elsewhere, as in (batch, now)."""
+    wanted = takes.split(", ")
+    return any(name in wanted and wanted.index(name) != i for i, name in enumerate(own))
+
+
+def _check_remembering(what: str, plug: Running, options: dict[str, Any]) -> None:
+    """TypeError where `init` or `after` of a plug that remembers can't be called as it will be."""
+    for name, takes, given in (("init", "key, policy, params, batch", {}), ("after", "state, metrics", options)):
+        if (function := getattr(plug, name)) is None:
+            continue
+        try:
+            signature = inspect.signature(function)
+            own = [p.name for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+            if _elsewhere(own, takes):
+                raise TypeError(f"the order of ({', '.join(own)})")
+            signature.bind(*takes.split(", "), **given)
+        except TypeError as error:
+            call = f"{takes}, **hypers), which has all that apply has" if given else f"{takes})"
+            raise TypeError(f"{what}: its {name} can't be called: {error}; write it as def {name}({call}") from None
 
 
 def made_policy(make: Any, env: Env, config: Any) -> Policy:

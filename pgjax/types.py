@@ -2,6 +2,13 @@
 
 Axes, the same in the whole package: `T` time, `B` environments, `N` minibatch rows, `A` actions,
 `S` seeds, `H` settings, `L` lanes (= H x S). Arrays are time-major, `[T, B, ...]`.
+
+What a plug takes and returns; its keyword-only arguments are its hyperparameters, each with a default:
+
+    loss(now, batch, *, ...) -> (one loss per step, dict of metrics)
+    advantage(trajectory, now, *, ...) -> (advantage, target), or (advantage, target, what `batch.extra` is)
+    estimator(key, policy, params, batch, *, ...) -> (gradient, dict of scalar metrics)
+    optimizer(*, ...) -> optax.GradientTransformation
 """
 
 from collections.abc import Callable
@@ -208,15 +215,15 @@ class Running(NamedTuple):
     """A plug that remembers: an advantage, a loss or an estimator with a state of its own, any pytree of arrays.
 
     For running moments, averaged parameters, dual variables, networks that no policy holds. The learner keeps the state
-    beside the parameters, so it is checkpointed, resumed and swept with them; what of it is a metric, `apply` returns
-    among the metrics.
+    beside the parameters, so it is checkpointed, resumed and swept with them; what of it is a metric, `apply` of a loss
+    or an estimator returns among the metrics. An advantage has none. A state keeps its shapes and types.
 
     Attributes:
       init: (key, policy, params, batch) -> state; the batch is zeros in the shapes of those to come, [T, B, ...].
       apply: (state, what the plug takes, **hypers) -> (state, what the plug returns); for an estimator or a loss once
         for each gradient step.
-      after: (state, mean metrics of the update's last epoch, **hypers) -> state, once after each update; None does
-        nothing.
+      after: (state, mean metrics of the update's last epoch, **hypers) -> state, once after each update, with all the
+        hyperparameters of `apply`; None does nothing.
     """
 
     init: Callable[..., PyTree]

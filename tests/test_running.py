@@ -10,6 +10,7 @@ from pgjax import Algorithm, Config, advantages, estimators, losses, optimizers
 from pgjax.algorithms.roster import Entry
 from pgjax.hyperparameters import hyperparameters, name_of
 from pgjax.losses.contract import is_by_step
+from pgjax.plugs import check_plug
 from pgjax.running import around, running
 from pgjax.testing import worlds
 from pgjax.types import Running
@@ -141,6 +142,42 @@ class TestInARun:
             line = r"grow_advantage: its state at 'x' was float32\[2\] and is float32\[3\] after"
         with pytest.raises(ValueError, match=line):
             pgjax.run(Entry(plugs, Config(num_envs=2, num_steps=4)), "CartPole-v1", updates=1, progress=False)
+
+
+def _apply(state, now, batch, *, rate: float = 0.1):
+    return state, (rate * now.value, {})
+
+
+@pytest.mark.parametrize(
+    ("plug", "line"),
+    [
+        (Running(lambda: 0, _apply), "its init can't be called: too many .*; write it as def init.key, policy, params"),
+        (Running(lambda policy, key, *_: 0, _apply), "its init can't be called: the order of .policy, key, _.; write"),
+        (Running(lambda *_: 0, _apply, lambda state, metrics: 0), "its after can't be called: .* 'rate'; write it as"),
+        (Running(lambda *_: 0, _apply, lambda metrics, x, **_: 0), "its after can't be called: the order of .metrics,"),
+        (Running(_apply, lambda key, policy, params, batch: 0), "takes .key, policy.* a Running is .init, apply, aft"),
+        (Running(lambda *_: 0, lambda now, batch, x: 0), "takes .now, batch, x., its place gives .state, now, batch.;"),
+    ],
+)
+def test_what_a_running_is_made_of_wrongly_is_one_line(plug, line):
+    with pytest.raises(TypeError, match=f"^loss '.*' ?.*{line}") as caught:
+        check_plug("loss", plug)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("after", [lambda *_, **__: 0, lambda state, metrics, *, rate: 0, None])
+def test_what_a_running_is_made_of_rightly_is_taken(after):
+    check_plug("loss", Running(lambda key, policy, params, batch: 0, _apply, after))
+
+
+def test_a_state_that_changes_its_type_after_the_update_is_named():
+    def count(state, now, batch):
+        return state, (now.value - batch.target, {})
+
+    plug = Running(lambda *_: jnp.zeros((), int), count, lambda state, metrics: state + metrics["loss"])
+    plugs = Algorithm(advantages.gae, estimators.surrogate(plug), optimizers.adam)
+    with pytest.raises(ValueError, match=r"^count: its state was int32\[\] and is float32\[\] after `after`; return"):
+        pgjax.run(Entry(plugs, Config(num_envs=2, num_steps=4)), "CartPole-v1", updates=1, progress=False)
 
 
 def test_init_sees_the_shapes_of_the_batches_to_come():

@@ -22,7 +22,8 @@ KINDS = {
 def kind_of(thing: Any, spec: str) -> str:
     """A place of `PLACES`, "policy", "environment" or "algorithm", by the positional arguments that the object takes.
 
-    Where two kinds take as many, the names of the arguments decide.
+    Where two kinds take as many, the names of the arguments decide. The first names alone, in any order, are enough, so
+    that what stands in the wrong place by mistake can be told; an updater is known by its names alone.
 
     Raises:
       ValueError: for what is none of these.
@@ -39,8 +40,11 @@ def kind_of(thing: Any, spec: str) -> str:
     if not own:
         with named(spec):
             return "optimizer" if isinstance(thing(), optax.GradientTransformation) else "environment"
+    for kind, takes in KINDS.items():
+        if set(own[: len(takes)]) == set(takes):
+            return kind
     alike = {kind: sum(map(str.__eq__, own, takes)) for kind, takes in KINDS.items() if len(takes) == len(own)}
-    best = [kind for kind, count in alike.items() if count == max(alike.values())]
+    best = [kind for kind, count in alike.items() if count == max(alike.values()) and (count or kind != "updater")]
     if len(best) != 1:
         several = " or ".join(f"({', '.join(KINDS[kind])}) of {kind}" for kind in best or KINDS)
         raise ValueError(f"{spec} takes ({', '.join(own)}): name its arguments {several}")

@@ -34,11 +34,29 @@ def show_list(options: List, words: list[str]) -> Action:
             show_plug(console, name)
         elif ":" in name and not name.startswith((gymnasium.PREFIX, brax.PREFIX)):
             show_own(console, name)
+        elif rows := _with_option(name):
+            show_option(console, name, rows)
         else:
             show_environment(console, name, envs.make(name), registry.settable(name))
         return 0
 
     return act
+
+
+def _with_option(name: str) -> dict[tuple[str, str], list[str]]:
+    """(Part, default as it is spelled) -> the algorithms that have a hyperparameter of this name there."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for row, entry in ROSTER.items():
+        for part, options in _options(entry).items():
+            if name in options:
+                found.setdefault((part.partition(",")[0], describe.spelled(options[name])), []).append(row)
+    return found
+
+
+def show_option(console: Any, name: str, rows: dict[tuple[str, str], list[str]]) -> None:
+    """Print which part of which algorithms a hyperparameter belongs to, and its defaults."""
+    for (part, value), algorithms in rows.items():
+        _liner(console)(f"{part}.{name}={value} of {', '.join(algorithms)}")
 
 
 def show(console: Any) -> None:
@@ -63,6 +81,7 @@ def show(console: Any) -> None:
     )
     console.print("Options are set by --set name=value; of name=value,value floats share one program.", highlight=False)
     console.print("A plug is chosen by --advantage td; one of your own by file.py:name, which this shows, too.")
+    console.print("`pgjax list clip_eps` shows which algorithms have an option of that name.", highlight=False)
 
 
 def show_plug(console: Any, name: str) -> None:

@@ -1,6 +1,8 @@
 """The command line: reads the words, runs one command, and returns its exit code."""
 
 import contextlib
+import dataclasses
+import difflib
 import importlib
 import io
 import os
@@ -51,7 +53,9 @@ def _main(arguments: list[str] | None) -> int:
             )
     except SystemExit as stop:
         if stop.code:
-            print(f"pgjax: {_one_line(complaint.getvalue())}; see pgjax {' '.join(words[:1])} --help", file=sys.stderr)
+            known = {name: [field.name for field in dataclasses.fields(kind)] for name, (kind, _) in COMMANDS.items()}
+            said = _unknown_option(words, known) or _one_line(complaint.getvalue())
+            print(f"pgjax: {said}; see pgjax {' '.join(words[:1])} --help", file=sys.stderr)
         return int(stop.code or 0)
     module, _, name = dict(COMMANDS.values())[type(command)].partition(".")
     _keep_compiled()
@@ -119,6 +123,25 @@ def _once(words: list[str]) -> None:
             numbers.append((option, word))
     for option, word in numbers:
         digits(option, word)
+
+
+def _unknown_option(words: list[str], known: dict[str, list[str]]) -> str:
+    """A line for the first option that the command doesn't have, with the nearest that it has; else nothing.
+
+    Args:
+      known: command -> the names of its options, with underscores.
+    """
+    if not words or words[0] not in known:
+        return ""
+    has = ["help", *known[words[0]]]
+    for word in words[1:]:
+        name = word.removeprefix("--").removeprefix("no-").partition("=")[0].replace("-", "_")
+        if word.startswith("--") and name not in has:
+            near = difflib.get_close_matches(name, has, n=1)
+            hyper = f"a hyperparameter is set by --set {name}=VALUE" if "set" in has else "leave it out"
+            hint = f"did you mean '--{near[0].replace('_', '-')}'?" if near else hyper
+            return f"no option '{word.partition('=')[0]}'; {hint}"
+    return ""
 
 
 def _one_line(box: str) -> str:

@@ -40,8 +40,11 @@ def sweep(options: Sweep, words: list[str]) -> Action:
 
 def _train(options: Train, words: list[str], settings: Any, **extra: Any) -> Action:
     from pgjax.algorithms.replacement import NAMED
+    from pgjax.algorithms.roster import ROSTER
     from pgjax.runs import start
 
+    if options.env_name in ROSTER:
+        raise ValueError(f"ENV is {options.env_name!r}, an algorithm: ALGORITHM comes first, as in ppo CartPole-v1")
     specs = {name: spec for name in user_code.OBJECTS if (spec := getattr(options, name)) is not None}
     loaded = {
         name: user_code.load(spec, "algorithm" if name == "algorithm" else f"--{name}")

@@ -139,7 +139,7 @@ def _rehearse(
                 raise
             line = "jax_enable_x64=True: one update mixes 32 and 64 bits; turn it off (JAX_ENABLE_X64=0)"
             raise ValueError(line) from error
-    check_state("the learner", begun, following)
+    check_state("the learner", begun, following, "step")
     for name in metrics:
         if name in taken:
             raise ValueError(f"metric {name!r} has the name of a setting given as a list; rename the metric")

@@ -61,7 +61,19 @@ def test_a_loss_and_an_environment_of_ones_own_come_from_a_file(tmp_path, monkey
         (["train", "ppo", "CartPole-v1", "--num-minibatches", "7"], "num_minibatches=7 doesn't divide the batch"),
         (["train", "ppo", "CartPole-v1", "--seeds", "0"], "seeds must be 1 or more, got 0"),
         (["train", "ppo", "CartPole-v1", "--seeds", "some"], "Error parsing --seeds"),
-        (["train", "ppo", "CartPole-v1", "--bogus", "3"], "Unrecognized options"),
+        (
+            ["train", "ppo", "CartPole-v1", "--bogus", "3"],
+            "no option '--bogus'; a hyperparameter is set by --set bogus=VALUE; see pgjax train --help",
+        ),
+        (["sweep", "ppo", "CartPole-v1", "--update=3"], "no option '--update'; did you mean '--updates'?; see"),
+        (["sweep", "ppo", "CartPole-v1", "--no-log-lane"], "no option '--no-log-lane'; did you mean '--log-lanes'?"),
+        (["show", "run", "--bogus"], "no option '--bogus'; leave it out; see pgjax show --help"),
+        (["train", "CartPole-v1", "ppo"], "ENV is 'ppo', an algorithm: ALGORITHM comes first"),
+        (
+            ["train", "mine.py", "CartPole-v1"],
+            "no algorithm 'mine.py'; of a file of your own say which object, as mine",
+        ),
+        (["train", "ppo", "CartPole-v1", "--loss", "mine.py"], "no loss 'mine.py'; of a file of your own say which"),
         (["train", "ppo", "CartPole-v1", "--out", "."], "out: folder '.' exists; choose another or remove it"),
         (["train", "ppo", "CartPole-v1", "--out", "/dev/null/x"], "out: can't make folder '/dev/null/x'"),
         (["train", "ppo", "CartPole-v1", "--steps", "1e3", "--updates", "2"], "give steps or updates, not both"),
@@ -139,11 +151,34 @@ def test_settings_after_every_set_count(tmp_path):
     assert settings["learning_rate"] == "1e-2" and settings["hidden"] == "4"
 
 
+LOSSES_THAT_RAISE = """def loss(now, batch):
+    return now.logprob, {}
+
+
+def branch(now, batch, *, beta: float = 1.0):
+    if beta > 0:
+        return now.value, {}
+
+
+def inner(now, batch, *, beta: bool = False):
+    return helper(None), {}
+
+
+def helper(x):
+    return x + 1
+"""
+
+
 def test_what_a_users_function_raises_is_one_line(tmp_path, capsys):
-    (tmp_path / "mine.py").write_text("def loss(now, batch):\n    return now.logprob, {}\n")
+    (tmp_path / "mine.py").write_text(LOSSES_THAT_RAISE)
     (tmp_path / "broken.py").write_text("def loss(:\n")
     for spec, message in (
-        ("mine.py:loss", "one update raised AttributeError"),
+        (
+            "mine.py:loss",
+            "one update raised AttributeError: 'Evaluation' object has no attribute 'logprob' (mine.py, line 2)",
+        ),
+        ("mine.py:branch", "Attempted boolean conversion of traced array with shape bool[]. (mine.py, line 6)"),
+        ("mine.py:inner", "unsupported operand type(s) for +: 'NoneType' and 'int' (mine.py, line 15)"),
         ("broken.py:loss", "--loss: 'broken.py' raised SyntaxError"),
     ):
         assert main.main(["train", "a2c", "PolicyProbe-pgjax", "--loss", spec]) == 2

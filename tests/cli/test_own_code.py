@@ -67,6 +67,18 @@ def unclear(a, b):
     return a
 
 
+def before(now, batch, beta=1.0):
+    return now.value, {}
+
+
+def swapped(batch, now):
+    return now.value, {}
+
+
+def later(state, trajectory, now):
+    return state, (now.value, now.value)
+
+
 def updater(algorithm, config, by_column, *, length: float = 2.0):
     """One step."""
     return updates.descent(algorithm, config, by_column)
@@ -208,7 +220,7 @@ def test_the_default_folder_has_the_name_of_the_algorithm():
             "loss 'advantage' takes (trajectory, now), its place gives (now, batch); write",
         ),
         (["--estimator", "mine.py:loss"], "estimator 'loss' takes (now, batch), its place gives (key, policy, params"),
-        (["--optimizer", "mine.py:number"], "optimizer must be a function of keyword-only hyperparameters, got int"),
+        (["--optimizer", "mine.py:number"], "optimizer must be a function of keyword-only hyperparameters, got an int"),
         (["--optimizer", "optax:adam"], "optimizer 'adam' takes (learning_rate, b1,"),
         (["--policy", "mine.py:world"], "policy 'world' must be a function of (env, config): too many positional"),
         (["--loss", "mine.py:loss", "--estimator", "mine.py:estimator"], "give loss or estimator, not both"),
@@ -265,6 +277,9 @@ def test_list_tells_what_a_thing_of_ones_own_is(name, said, capsys):
             "mine.py:unclear",
             "mine.py:unclear takes (a, b): name its arguments (now, batch) of loss or (trajectory, now)",
         ),
+        ("mine.py:before", "loss 'before': 'beta' stands before the *; hyperparameters are keyword-only"),
+        ("mine.py:swapped", "loss 'swapped' takes (batch, now), its place gives (now, batch); write"),
+        ("mine.py:later", "mine.py:later takes (state, trajectory, now): name its arguments (now, batch) of loss or"),
         ("mine.py:los", "list: mine.py has no 'los'; did you mean 'loss'?"),
         ("nowhere:x", "list: can't import 'nowhere'"),
         ("gymnasium:", "no Gymnasium environment"),
@@ -274,6 +289,16 @@ def test_list_of_what_is_nothing_is_one_line(spec, message, capsys):
     assert main.main(["list", spec]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and (said.startswith(f"pgjax: {message}") or spec == "gymnasium:")
+
+
+def test_list_tells_which_algorithms_have_an_option(capsys):
+    assert main.main(["list", "max_kl"]) == 0
+    assert capsys.readouterr().out == "estimator.max_kl=0.01 of npg, trpo\n"
+    assert main.main(["list", "num_steps"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("config.num_steps=64 of vpg, ppo, ppo_kl") for line in said) and all(
+        line.startswith("config.") for line in said
+    )
 
 
 def test_list_takes_a_module(capsys):
