@@ -128,18 +128,18 @@ class TestAdaptiveKL:
     @pytest.mark.parametrize(("kl", "factor"), [(0.0151, 2.0), (0.0149, 1.0), (0.0067, 1.0), (0.0066, 0.5)])
     def test_the_coefficient_doubles_halves_or_stays(self, kl, factor):
         estimator = self.estimator()
-        assert estimator.after(estimator.init(), {"kl": jnp.float32(kl)}) == factor
+        assert estimator.after(estimator.init(), {"kl": jnp.float32(kl)}) == (factor, ())
 
     def test_the_factor_has_bounds(self):
-        estimator, factor = self.estimator(), jnp.ones(())
+        estimator, state = self.estimator(), (jnp.ones(()), ())
         for _ in range(30):
-            factor = estimator.after(factor, {"kl": jnp.float32(9.0)})
-        assert factor == 2.0**20
+            state = estimator.after(state, {"kl": jnp.float32(9.0)})
+        assert state == (2.0**20, ())
 
     def test_the_gradient_is_that_of_the_loss_with_the_coefficient_of_the_moment(self):
         policy, params, batch = testing_worlds.example()
         estimator, key = self.estimator(), jax.random.key(0)
-        gradient, metrics = estimator.apply(jnp.float32(4.0), key, policy, params, batch)
+        _, (gradient, metrics) = estimator.apply((jnp.float32(4.0), ()), key, policy, params, batch)
         expected, _ = surrogate(actor_critic(ppo_clip))(key, policy, params, batch, kl_coef=2.0)
         assert metrics["penalty"] == 2.0
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), gradient, expected)
@@ -308,6 +308,8 @@ def test_what_the_penalty_begins_with_may_be_swept():
     assert len(made.groups) == 1 and len(made.groups[0].hypers) == 4
 
 
-def test_estimators_that_remember_are_wrapped_last():
-    with pytest.raises(ValueError, match="early_stopping takes an EstimatorFn, and ppo_clip remembers"):
-        early_stopping(adaptive_kl(surrogate(actor_critic(ppo_clip))))
+def test_an_estimator_that_remembers_may_stop_early():
+    estimator = early_stopping(adaptive_kl(surrogate(actor_critic(ppo_clip))))
+    assert {"stop_kl", "target_kl", "kl_coef"} <= hyperparameters(estimator).keys()
+    after = estimator.after(estimator.init(), {"kl": jnp.float32(9.0)}, stop_kl=0.5, target_kl=0.01, kl_coef=1.0)
+    assert after == ((2.0, ()),)

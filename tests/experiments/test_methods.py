@@ -98,7 +98,7 @@ def test_the_gradient_of_a_loss_is_that_of_its_paper(name, policy):
     method, loss = table.METHODS[name], table.load(name)
     assert set(hypers) == set(hyperparameters(loss))
     params, batch = experience(policy, alike=method.of_groups)
-    estimator = with_loss(table.ROSTER[method.base], loss).algorithm.estimator
+    estimator = with_plugs(table.ROSTER[method.base], loss=loss).algorithm.estimator
     off = {"value_coef": 0.0, "entropy_coef": 0.0, "normalize_advantage": False}
     estimator = bind(estimator, **hypers, **{k: v for k, v in off.items() if k in hyperparameters(estimator)})
     found, _ = jax.jit(estimator, static_argnums=1)(KEY, policy, params, batch)
