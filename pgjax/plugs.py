@@ -52,10 +52,23 @@ def check_plug(place: str, plug: Any) -> None:
             f"({takes}, *, {extra[0]}=...)"
         )
     hyperparameters(plug)
+    if remembers and plug.after:
+        _check_after(place, plug)
     if place == "optimizer" and not (hasattr(made := plug(), "init") and hasattr(made, "update")):
         raise TypeError(
             f"optimizer {name_of(plug)!r} returned {told(made)}, expected an optax.GradientTransformation; {fix}"
         )
+
+
+def _check_after(place: str, plug: Running) -> None:
+    """TypeError where the `after` of a plug that remembers can't be called as a learner calls it."""
+    swept = {name: x for name, x in hyperparameters(plug).items() if isinstance(x, float)}
+    try:
+        inspect.signature(plug.after).bind((), {}, **swept)  # type: ignore[arg-type]  # there is one
+    except TypeError as error:
+        raise TypeError(
+            f"{place} {name_of(plug)!r}: its after is called as after(state, metrics, **hypers): {error}; write it so"
+        ) from None
 
 
 def made_policy(make: Any, env: Env, config: Any) -> Policy:
@@ -84,4 +97,11 @@ def checked_policy(found: Any, where: str = "policy must be") -> Policy:
             f"{where} a pgjax Policy, got {type(found).__name__}; make one of a module by "
             "policies.from_nnx(lambda rngs: Module(..., rngs=rngs))"
         )
+    if found.variables and found.variables.made:
+        bind, act, evaluate = found.variables.made
+        if found.variables.bind is bind and (found.act is not act or found.evaluate is not evaluate):
+            raise ValueError(
+                "the policy has variables, with which learners make it anew by its `variables.bind`, without the "
+                "wrapper around it; wrap what bind returns too: variables._replace(bind=...)"
+            )
     return found
