@@ -51,10 +51,14 @@ def around(apply: Callable[..., tuple[tuple[Any, ...], Any]], *plugs: Any, by_st
 
 def settled(plug: Running, state: PyTree, metrics: dict[str, Array], **hypers: Any) -> PyTree:
     """The state after an update, by the mean metrics of its last epoch."""
-    return plug.after(state, metrics, **hypers) if plug.after else state
+    if plug.after is None:
+        return state
+    following = plug.after(state, metrics, **hypers)
+    check_state(name_of(plug), state, following, by="after")
+    return following
 
 
-def check_state(name: str, before: PyTree, after: PyTree) -> None:
+def check_state(name: str, before: PyTree, after: PyTree, by: str = "apply") -> None:
     """ValueError where a state (of this name, for the message) has got another structure, shape or type."""
     parts = [dict(jax.tree_util.tree_leaves_with_path(x)) for x in (before, after)]
     for path in {**parts[0], **parts[1]}:
@@ -65,7 +69,7 @@ def check_state(name: str, before: PyTree, after: PyTree) -> None:
         if was != now:
             where = "".join(f" at {jax.tree_util.keystr(path, simple=True, separator='.')!r}" for _ in path[:1])
             raise ValueError(
-                f"{name}: its state{where} was {was} and is {now} after `apply`; return one like that of `init`"
+                f"{name}: its state{where} was {was} and is {now} after `{by}`; return one like that of `init`"
             )
 
 

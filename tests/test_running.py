@@ -143,6 +143,26 @@ class TestInARun:
             pgjax.run(Entry(plugs, Config(num_envs=2, num_steps=4)), "CartPole-v1", updates=1, progress=False)
 
 
+@pytest.mark.parametrize(
+    ("after", "line"),
+    [
+        (
+            lambda state, metrics, **hypers: (state, state),
+            r"kept: its state was float32\[\] and is nothing after `after`",
+        ),
+        (lambda state, metrics: state, r"its after is called as after\(state, metrics, \*\*hypers\): .*'scale'"),
+    ],
+)
+def test_what_comes_after_an_update_is_held_to_its_contract(after, line):
+    def kept(state, trajectory, now, *, scale: float = 1.0):
+        return state, (scale * now.value, now.value)
+
+    lifted = estimators.surrogate(losses.actor_critic(losses.ppo_clip))
+    plugs = Algorithm(Running(lambda *_: jnp.zeros(()), kept, after), lifted, optimizers.adam)
+    with pytest.raises((TypeError, ValueError), match=line):
+        pgjax.run(Entry(plugs, SMALL), "CartPole-v1", updates=1, progress=False)
+
+
 def test_init_sees_the_shapes_of_the_batches_to_come():
     seen = []
 
