@@ -98,7 +98,8 @@ def _changed(key: Array, x: Array) -> Array:
 def check_advantage(advantage: Any, **hypers: Any) -> None:
     """Check shapes [T, B], the time-limit rule (but for a `Role.GAIN_RATE`), and that no step after an end counts.
 
-    A third result, `batch.extra`, is checked like the two others; the time-limit rule is not for it.
+    A third result, `batch.extra`, is checked like the two others; the time-limit rule is not for it. One that plays is
+    given episodes that return 0.
     """
     plug = bind(advantage, **hypers)
     name = name_of(plug)
@@ -108,7 +109,8 @@ def check_advantage(advantage: Any, **hypers: Any) -> None:
 
     def apply(trajectory, now):
         state = running(plug).init(jax.random.key(1), policy, params, batch)
-        return checked_advantage(name, running(plug).apply(state, trajectory, now)[1], trajectory.mask)
+        play = [lambda rows, **_: jnp.zeros_like(rows.reward)] if Trait.PLAYS in traits_of(plug) else []
+        return checked_advantage(name, running(plug).apply(state, *play, trajectory, now)[1], trajectory.mask)
 
     def counted(tree):
         return jax.tree.map(lambda x: jnp.where(counts.reshape(*counts.shape, *[1] * (x.ndim - 2)), x, 0), tree)
