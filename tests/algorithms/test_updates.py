@@ -131,7 +131,8 @@ class TestAdaptiveKL:
         assert estimator.after(estimator.init(), {"kl": jnp.float32(kl)}) == (factor, ())
 
     def test_the_factor_has_bounds(self):
-        estimator, state = self.estimator(), (jnp.ones(()), ())
+        estimator = self.estimator()
+        state = estimator.init()
         for _ in range(30):
             state = estimator.after(state, {"kl": jnp.float32(9.0)})
         assert state == (2.0**20, ())
@@ -139,7 +140,8 @@ class TestAdaptiveKL:
     def test_the_gradient_is_that_of_the_loss_with_the_coefficient_of_the_moment(self):
         policy, params, batch = testing_worlds.example()
         estimator, key = self.estimator(), jax.random.key(0)
-        _, (gradient, metrics) = estimator.apply((jnp.float32(4.0), ()), key, policy, params, batch)
+        state, (gradient, metrics) = estimator.apply((jnp.float32(4.0), ()), key, policy, params, batch)
+        assert state == (4.0, ())
         expected, _ = surrogate(actor_critic(ppo_clip))(key, policy, params, batch, kl_coef=2.0)
         assert metrics["penalty"] == 2.0
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), gradient, expected)
@@ -308,8 +310,14 @@ def test_what_the_penalty_begins_with_may_be_swept():
     assert len(made.groups) == 1 and len(made.groups[0].hypers) == 4
 
 
-def test_an_estimator_that_remembers_may_stop_early():
-    estimator = early_stopping(adaptive_kl(surrogate(actor_critic(ppo_clip))))
-    assert {"stop_kl", "target_kl", "kl_coef"} <= hyperparameters(estimator).keys()
-    after = estimator.after(estimator.init(), {"kl": jnp.float32(9.0)}, stop_kl=0.5, target_kl=0.01, kl_coef=1.0)
-    assert after == ((2.0, ()),)
+def test_an_estimator_that_remembers_may_be_stopped_early(maze):
+    """The penalty adapts, and the update ends above the limit: each as it would alone."""
+    both = early_stopping(adaptive_kl(surrogate(actor_critic(ppo_clip))))
+    assert isinstance(both, Running) and {"stop_kl", "target_kl"} <= set(hyperparameters(both))
+    algorithm = Algorithm(gae, bind(both, kl_coef=0.5), bind(adam, learning_rate=0.1))
+    _, built, hypers, state = made(maze, algorithm, num_epochs=3)
+    step, found = jax.jit(built.step), []
+    for u in range(2):
+        state, metrics = step(jax.random.key(u), state, with_estimator(hypers, target_kl=1e-6, stop_kl=1e-9))
+        found.append((float(metrics["gradient_steps"]), float(metrics["penalty"])))
+    assert found == [(1.0, 0.5), (1.0, 1.0)]

@@ -527,7 +527,7 @@ def test_both_cartpoles_are_alike_under_the_same_policy():
         return Categorical(jnp.stack([-score, score], axis=-1)), memory
 
     policy_of, episodes, limit = lambda state: (Policy(None, lambda batch: (), act, None), ()), 400, 100
-    learner, hypers = Learner(None, None, policy_of), Hypers({}, {}, {}, {})
+    learner, hypers = Learner(None, policy_of), Hypers({}, {}, {}, {})
     keys, states = jax.random.split(jax.random.key(0), 1), loop.TrainState((), jnp.ones(1, bool), jnp.zeros(1))
     there, here = envs.make("CartPole-v1", max_steps_in_episode=limit), envs.make(NAME, max_episode_steps=limit)
     pure = jax.jit(lambda keys: vectorised.evaluate(keys, there, learner, states, hypers, episodes))(keys)
