@@ -275,9 +275,7 @@ class LinenStates(linen.Module):
 
 @pytest.mark.parametrize("kind", ["batch_stats", "batch_stats, changed", "cache"])
 def test_a_linen_module_whose_other_variables_would_be_trained_is_refused(kind):
-    with pytest.raises(
-        ValueError, match=f"has variables that are no params, {kind.split(',')[0]}; write it"
-    ):
+    with pytest.raises(ValueError, match=f"has variables that are no params, {kind.split(',')[0]}; write it"):
         policies.from_linen(LinenStates(kind), flat_env())
 
 
