@@ -80,8 +80,9 @@ def plays(advantage: Plug) -> Plug:
 
     play(rows, greedy=False, samples=1, discount=1.0) -> [t, B], for rows [t, B] of the trajectory: the discounted sum
     of the rewards that follow when the learning policy goes on from the state of each row, averaged over `samples`
-    episodes; or by the mode of each distribution. None of it changes the stream, nor counts as `env_steps`. A greedy
-    baseline (ReMax) plays from the first rows, values by Monte Carlo (VinePPO) from all.
+    episodes; or by the mode of each distribution. None of it changes the stream, nor counts as `env_steps`. The rewards
+    are the environment's own, whatever is put around the advantage; two calls with the same rows draw the same numbers.
+    A greedy baseline (ReMax) plays from the first rows, values by Monte Carlo (VinePPO) from all.
     """
     return having(advantage, Trait.PLAYS)
 

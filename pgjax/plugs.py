@@ -115,4 +115,11 @@ def checked_policy(found: Any, where: str = "policy must be") -> Policy:
             f"{where} a pgjax Policy, got {type(found).__name__}; make one of a module by "
             "policies.from_nnx(lambda rngs: Module(..., rngs=rngs))"
         )
+    if found.variables and found.variables.made:
+        bind, act, evaluate = found.variables.made
+        if found.variables.bind is bind and (found.act is not act or found.evaluate is not evaluate):
+            raise ValueError(
+                "the policy has variables, with which learners make it anew by its `variables.bind`, without the "
+                "wrapper around it; wrap what bind returns too: variables._replace(bind=...)"
+            )
     return found

@@ -103,11 +103,14 @@ class Variables(NamedTuple):
       init: key -> variables.
       bind: (variables, whether it learns: False after training) -> the policy.
       after: (key, params, variables, trajectory) -> variables, after each update.
+      made: (bind, act, evaluate) of the policy as it was made, so that a wrapper which leaves `bind` as it was is
+        refused; () looks for none.
     """
 
     init: Callable[[Array], PyTree]
     bind: Callable[[PyTree, bool], Policy]
     after: Callable[[Array, PyTree, PyTree, "Trajectory"], PyTree]
+    made: tuple[Any, ...] = ()
 
 
 class Trajectory(NamedTuple):

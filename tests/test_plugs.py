@@ -144,6 +144,15 @@ def test_what_an_estimator_or_an_optimizer_returns_is_said(estimator, optimizer,
         plan(Algorithm(advantages.gae, estimator, optimizer), ENV, updates=1)
 
 
+def test_what_an_updater_returns_is_said():
+    with pytest.raises(TypeError, match="^updater 'empty' returned .., expected an Updater; return algorithms.upd"):
+        plan(Algorithm(advantages.gae, ESTIMATOR, optimizers.adam, empty), ENV, updates=1)
+
+
+def empty(algorithm, config, by_column):
+    return ()
+
+
 def test_plugs_in_a_tuple_are_no_algorithm():
     with pytest.raises(TypeError, match=r"^algorithm must be a name, .* got \(a function, a function, .*; give Al"):
         plan((advantages.gae, ESTIMATOR, optimizers.adam), ENV, updates=1)

@@ -1,20 +1,17 @@
 """Checks of whether an algorithm's plugs, its `Config` and the environment fit together."""
 
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from pgjax import errors, rollout
+from pgjax import errors
 from pgjax.config import Config
 from pgjax.declarations import Role, Trait, traits_of
-from pgjax.envs.spaces import holds, is_box, is_discrete, layout, told
+from pgjax.envs.spaces import layout
 from pgjax.hyperparameters import by_role, name_of, value_of
-from pgjax.plugs import checked_policy
-from pgjax.policies.distributions import Categorical, check_distribution, check_fields
 from pgjax.policies.traits import has_memory
-from pgjax.types import Algorithm, Array, Env, Evaluation, Policy, PyTree
+from pgjax.types import Algorithm, Array, Env, Policy, PyTree
 
 
 def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config, steps: int) -> bool:
@@ -36,8 +33,9 @@ def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config
     check_options(algorithm.advantage, algorithm.estimator, config, steps)
     if config.update == "step" and memory:
         raise ValueError("update='step' needs a policy without a memory; use update='batch'")
-    if config.update == "step" and traits_of(algorithm.estimator) & {Trait.IN_ORDER, Trait.WHOLE_EPISODES}:
-        raise ValueError(f"update='step' gives {name_of(algorithm.estimator)} one step at once; use update='batch'")
+    for plug in learning if config.update == "step" else ():
+        if traits_of(plug) & {Trait.IN_ORDER, Trait.WHOLE_EPISODES}:
+            raise ValueError(f"update='step' gives {name_of(plug)} one step at once; use update='batch'")
     if config.normalize_obs and layout(env.observation_space) in ("", "L"):
         raise ValueError(f"normalize_obs needs a Box of observations, got {env.observation_space!r}")
     if config.scale_rewards and Role.DISCOUNT not in by_role(algorithm.advantage):
@@ -59,6 +57,11 @@ def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config
         raise ValueError(
             f"{name_of(algorithm.advantage)} plays on from states of the environment, and one stepped in Python keeps "
             "them to itself; choose another"
+        )
+    if Trait.PLAYS in traits_of(algorithm.advantage) and config.scale_rewards:
+        raise ValueError(
+            f"{name_of(algorithm.advantage)} plays for rewards that scale_rewards leaves as they are; use "
+            "scale_rewards=False"
         )
     for plug in (algorithm.advantage, *learning):
         if Trait.WHOLE_EPISODES in traits_of(plug) and not whole:
@@ -184,70 +187,3 @@ def checked_estimate(name: str, output: Any, params: PyTree) -> tuple[PyTree, di
                 f"estimator {name!r}: metric {metric!r} has shape {jnp.shape(value)}, expected a scalar; take its mean"
             )
     return gradient, metrics
-
-
-def check_acting(env: Env, policy: Policy) -> None:
-    """That the policy samples what the environment takes, and evaluates a rollout, in shapes alone; an error if not."""
-    checked_policy(policy)
-    steps, count = 5, 11  # sizes that no other axis is likely to have
-
-    def sample(key):
-        params = policy.init(key)
-        _, obs = jax.vmap(env.reset, (0, None))(jax.random.split(key, count), env.params)
-        dist, _ = policy.act(params, policy.memory(count), obs)
-        check_distribution(dist, "the policy")
-        check_fields(dist, (count,), "the policy")
-        return dist.sample(key), dist, params
-
-    (action, dist, params), space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
-    for one, part in _pairs(dist, space):
-        if not isinstance(one, Categorical) or not (is_discrete(part) or is_box(part)):
-            continue
-        if (actions := one.logits.shape[-1]) != getattr(part, "n", None):
-            raise ValueError(f"the policy chooses among {actions} actions, the action space is {space!r}")
-    for x in jax.tree.leaves(action):
-        if x.shape[:1] != (count,):
-            raise ValueError(f"the policy samples an array of shape {x.shape}, expected the {count} environments first")
-    one_action = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), action)
-    if not holds(space, one_action, exactly=True):
-        raise ValueError(
-            f"the policy samples the action {told(one_action)}, the action space is {space!r}; "
-            "give the policy a distribution that fits"
-        )
-    if env.host and not isinstance(action, jax.ShapeDtypeStruct):
-        raise ValueError(
-            f"an environment stepped in Python takes one array as its action, the policy samples {told(one_action)}"
-        )
-    if not policy.whole_episodes:
-        check_evaluating(env, policy, params, steps, count)
-
-
-def _pairs(dist: Any, space: Any) -> Iterator[tuple[Any, Any]]:
-    """Each distribution that draws a part of the action, beside the space of that part."""
-    tree, inside = getattr(dist, "parts", dist), getattr(space, "spaces", None)
-    if isinstance(inside, Mapping) and isinstance(tree, Mapping):
-        for name in inside.keys() & tree.keys():
-            yield from _pairs(tree[name], inside[name])
-    elif inside is not None and isinstance(tree, tuple):
-        for part, its in zip(tree, inside, strict=False):
-            yield from _pairs(part, its)
-    else:
-        yield dist, space
-
-
-def check_evaluating(env: Env, policy: Policy, params: PyTree, steps: int, count: int) -> None:
-    """That `evaluate` gives [T, B] = [steps, count] of everything, in shapes alone; ValueError where not."""
-
-    def evaluate(key, params):
-        _, trajectory = rollout.unroll(key, env, policy, params, rollout.start(key, env, policy, count), steps)
-        return policy.evaluate(params, trajectory)
-
-    check_evaluation(jax.eval_shape(evaluate, jax.random.key(0), params), (steps, count))
-
-
-def check_evaluation(now: Evaluation, shape: tuple[int, ...]) -> None:
-    """ValueError where an Evaluation's arrays or its distribution's have not the shape [T, B] (first)."""
-    for name in ("log_prob", "entropy", "value", "next_value"):
-        if (got := jnp.shape(getattr(now, name))) != shape:
-            raise ValueError(f"the policy's evaluate gave {name} of shape {got}, expected [T, B] = {shape}")
-    check_fields(now.dist, shape, "the policy's evaluate")

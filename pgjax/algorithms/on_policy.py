@@ -1,4 +1,4 @@
-"""The learner of every on-policy method: an environment, a policy and three plugs in, a Learner out."""
+"""The learner of every on-policy method: an environment, a policy and plugs in, a Learner out."""
 
 import functools
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from pgjax.config import Config, check_config
 from pgjax.declarations import Role, Trait, traits_of
 from pgjax.envs.parameters import with_params
 from pgjax.estimators import pieces
-from pgjax.hyperparameters import by_role, name_of, value_of
+from pgjax.hyperparameters import by_role, name_of, plugs, value_of
 from pgjax.numerics import keys, masked, returns, running_moments
 from pgjax.policies import wrappers
 from pgjax.running import check_state, running, settled
@@ -78,7 +78,7 @@ def make_learner(env: Env, policy: Policy, algorithm: Algorithm, config: Config)
         first=imitation.pretrained(env, policy, config.pretrain, config.examples),
         roles=by_role(algorithm.advantage),
         samples=value_of(algorithm.advantage, Role.SAMPLES, 1),
-        anchored=any(Role.REFERENCE in by_role(plug) for plug in algorithm[:2]),
+        anchored=any(Role.REFERENCE in by_role(plug) for plug in plugs(algorithm).values()),
         plays=Trait.PLAYS in traits_of(algorithm.advantage),
     )
     return Learner(

@@ -79,6 +79,8 @@ def check_replay(
     ordered = {Trait.IN_ORDER, Trait.WHOLE_EPISODES}
     if isinstance(advantage, Running) or traits_of(advantage) & ordered:
         raise ValueError(f"advantage={name_of(advantage)!r} needs steps in order, replay has rows; use td")
+    if Trait.PLAYS in traits_of(advantage):
+        raise ValueError(f"advantage={name_of(advantage)!r} plays on from states, and replay keeps none; use td")
     if isinstance(estimator, Running):
         raise ValueError(f"estimator {name_of(estimator)!r} remembers from update to update, and replay has none")
     options = hyperparameters(estimator)

@@ -10,6 +10,7 @@ import optax
 from pgjax.algorithms import minibatches
 from pgjax.algorithms.compatibility import checked_estimate
 from pgjax.config import Config
+from pgjax.errors import told
 from pgjax.estimators import pieces
 from pgjax.hyperparameters import name_of
 from pgjax.running import check_state, running, settled
@@ -38,7 +39,13 @@ MakeUpdater = Callable[Concatenate[Algorithm, Config, bool, ...], Updater]
 def made(algorithm: Algorithm, config: Config, by_column: bool, hypers: Hypers | None = None) -> Updater:
     """The updater of an algorithm, `descent` where it has none."""
     make: MakeUpdater = algorithm.updater or descent
-    return make(algorithm, config, by_column, **(hypers.updater if hypers else {}))
+    found = make(algorithm, config, by_column, **(hypers.updater if hypers else {}))
+    if not isinstance(found, Updater):
+        raise TypeError(
+            f"updater {name_of(make)!r} returned {told(found)}, expected an Updater; return "
+            "algorithms.updates.Updater(init, apply)"
+        )
+    return found
 
 
 class DescentState(NamedTuple):

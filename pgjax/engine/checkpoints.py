@@ -108,7 +108,7 @@ class Folder:
             kept = {name: arrays[name] for name in arrays.files}
         wanted = {name: (x.shape, x.dtype) for name, x in _named(like).items()}
         if {name: (x.shape, x.dtype) for name, x in kept.items()} != wanted:
-            raise ValueError(f"policy: the parameters in {str(place)!r} don't fit the network; pass policy= to load()")
+            raise ValueError(_unfit(place, {name: (x.shape, x.dtype) for name, x in kept.items()}, wanted))
         state = jax.tree_util.tree_map_with_path(lambda path, _: kept[jax.tree_util.keystr(path)], like)
         return measured._replace(state=state)
 
@@ -156,6 +156,15 @@ class Folder:
             )
             return place, Checkpoint(number, None, metrics, finals, seconds)
         return None
+
+
+def _unfit(place: pathlib.Path, kept: dict[str, Any], wanted: dict[str, Any]) -> str:
+    """The message for a state that isn't of the shapes wanted, each by name."""
+    of_policy = [{name: x for name, x in tree.items() if name.startswith(".learner.params")} for tree in (kept, wanted)]
+    if of_policy[0] != of_policy[1]:
+        return f"policy: the parameters in {str(place)!r} don't fit the network; pass policy= to load()"
+    first = next(name for name in {**kept, **wanted} if kept.get(name) != wanted.get(name))
+    return f"path: the state in {str(place)!r} differs at {first!r}; use the pgjax and the plugs that wrote it"
 
 
 def words(state: PyTree) -> PyTree:

@@ -151,4 +151,5 @@ def policy(module: Module, memoryless: Callable[..., Policy], checked: Callable[
         gathered = module.gather(params, held, jax.tree.map(lambda x: x[index], rows)) if held.statistics else {}
         return Held(gathered, jax.random.bits(key))
 
-    return bind(first(jax.random.key(0)), False)._replace(variables=Variables(first, bind, after))
+    made = bind(first(jax.random.key(0)), False)
+    return made._replace(variables=Variables(first, bind, after, (bind, made.act, made.evaluate)))

@@ -4,7 +4,7 @@ import pathlib
 import sys
 from typing import Any
 
-from pgjax.engine import chunks, processes
+from pgjax.engine import checkpoints, chunks, processes
 from pgjax.engine.execution import Execution, logger
 from pgjax.engine.stages import extended
 from pgjax.runs import folder, load, rebuild, record
@@ -98,6 +98,9 @@ def extended_job(
     if job.execution.halving:
         raise ValueError(f"path: the run in {str(path)!r} gave settings up by halving; it can't be extended")
     longer = extended(run.plan, run.schedule, whole("steps", steps), whole("updates", updates), whole("seeds", seeds))
+    for number, chunk in enumerate(run.schedule.chunks):  # a state that doesn't fit is found before anything is written
+        shapes = checkpoints.kept_shapes(run.plan.groups[chunk.group], run.schedule.widths[chunk.group])
+        run.archive.load(number, shapes)
 
     # If the process is killed between these two writes, the run is unchanged; only summary.json must be written again.
     (run.folder / "summary.json").unlink()

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax import hyperparameters
-from pgjax.algorithms import compatibility, roster
+from pgjax.algorithms import acting, roster
 from pgjax.config import Config, check_config
 from pgjax.declarations import Role
 from pgjax.envs.parameters import check_values
@@ -125,7 +125,7 @@ def _rehearse(
             f"{stop} needs lag=0 and epsilon=0, as it measures the KL to the acting policy; set those, or {stop}=inf"
         )
     with named("the policy"):
-        compatibility.check_acting(env, policy)
+        acting.check_acting(env, policy)
     with named("one update"):
 
         def first(key):

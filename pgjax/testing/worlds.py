@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import envs, rollout
-from pgjax.algorithms.compatibility import check_acting, check_evaluation
+from pgjax.algorithms.acting import check_acting, check_evaluation
 from pgjax.config import Config
 from pgjax.envs import spaces
 from pgjax.policies.registry import make

@@ -37,7 +37,9 @@ def train(
 
     def update(state, _):
         following, metrics = learner.step(jax.random.fold_in(key, state.updates), state.learner, hypers)
-        finite = state.finite & all_finite(learner.policy(following)[1])
+        # Those that act too: an updater may keep others, which a failure needn't reach.
+        acting = learner.behaviour(following)[1] if learner.behaviour else ()
+        finite = state.finite & all_finite((learner.policy(following)[1], acting))
         kept = selected(finite, following, state.learner)
         metrics = jax.tree.map(lambda x: jnp.where(finite, x, jnp.nan), metrics)
         return TrainState(kept, finite, state.updates + 1), metrics

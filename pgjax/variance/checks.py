@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pgjax.advantages.baselines import BASELINES
-from pgjax.declarations import Role
+from pgjax.declarations import Role, Trait, traits_of
 from pgjax.hyperparameters import name_of, value_of
 from pgjax.oracle import mdp as oracle_mdp
 from pgjax.oracle.mdp import MDP
@@ -40,6 +40,11 @@ def named_estimators(given: Any) -> dict[str, Estimator]:
             raise ValueError(
                 f"estimator {name!r}: {name_of(one.advantage)} needs episodes that begin alike; make a Sampler of "
                 "rollout.episodes(samples=...), as experiments/grpo_bias.py does"
+            )
+        if isinstance(one, Plugs) and Trait.PLAYS in traits_of(one.advantage):
+            raise ValueError(
+                f"estimator {name!r}: {name_of(one.advantage)} plays episodes of its own; make a Sampler that calls "
+                "algorithms.playing.play_on"
             )
         if one.batch < 1:
             raise ValueError(f"estimator {name!r}: batch must be 1 or more, got {one.batch}")

@@ -11,7 +11,7 @@ from gymnax.environments import spaces
 
 import pgjax
 from pgjax import Env, Step, policies, rollout, testing, variance
-from pgjax.algorithms.compatibility import check_acting
+from pgjax.algorithms.acting import check_acting
 from pgjax.policies.distributions import Categorical, DiagGaussian, Joint
 from pgjax.render import frames, play
 from pgjax.sweeps import plan

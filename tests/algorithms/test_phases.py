@@ -12,6 +12,7 @@ import pgjax
 from pgjax import Algorithm, Config, advantages, algorithms, estimators, losses, optimizers, policies
 from pgjax.algorithms import on_policy, updates
 from pgjax.algorithms.roster import Entry
+from pgjax.declarations import in_order
 from pgjax.hyperparameters import bind, default_hypers, hyperparameters
 from pgjax.types import Running
 
@@ -118,3 +119,21 @@ def test_it_remembers_and_gives_the_hyperparameters_of_both():
 def test_what_is_no_whole_number_of_updates_is_refused():
     with pytest.raises(ValueError, match="updater.every must be 1 or more"):
         pgjax.run(Entry(algorithm(), CONFIG), worlds.maze(), updates=1, settings={"every": 0}, progress=False)
+
+
+def test_a_phase_may_ask_how_far_the_policy_went_from_its_first_parameters():
+    far = estimators.surrogate(losses.actor_critic(losses.anchored(losses.ppo_clip)))
+    run = pgjax.run(
+        Entry(algorithm(every=2, auxiliary=bind(far, reference_coef=0.1)), CONFIG),
+        "CartPole-v1",
+        updates=2,
+        progress=False,
+    )
+    assert "kl_to_reference" in run.metrics and run.metrics["phase_loss"].values.reshape(-1)[1] != 0
+
+
+def test_single_steps_are_refused_to_a_phase_that_needs_their_order():
+    plugs = algorithm(auxiliary=in_order(lambda *arguments: None))
+    config = dataclasses.replace(CONFIG, update="step", num_epochs=1, num_minibatches=1)
+    with pytest.raises(ValueError, match="update='step' gives auxiliary_.* one step at once; use update='batch'"):
+        on_policy.make_learner(worlds.maze(), policies.make(worlds.maze(), config), plugs, config)

@@ -1,6 +1,7 @@
 """Episodes that an advantage plays from where the trajectory was."""
 
 import functools
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 import worlds
 
 import pgjax
-from pgjax import Algorithm, envs, estimators, losses, optimizers, policies, rollout
+from pgjax import Algorithm, Role, envs, estimators, losses, optimizers, policies, rollout, testing, variance
 from pgjax.algorithms.playing import play_on
 from pgjax.declarations import plays
 
@@ -120,3 +121,33 @@ def test_an_advantage_that_plays_says_so():
 
     with pytest.raises(TypeError, match=r"advantage 'forgot' takes \(play, trajectory, now\), its place gives"):
         pgjax.run(Algorithm(forgot, estimators.surrogate(losses.ppo_clip), optimizers.adam), "CartPole-v1", updates=1)
+
+
+def test_rewards_that_are_scaled_are_not_those_that_are_played_for():
+    @plays
+    def own(play, trajectory, now, *, discount: Annotated[float, Role.DISCOUNT] = 0.9):
+        return play(trajectory), now.value
+
+    plugs = Algorithm(own, estimators.surrogate(losses.ppo_clip), optimizers.adam)
+    with pytest.raises(ValueError, match="own plays for rewards that scale_rewards leaves as they are; use scale_rew"):
+        pgjax.run(plugs, "CartPole-v1", updates=1, settings={"scale_rewards": True})
+
+
+def test_who_has_no_states_to_play_from_says_so():
+    @plays
+    def own(play, trajectory, now):
+        return play(trajectory), now.value
+
+    with pytest.raises(ValueError, match="advantage='own' plays on from states, and replay keeps none; use td"):
+        pgjax.run("dqn", "CartPole-v1", advantage=own, updates=1)
+    asked = {"mine": variance.Plugs(own, estimators.surrogate(losses.policy_gradient))}
+    with pytest.raises(ValueError, match="'mine': own plays episodes of its own; make a Sampler that calls algorithms"):
+        variance.prepare(asked, tabular()[1], policies.make(tabular()[1]), None)
+
+
+def test_an_advantage_that_plays_conforms():
+    @plays
+    def own(play, trajectory, now):
+        return play(trajectory, samples=2) - now.value, now.value
+
+    testing.check_advantage(own)

@@ -108,6 +108,11 @@ def test_a_loss_keeps_the_rules_of_losses(name):
     check_loss(table.load(name))
 
 
+def test_pmpos_two_means_are_over_the_steps_of_the_whole_batch():
+    with pytest.raises(AssertionError, match="pmpo: a step's loss depends on another step's .*mask, batch.advantage: "):
+        check_loss(table.load("pmpo"))
+
+
 def test_the_mean_of_the_sampled_mdpo_over_the_old_policys_actions_is_mdpo():
     g = np.random.default_rng(0)
     pi, old = softmax(g.normal(size=(2, 4)))

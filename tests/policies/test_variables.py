@@ -1,5 +1,7 @@
 """Statistics and noise that a policy keeps beside its parameters."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -149,3 +151,24 @@ def test_a_run_is_extended_bit_for_bit_and_read_back(kind, tmp_path):
 def test_a_linen_module_that_can_not_be_carried_is_refused(module, line):
     with pytest.raises(ValueError, match=line):
         policies.from_linen(module, envs.make("CartPole-v1"))
+
+
+def test_a_wrapper_that_learners_would_leave_behind_is_refused():
+    env = envs.make("CartPole-v1")
+    policy = factory("nnx norm")(env, Config())
+
+    def always_left(policy):
+        def act(params, memory, obs):
+            dist, memory = policy.act(params, memory, obs)
+            return Categorical(jnp.zeros_like(dist.logits).at[..., 0].set(50.0)), memory
+
+        return policy._replace(act=act)
+
+    run = functools.partial(pgjax.run, "ppo", env, updates=1, settings=SMALL, progress=False)
+    with pytest.raises(ValueError, match="make it anew by its `variables.bind`, without the wrapper"):
+        run(policy=lambda env, config: always_left(policy))
+    held = policy.variables
+    bound = held._replace(bind=lambda found, learns: always_left(held.bind(found, learns)))
+    found = run(policy=lambda env, config: always_left(policy)._replace(variables=bound))
+    assert found.metrics["entropy"].values.max() > 0.1  # of `evaluate`, which was not wrapped
+    assert found.metrics["episode_length"].values.max() < 12  # who always goes left falls soon

@@ -16,6 +16,7 @@ import pytest
 import xarray
 
 import pgjax
+from pgjax import policies
 from pgjax.cli import main
 from pgjax.engine import checkpoints, memory, programs, progress
 from pgjax.engine.checkpoints import Checkpoint, Folder
@@ -364,6 +365,13 @@ class TestExtend:
         before = {f: f.stat().st_mtime_ns for f in whole.path.rglob("*")}
         with pytest.raises(ValueError, match=message):
             pgjax.extend(whole.path, progress=False, **options)
+        assert {f: f.stat().st_mtime_ns for f in whole.path.rglob("*")} == before
+
+    def test_a_state_that_does_not_fit_changes_nothing(self, whole):
+        before = {f: f.stat().st_mtime_ns for f in whole.path.rglob("*")}
+        wider = lambda env, config: policies.make(env, pgjax.Config(hidden=(5,)))  # noqa: E731
+        with pytest.raises(ValueError, match="don't fit the network; pass policy="):
+            pgjax.extend(whole.path, updates=40, policy=wider, progress=False)
         assert {f: f.stat().st_mtime_ns for f in whole.path.rglob("*")} == before
 
     def test_a_run_that_has_not_ended_is_refused(self, tmp_path, monkeypatch):

@@ -137,3 +137,13 @@ def test_all_finite_looks_at_every_number_and_only_at_numbers():
     assert bool(failures.all_finite({"a": jnp.ones(2), "b": jnp.arange(3), "c": jnp.bool_(True)}))
     for wrong in (jnp.nan, jnp.inf, -jnp.inf):
         assert not bool(failures.all_finite({"a": jnp.ones(2), "b": [jnp.array([0.0, wrong])]}))
+
+
+def test_a_failure_is_seen_in_the_parameters_that_act_where_others_are_kept():
+    failing = toy()
+    kept = failing._replace(policy=lambda state: (None, {}), behaviour=lambda state: (None, {"x": state["x"]}))
+    key, at = jax.random.key(0), jnp.int32(2)
+    state, metrics = loop.train(key, kept, loop.init(key, kept, at), at, 4)
+    wanted, _ = loop.train(key, failing, loop.init(key, failing, at), at, 4)
+    assert not bool(state.finite) and np.isnan(metrics["x"][2:]).all()
+    equal(state, wanted)

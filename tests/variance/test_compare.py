@@ -12,13 +12,15 @@ import pytest
 import worlds
 from worlds import FITTED, GAMMA, ROWS, World, correct
 
-from pgjax import envs, losses, policies, variance
+from pgjax import envs, losses, policies, rollout, variance
 from pgjax.advantages import gae, monte_carlo
 from pgjax.config import Config
 from pgjax.estimators import surrogate
 from pgjax.hyperparameters import bind
 from pgjax.testing import check_unbiased
 from pgjax.testing.unbiased import small_world
+from pgjax.types import Running
+from pgjax.variance.estimators import custom
 from pgjax.variance.findings import table
 from pgjax.variance.measurement import streaming_moments
 
@@ -210,6 +212,23 @@ def test_a_reference_stands_in_for_the_exact_gradient(random_world):
                 assert abs(p["value"] - q["value"]) < 5 * np.hypot(p["se"], q["se"])
     assert found["estimators"]["to_go"]["bias_z"] < 5
     assert found["estimators"]["no_gamma_t"]["bias_z"] > 5
+
+
+def test_an_estimator_that_remembers_is_measured_in_its_first_state():
+    env = envs.make("TabularMDP-pgjax")
+    policy = policies.make(env)
+    params = policy.init(jax.random.key(0))
+    rows, _ = rollout.episodes(jax.random.key(1), env, policy, params, 4, 8)
+
+    def twice(state, key, policy, params, batch):
+        gradient, metrics = REINFORCE.estimator(key, policy, params, batch)
+        return state + 1, (jax.tree.map(lambda x: (2 + state) * x, gradient), metrics)
+
+    remembering = REINFORCE._replace(estimator=Running(lambda *_: jnp.zeros(()), twice))
+    found, plain = (
+        custom.estimates(jax.random.key(2), "mine", one, policy, params, rows) for one in (remembering, REINFORCE)
+    )
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, 2 * y, rtol=1e-5), found, plain)
 
 
 REINFORCE = variance.Plugs(bind(monte_carlo, discount=0.9, gamma_t=True), surrogate(losses.policy_gradient, "episode"))

@@ -21,13 +21,13 @@ class Plugs(NamedTuple):
     parameters with the actor, the critic's gradient counts as bias of the policy's.
 
     Attributes:
-      advantage: an AdvantageFn, or one that remembers.
-      estimator: the gradient of a loss; its negative is measured.
+      advantage: an AdvantageFn, or one that remembers, in its first state.
+      estimator: the gradient of a loss, or one that remembers, in its first state; its negative is measured.
       batch: episodes of one estimate.
     """
 
     advantage: AdvantageFn | Running
-    estimator: EstimatorFn
+    estimator: EstimatorFn | Running
     batch: int = 1
 
 
@@ -59,7 +59,8 @@ def estimates(
         output = running(advantage).apply(running(advantage).init(key, policy, params, batch), group, now)[1]
         weight, target, *extra = output
         batch = Batch(group, weight, target, now.value, now, extra[0] if extra else ())
-        gradient, _ = estimator.estimator(key, policy, params, batch)
+        plug = running(estimator.estimator)
+        gradient, _ = plug.apply(plug.init(key, policy, params, batch), key, policy, params, batch)[1]
         return jax.tree.map(jnp.negative, checked_gradient(name, gradient, params))
 
     return jax.lax.map(one, (keys, groups(trajectory, estimator.batch)))
