@@ -13,6 +13,12 @@ from typing import Any, TypeVar
 
 from pgjax.types import Running
 
+# Names that the pipeline gives its own metrics, and the axes of the dataset.
+RESERVED = (
+    *("loss", "grad_norm", "explained_variance", "episode_return", "episode_length", "env_steps", "finite"),
+    *("seed", "update", "episode", "setting", "stopped", "stop", "gradient_steps", "penalty", "kl_to_reference"),
+)
+
 
 class Role(enum.Enum):
     """What the machinery around a plug does with one of its hyperparameters, whatever the hyperparameter is called.

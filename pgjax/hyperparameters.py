@@ -48,7 +48,7 @@ def name_of(plug: Any) -> str:
         plug = plug.func
     name = getattr(plug, "__name__", type(plug).__name__)
     around = getattr(plug, "__qualname__", "").split(".<locals>.")
-    return around[-2].rpartition(".")[2] if name in ("apply", "<lambda>") and len(around) > 1 else name
+    return around[-2].rpartition(".")[2] if name == "apply" and len(around) > 1 else name
 
 
 def hyperparameters(plug: Any) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from pgjax.declarations import having, traits_of
+from pgjax.declarations import RESERVED, having, traits_of
+from pgjax.errors import told
 from pgjax.hyperparameters import declare, hyperparameters, name_of
 from pgjax.types import Array, PyTree, Running
 
@@ -38,7 +39,12 @@ def around(apply: Callable[..., tuple[tuple[Any, ...], Any]], *plugs: Any, by_st
             owned = [{name: hypers[name] for name in own if name in hypers} for own in names]
             return tuple(settled(p, x, metrics, **h) for p, x, h in zip(parts, states, owned, strict=True))
 
-        return Running(lambda *arguments: tuple(part.init(*arguments) for part in parts), whole, after)
+        def metrics(states: tuple[Any, ...]) -> dict[str, Array]:
+            return {
+                name: x for part, state in zip(parts, states, strict=True) for name, x in shown(part, state).items()
+            }
+
+        return Running(lambda *arguments: tuple(part.init(*arguments) for part in parts), whole, after, metrics)
 
     @functools.wraps(whole)
     def plain(*arguments: Any, **hypers: Any) -> Any:
@@ -56,6 +62,18 @@ def settled(plug: Running, state: PyTree, metrics: dict[str, Array], **hypers: A
     following = plug.after(state, metrics, **hypers)
     check_state(name_of(plug), state, following, "after")
     return following
+
+
+def shown(plug: Running, state: PyTree) -> dict[str, Array]:
+    """The metrics of a state, checked at trace time."""
+    if plug.metrics is None:
+        return {}
+    found = plug.metrics(state)
+    if not isinstance(found, dict) or any(jnp.shape(x) != () for x in found.values()):
+        raise TypeError(f"{name_of(plug)}: its metrics must be a dict of scalars by name, got {told(found)}")
+    if names := set(found) & set(RESERVED):
+        raise ValueError(f"{name_of(plug)}: metric {min(names)!r} is a name of the pipeline's own; rename it")
+    return found
 
 
 def check_state(name: str, before: PyTree, after: PyTree, by: str = "apply") -> None:

@@ -218,8 +218,7 @@ class Running(NamedTuple):
     """A plug that remembers: an advantage, a loss or an estimator with a state of its own, any pytree of arrays.
 
     For running moments, averaged parameters, dual variables, networks that no policy holds. The learner keeps the state
-    beside the parameters, so it is checkpointed, resumed and swept with them; what of it is a metric, `apply` of a loss
-    or an estimator returns among the metrics. An advantage has none. A state keeps its shapes and types.
+    beside the parameters, so it is checkpointed, resumed and swept with them. A state keeps its shapes and types.
 
     Attributes:
       init: (key, policy, params, batch) -> state; the batch is zeros in the shapes of those to come, [T, B, ...].
@@ -227,11 +226,13 @@ class Running(NamedTuple):
         for each gradient step.
       after: (state, mean metrics of the update's last epoch, **hypers) -> state, once after each update, with all the
         hyperparameters of `apply`; None does nothing.
+      metrics: state -> metrics by name, scalars, of the state after each update; None shows nothing.
     """
 
     init: Callable[..., PyTree]
     apply: Callable[..., tuple[PyTree, Any]]
     after: Callable[..., PyTree] | None = None
+    metrics: Callable[[PyTree], dict[str, Array]] | None = None
 
 
 class Algorithm(NamedTuple):

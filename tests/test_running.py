@@ -180,6 +180,33 @@ def test_a_state_that_changes_its_type_after_the_update_is_named():
         pgjax.run(Entry(plugs, Config(num_envs=2, num_steps=4)), "CartPole-v1", updates=1, progress=False)
 
 
+def test_a_state_is_shown_among_the_metrics_whatever_is_around_it():
+    """An advantage's, through `shaped`, and a loss's."""
+    counts = Running(lambda *_: jnp.zeros(()), lambda n, trajectory, now: (n + 1, trajectory.reward))
+    bonus = counts._replace(metrics=lambda n: {"rewarded": n})
+    loss = counted(lambda n: 1.0)._replace(metrics=lambda n: {"half": n / 2})
+    lifted = estimators.early_stopping(estimators.surrogate(losses.actor_critic(losses.ppo_clip, loss)))
+    row = Entry(Algorithm(advantages.shaped(advantages.gae, bonus), lifted, optimizers.adam), SMALL)
+    run = pgjax.run(row, "CartPole-v1", updates=3, progress=False)
+    assert run.metrics["rewarded"].values.reshape(-1).tolist() == [1, 2, 3]
+    assert run.metrics["half"].values.reshape(-1).tolist() == [2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "line"),
+    [
+        (lambda n: {"loss": n}, "counted: metric 'loss' is a name of the pipeline's own; rename it"),
+        (lambda n: {"n": jnp.zeros(2)}, "counted: its metrics must be a dict of scalars by name, got a dict"),
+        (lambda n: n, r"counted: its metrics must be a dict of scalars by name, got an array \[\]"),
+    ],
+)
+def test_metrics_of_a_state_are_scalars_with_names_of_their_own(metrics, line):
+    loss = counted(lambda n: 1.0)._replace(metrics=metrics)
+    plugs = Algorithm(advantages.gae, estimators.surrogate(loss), optimizers.adam)
+    with pytest.raises((TypeError, ValueError), match=f"^{line}"):
+        pgjax.run(Entry(plugs, SMALL), "CartPole-v1", updates=1, progress=False)
+
+
 def test_init_sees_the_shapes_of_the_batches_to_come():
     seen = []
 

@@ -25,4 +25,6 @@ def _penalised(multiplier, trajectory, now, *, limit: NonNegative = 0.1, multipl
     return multiplier, trajectory.reward - multiplier * cost
 
 
-ppo_lagrangian = advantages.shaped(advantages.gae, Running(init=lambda *_: jnp.zeros(()), apply=_penalised))
+ppo_lagrangian = advantages.shaped(
+    advantages.gae, Running(lambda *_: jnp.zeros(()), _penalised, metrics=lambda state: {"multiplier": state})
+)

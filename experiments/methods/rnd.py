@@ -49,4 +49,6 @@ def _rnd(state, trajectory, now, *, bonus: NonNegative = 0.1):
     return (optax.apply_updates(f, step), g, adam, moments, errors), reward
 
 
-rnd = advantages.shaped(advantages.gae, Running(_init, _rnd))
+rnd = advantages.shaped(
+    advantages.gae, Running(_init, _rnd, metrics=lambda state: {"foretelling_error": state[4].mean})
+)

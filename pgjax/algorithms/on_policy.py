@@ -16,7 +16,7 @@ from pgjax.estimators import pieces
 from pgjax.hyperparameters import by_role, name_of, plugs, value_of
 from pgjax.numerics import keys, masked, returns, running_moments
 from pgjax.policies import wrappers
-from pgjax.running import check_state, running, settled
+from pgjax.running import check_state, running, settled, shown
 from pgjax.types import Algorithm, Array, Batch, Env, Evaluation, Hypers, Learner, Policy, PyTree, Running, Trajectory
 
 
@@ -205,6 +205,7 @@ def _learn(
     foretold = returns.taken(now.action_value, trajectory.action) if of_actions else now.value
     explained = _explained_variance(foretold, batch.target, trajectory.mask)
     entropy = masked.mean(now.entropy, trajectory.mask)
+    weighed |= shown(running(setup.algorithm.advantage), following.advantage)
     metrics = {"entropy": entropy, **metrics, **weighed, **learned, "env_steps": jnp.sum(trajectory.mask)}
     if setup.samples == 1:  # otherwise the other samples are the baseline, and a critic has nothing to explain
         metrics["explained_variance"] = explained

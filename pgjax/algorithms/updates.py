@@ -13,7 +13,7 @@ from pgjax.config import Config
 from pgjax.errors import told
 from pgjax.estimators import pieces
 from pgjax.hyperparameters import name_of
-from pgjax.running import check_state, running, settled
+from pgjax.running import check_state, running, settled, shown
 from pgjax.types import Algorithm, Array, Batch, Hypers, Policy, PyTree, Running
 
 Descend = Callable[[Any, Any], tuple[Any, dict[str, Array]]]  # the body of a scan: (carry, inputs)
@@ -103,7 +103,7 @@ def descent(algorithm: Algorithm, config: Config, by_column: bool) -> Updater:
         means = {name: (jnp.sum if name == "gradient_steps" else jnp.mean)(x) for name, x in metrics.items()}
         params, following, _ = carry
         memory = settled(estimator, following.estimator, last, **hypers.estimator)
-        return params, following._replace(estimator=memory), means
+        return params, following._replace(estimator=memory), {**means, **shown(estimator, memory)}
 
     def final(params: PyTree, state: DescentState) -> PyTree:
         # With default hyperparameters: `final` is a function of the state.

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from pgjax.declarations import Role
 from pgjax.hyperparameters import Bound, NonNegative, by_role, declare, hyperparameters, name_of
-from pgjax.running import around, running, settled
+from pgjax.running import around, running, settled, shown
 from pgjax.types import Array, Batch, EstimatorFn, Policy, PyTree, Running
 
 
@@ -85,7 +85,7 @@ def adaptive_kl(estimator: EstimatorFn | Running) -> Running:
         return jnp.clip(factor, 2.0**-20, 2.0**20), settled(inner, memory, metrics, **hypers)
 
     apply.__name__ = name_of(estimator)
-    return Running(init, declare(apply, estimator), after)
+    return Running(init, declare(apply, estimator), after, lambda state: shown(inner, state[1]))
 
 
 def _kl(metrics: dict[str, Array], estimator: Any) -> Array:

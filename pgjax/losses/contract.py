@@ -4,7 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from pgjax.declarations import Plug, Trait, having, traits_of
+from pgjax.declarations import RESERVED, Plug, Trait, having, traits_of
 from pgjax.errors import told
 from pgjax.hyperparameters import name_of
 from pgjax.types import Array, LossFn, Running
@@ -21,21 +21,6 @@ def by_step(loss: Plug) -> Plug:
 def is_by_step(loss: LossFn | Running) -> bool:
     """Whether the loss was declared so, whatever hyperparameters were bound since."""
     return Trait.BY_STEP in traits_of(loss)
-
-
-# Names that the pipeline gives its own metrics, and the axes of the dataset.
-RESERVED: tuple[str, ...] = (
-    "loss",
-    "grad_norm",
-    "explained_variance",
-    "episode_return",
-    "episode_length",
-    "env_steps",
-    "finite",
-)
-
-
-RESERVED += ("seed", "update", "episode", "setting", "stopped", "stop", "gradient_steps", "penalty", "kl_to_reference")
 
 
 def checked_loss(loss: LossFn | Running, output: Any, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
