@@ -1,6 +1,7 @@
 """The command `pgjax list`: what there is by name, one line each, and the details of one."""
 
 import dataclasses
+import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from pgjax.config import PARTS
 from pgjax.envs import brax, gymnasium, registry
 from pgjax.envs.catalogue import ENVIRONMENTS
 from pgjax.envs.parameters import NOTES, UNUSED, derived, param_names
+from pgjax.errors import unknown
 from pgjax.hyperparameters import hyperparameters, plugs
 from pgjax.sweeps import environment, user_code
 from pgjax.types import Algorithm, Env
@@ -26,16 +28,19 @@ AXES: dict[str, dict[str, Any]] = {"baseline": advantages.BASELINES, "returns": 
 def show_list(options: List, words: list[str]) -> Action:
     """Print all names, or the details of one."""
     name, console = options.name, make_console()
+    plugs_by_name = [*ROSTER, *ESTIMATORS, *(x for rows in (*NAMED.values(), *AXES.values()) for x in rows)]
 
     def act() -> int:
         if not name:
             show(console)
-        elif name in ROSTER or name in ESTIMATORS or any(name in rows for rows in (*NAMED.values(), *AXES.values())):
+        elif name in plugs_by_name:
             show_plug(console, name)
         elif ":" in name and not name.startswith((gymnasium.PREFIX, brax.PREFIX)):
             show_own(console, name)
         elif rows := _with_option(name):
             show_option(console, name, rows)
+        elif difflib.get_close_matches(name, plugs_by_name) and name not in registry.names():
+            raise ValueError(unknown("no algorithm or plug", name, plugs_by_name))
         else:
             show_environment(console, name, envs.make(name), registry.settable(name))
         return 0

@@ -82,6 +82,7 @@ def test_a_loss_and_an_environment_of_ones_own_come_from_a_file(tmp_path, monkey
         (["train", "ppo", "CartPole-v1", "--num-envs", "8", "--set", "num_envs=16"], "config.num_envs was given twice"),
         (["train", "ppo", "CartPole-v1", "--set", "clip_eps=-1"], "estimator.clip_eps must lie in [0, inf], got -1"),
         (["train", "ppo", "CartPole-v1", "--set", "discount=nan"], "advantage.discount must be a number, got 'nan'"),
+        (["list", "gaee"], "no algorithm or plug 'gaee'; did you mean 'gae'?"),
         (["list", "CartPol-v1"], "no environment 'CartPol-v1'; did you mean 'CartPole-v1'?"),
         (["train", "ppo"], "say which environment"),
         (["train", "ppo", "CartPole-v1", "--loss", "nowhere:f"], "--loss: can't import 'nowhere'"),
