@@ -251,7 +251,7 @@ def test_branches_keep_their_own_past_and_end_as_episodes_do():
     found = jax.tree.map(lambda x: np.asarray(x).reshape(6, 5, 3, 2, *x.shape[2:]), found)
     plain = jax.device_get(plain._replace(memory=()))
     for i, t in enumerate(np.asarray(start)):
-        for before, after in zip(plain[:-2], found[:-2], strict=True):  # no memory, no reference
+        for before, after in zip(plain[:-3], found[:-3], strict=True):  # no memory, reference or state
             past = np.broadcast_to(before[:t, i, None, None], after[:t, i].shape)
             np.testing.assert_array_equal(after[:t, i], past)
         action = found.action[t, i, ..., 0]
