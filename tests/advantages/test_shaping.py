@@ -30,6 +30,7 @@ def test_it_is_the_advantage_of_the_other_reward():
     check_advantage(advantages.shaped(advantages.monte_carlo, doubled), baseline="value")
 
 
+@pytest.mark.slow
 def test_a_multiplier_learns_beside_the_policy_and_returns_stay_the_environments():
     """A Lagrange multiplier on a cost of .5 a step with a limit of .2: it grows by rate x .3 with each update."""
 

@@ -123,7 +123,14 @@ def test_steps_that_do_not_count_leave_no_trace_in_the_statistics():
     assert np.abs(away).max() < 0.1 * seen.std(axis=0).max() / times
 
 
-@pytest.mark.parametrize("kind", ["nnx norm drop", "linen norm", "linen drop"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "linen norm",
+        pytest.param("nnx norm drop", marks=pytest.mark.slow),
+        pytest.param("linen drop", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_is_extended_bit_for_bit_and_read_back(kind, tmp_path):
     options = dict(seeds=2, settings=SMALL, policy=factory(kind), progress=False)
     pgjax.run("ppo", "CartPole-v1", updates=1, out=tmp_path / "r", **options)
