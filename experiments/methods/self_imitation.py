@@ -2,7 +2,8 @@
 
 A log pi of the batch, plus coef ((R - V)_+ log pi - beta / 2 (R - V)_+^2) of as many remembered episodes, those of
 highest return so far; no gradient through the first (R - V)_+. R is the return. Oh et al. 2018, Self-imitation
-learning; they remember all episodes and draw from them by priority.
+learning; they remember all episodes and draw from them by priority. It is for one gradient step a batch, as reinforce
+has: with more epochs, an episode would be remembered once for each.
 
     pgjax train reinforce CartPole-v1 --estimator experiments/methods/self_imitation.py:self_imitation \\
         --set baseline=value coef=0,1
