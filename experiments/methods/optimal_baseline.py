@@ -1,8 +1,9 @@
 """REINFORCE with the constant baseline of least variance, estimated from all steps so far.
 
-b = sum w G / sum w, w = |grad log pi(a | s)|^2 to the logits, that is |e_a - pi|^2, where the paper takes the gradient to
-the weights. Both sums decay by `decay` for each batch and hold what came before it, so that no return is part of its own
-baseline. Greensmith et al. 2004, Variance reduction techniques for gradient estimates in reinforcement learning.
+b = sum w G / sum w, w = |grad log pi(a | s)|^2 to the logits, that is |e_a - pi|^2, where the paper takes the
+gradient to the weights. Both sums decay by `decay` for each batch and hold what came before it, so that no return is
+part of its own baseline. Greensmith et al. 2004, Variance reduction techniques for gradient estimates in
+reinforcement learning.
 
     pgjax train reinforce CartPole-v1 --advantage experiments/methods/optimal_baseline.py:optimal_baseline \\
         --set decay=0.9,0.99
