@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pgjax import advantages as advantages
     from pgjax import algorithms as algorithms
     from pgjax import analysis as analysis
+    from pgjax import certificates as certificates
     from pgjax import cli as cli
     from pgjax import config as config
     from pgjax import declarations as declarations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pgjax import envs as envs
     from pgjax import errors as errors
     from pgjax import estimators as estimators
+    from pgjax import executors as executors
     from pgjax import hyperparameters as hyperparameters
     from pgjax import losses as losses
     from pgjax import numerics as numerics
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
     from pgjax import rollout as rollout
     from pgjax import running as running
     from pgjax import runs as runs
+    from pgjax import settling as settling
     from pgjax import statistics as statistics
     from pgjax import sweeps as sweeps
     from pgjax import testing as testing
     from pgjax import training as training
     from pgjax import types as types
     from pgjax import variance as variance
+    from pgjax.certificates.certifying import certify as certify
     from pgjax.config import Config as Config
     from pgjax.declarations import Role as Role
     from pgjax.hyperparameters import Range as Range
@@ -48,6 +52,9 @@ if TYPE_CHECKING:
     from pgjax.runs.resume import resume as resume
     from pgjax.runs.run import Run as Run
     from pgjax.runs.start import run as run
+    from pgjax.runs.worker import work as work
+    from pgjax.settling.rounds import settle as settle
+    from pgjax.settling.settlement import Settlement as Settlement
     from pgjax.types import Algorithm as Algorithm
     from pgjax.types import Batch as Batch
     from pgjax.types import Env as Env
@@ -66,8 +73,12 @@ _DOOR = {
     "resume": "runs.resume",
     "extend": "runs.resume",
     "replay": "runs.resume",
+    "work": "runs.worker",
     "load": "runs.load",
+    "certify": "certificates.certifying",
     "Run": "runs.run",
+    "settle": "settling.rounds",
+    "Settlement": "settling.settlement",
     "Role": "declarations",
     **dict.fromkeys(("Range", "bind", "declare"), "hyperparameters"),
     "Config": "config",
@@ -75,9 +86,9 @@ _DOOR = {
     **dict.fromkeys(("Running", "Step", "Trajectory", "Variables"), "types"),
 }
 _PACKAGES = (
-    "advantages algorithms analysis cli config declarations dependencies engine envs errors estimators hyperparameters "
-    "losses numerics optimizers oracle plugs policies render report rollout running runs statistics sweeps testing "
-    "training types variance"
+    "advantages algorithms analysis certificates cli config declarations dependencies engine envs errors "
+    "estimators executors hyperparameters losses numerics optimizers oracle plugs policies render report rollout "
+    "running runs settling statistics sweeps testing training types variance"
 ).split()
 __all__ = [*_DOOR, *_PACKAGES]
 

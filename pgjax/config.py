@@ -1,6 +1,7 @@
 """`Config`: the static choices of a run, in four parts, and the check that they fit the environment."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Literal, get_type_hints
 
 from pgjax.envs.spaces import check_parts
@@ -23,6 +24,7 @@ class Rollout:
       epsilon: share of uniform actions in the policy that acts; see `importance` of the plugs.
       lag: updates by which the acting parameters are older than the learning ones.
       eval_episodes: whole episodes of the evaluation after training, for each lane.
+      eval_every: updates between two evaluations along training, of as many episodes each; 0 makes none.
     """
 
     num_envs: Count = 16
@@ -33,6 +35,7 @@ class Rollout:
     epsilon: Probability = 0.0
     lag: Annotated[int, Range(0)] = 0
     eval_episodes: Count = 32
+    eval_every: Annotated[int, Range(0)] = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,21 +62,44 @@ class Network:
     """What `policies.make` builds.
 
     Attributes:
-      network: its kind; "auto" goes by the observations.
+      network: its kind; "auto" goes by the observations. "simba" is residual, "resnet" a deep CNN (IMPALA's); with a
+        memory are "gru", "lstm", and "mingru" and "lru", which learn from all steps at once.
       hidden: widths of the hidden layers.
+      layer_norm: normalise each hidden layer before its activation.
       activation: of the hidden layers; a transformer's is GELU.
       shared: one torso for actor and critic.
-      critic: one number for each state, or one for each action.
+      critic: one number for each state, or one for each action; "two_hot" and "hl_gauss" are of states, taught as
+        classes.
+      critics: how many critics of states are taught apart; their mean is the value.
+      distribution: over a Box of actions.
+      log_std: of a Gaussian: a "parameter" of its own, or an output of the "network".
       temperature: by which a table's preferences are divided, or a sigmoid's.
       heads: of a transformer, whose layers are as many as `hidden` has numbers, all the same.
       positions: of a transformer.
     """
 
-    network: Literal["auto", "mlp", "cnn", "gru", "table", "sigmoid", "transformer"] = "auto"
+    network: Literal[
+        "auto",
+        "mlp",
+        "simba",
+        "cnn",
+        "resnet",
+        "gru",
+        "lstm",
+        "mingru",
+        "lru",
+        "table",
+        "sigmoid",
+        "transformer",
+    ] = "auto"
     hidden: tuple[int, ...] = (64, 64)
+    layer_norm: bool = False
     activation: Literal["tanh", "relu"] = "tanh"
     shared: bool = False
-    critic: Literal["value", "action_value"] = "value"
+    critic: Literal["value", "action_value", "two_hot", "hl_gauss"] = "value"
+    critics: Count = 1
+    distribution: Literal["gaussian", "squashed", "beta", "mixture"] = "gaussian"
+    log_std: Literal["parameter", "network"] = "parameter"
     temperature: Positive = 1.0
     heads: int = 4
     positions: Literal["learned", "rotary"] = "learned"
@@ -109,6 +135,19 @@ _HINTS = get_type_hints(Config, include_extras=True)
 RANGES = {name: found for name, hint in _HINTS.items() if (found := declared_range(hint))}
 
 
+def check_unused(config: Config, unused: Mapping[str, str], where: str) -> None:
+    """ValueError where a field that means nothing to a method has another value than its default.
+
+    Args:
+      unused: name -> what to do instead.
+      where: the method, in words that follow "has no meaning".
+    """
+    for name, instead in unused.items():
+        value = getattr(config, name)
+        if value != getattr(Config(), name):
+            raise ValueError(f"{name}={value!r} has no meaning {where}; {instead}")
+
+
 def check_config(env: Env, config: Config) -> int:
     """The number of steps of one rollout, or a ValueError that says what is wrong."""
     check_parts(env.action_space)
@@ -122,8 +161,10 @@ def check_config(env: Env, config: Config) -> int:
         choices = getattr(field.type, "__args__", ())
         if choices and isinstance(choices[0], str) and getattr(config, field.name) not in choices:
             raise ValueError(f"{field.name} must be one of {', '.join(choices)}; got {getattr(config, field.name)!r}")
-    if config.epsilon and not hasattr(env.action_space, "n"):
-        raise ValueError(f"epsilon={config.epsilon:g} needs a discrete action space, got {env.action_space!r}")
+    if config.eval_every and env.host:
+        raise ValueError(
+            f"eval_every={config.eval_every}: an environment stepped in Python is evaluated after training alone; use 0"
+        )
     if config.update == "step" and max(config.num_epochs, config.num_minibatches) > 1:
         raise ValueError(
             f"update='step' goes through the batch once in order of time; got num_epochs={config.num_epochs}, "

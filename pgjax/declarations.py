@@ -8,7 +8,7 @@
 import enum
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from pgjax.types import Running
@@ -16,6 +16,7 @@ from pgjax.types import Running
 # Names that the pipeline gives its own metrics, and the axes of the dataset.
 RESERVED = (
     *("loss", "grad_norm", "explained_variance", "episode_return", "episode_length", "env_steps", "finite"),
+    *("eval_return_stochastic", "eval_return_greedy", "grad_square", "grad_trace", "noise_scale", "snr"),
     *("seed", "update", "episode", "setting", "stopped", "stop", "gradient_steps", "penalty", "kl_to_reference"),
 )
 
@@ -41,6 +42,7 @@ class Role(enum.Enum):
     STOP_KL = "ends an update where the KL to the policy that acted is above this; inf never does"
     TARGET_KL = "the KL to the policy that acted which a penalty steers to"
     MAX_KL = "the bound of a trust region"
+    NOISE = "compares the gradients of environments as independent samples"
     WARMUP = "environment steps before anything is learned"
 
 
@@ -81,7 +83,7 @@ def whole_episodes(plug: Plug) -> Plug:
     return having(plug, Trait.WHOLE_EPISODES)
 
 
-def plays(advantage: Plug) -> Plug:
+def plays(advantage: Callable[..., Any]) -> Any:
     """Declare that an advantage plays episodes of its own, from where the trajectory was: `(play, trajectory, now)`.
 
     play(rows, greedy=False, samples=1, discount=1.0) -> [t, B], for rows [t, B] of the trajectory: the discounted sum

@@ -17,8 +17,11 @@ DISTRIBUTIONS = {
     "Box2D": "box2d",
     "PIL": "pillow",
     "dateutil": "python-dateutil",
+    "envelope": "jax-envelope",
     "imageio_ffmpeg": "imageio-ffmpeg",
+    "mujoco_playground": "playground",
     "pygame": "pygame-ce",
+    "upath": "universal-pathlib",
     "yaml": "pyyaml",
 }
 

@@ -13,6 +13,10 @@ NOT_THEIRS = ("<", str(pathlib.Path(__file__).parent), sysconfig.get_path("stdli
 INSTALLED = ("site-packages", "dist-packages")
 
 
+class ChunkError(RuntimeError):
+    """Some chunks of a run failed three times each; the rest of the run is trained and written."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """'<what> <name>', with the nearest known name, or all of them where none is near; of a file, what was left out."""
     if name.endswith(".py"):

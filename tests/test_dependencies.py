@@ -12,6 +12,7 @@ import pgjax
 from pgjax import dependencies, envs
 from pgjax.cli.main import main
 from pgjax.engine import loggers
+from pgjax.executors import connect
 from pgjax.policies import gpt2
 from pgjax.render import frames, video
 from pgjax.runs import dataset
@@ -24,9 +25,21 @@ EXTRAS = {
     "wandb": ("wandb", lambda folder: loggers.make_logger("wandb", folder)),
     "gymnasium": ("gymnasium", lambda folder: envs.make("gymnasium:CartPole-v1")),
     "brax": ("brax", lambda folder: envs.make("brax:ant")),
+    "craftax": ("craftax", lambda folder: envs.make("craftax:Craftax-Symbolic-v1")),
+    "jumanji": ("jumanji", lambda folder: envs.make("jumanji:Snake-v1")),
+    "navix": ("navix", lambda folder: envs.make("navix:Navix-Empty-5x5-v0")),
+    "xminigrid": ("xminigrid", lambda folder: envs.make("xminigrid:MiniGrid-Empty-5x5")),
+    "pgx": ("pgx", lambda folder: envs.make("pgx:2048")),
+    "playground": ("mujoco_playground", lambda folder: envs.make("playground:CartpoleBalance")),
+    "envelope": ("envelope", lambda folder: envs.make("envelope:brax::ant")),
     "video": ("imageio_ffmpeg", lambda folder: video.checked_path(folder / "a.mp4")),
     "lm, tokens": ("tokenizers", lambda folder: gpt2.tokenizer(folder)),
     "lm": ("safetensors", lambda folder: gpt2._tensors(folder / "model.safetensors")),
+    "loky": ("loky", lambda folder: connect("loky", 1, folder)),
+    "dask": ("distributed", lambda folder: connect("dask", 1, folder)),
+    "slurm": ("submitit", lambda folder: connect("slurm", 1, folder)),
+    "mpi": ("mpi4py", lambda folder: connect("mpi", 1, folder)),
+    "ray": ("ray", lambda folder: connect("ray", 1, folder)),
 }
 ALWAYS = {"gymnax": lambda: envs.make("CartPole-v1"), "xarray": lambda: dataset.load(pathlib.Path("metrics.zarr"))}
 

@@ -16,10 +16,12 @@ PACKAGE = pathlib.Path(pgjax.__file__).parent
 ROOMS = (
     "types errors dependencies declarations hyperparameters running plugs optimizers numerics statistics analysis envs "
     "config rollout losses policies advantages estimators training oracle algorithms variance sweeps "
-    "testing engine runs render report cli __main__"
+    "certificates testing engine executors runs settling render report cli __main__"
 ).split()
 # In the laboratory, the loop over chunks is an edge too.
 COMPILING = {
+    "certificates/expectation.py",
+    "certificates/objectives.py",
     "engine/programs.py",
     "testing/unbiased.py",
     "testing/plugs.py",

@@ -13,7 +13,14 @@ from pgjax.cli.options import COMMANDS
 ROOT = pathlib.Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # A distribution that isn't called as what is imported.
-CALLED = {"imageio_ffmpeg": "imageio-ffmpeg", "pygame": "pygame-ce", "PIL": "pillow"}
+CALLED = {
+    "imageio_ffmpeg": "imageio-ffmpeg",
+    "pygame": "pygame-ce",
+    "PIL": "pillow",
+    "upath": "universal-pathlib",
+    "mujoco_playground": "playground",
+    "envelope": "jax-envelope",
+}
 
 
 def _named(requirements):
@@ -37,9 +44,9 @@ def test_what_is_imported_is_declared(path):
     assert needed <= declared
 
 
-def test_the_test_extra_holds_those_of_reading_checkpoints_and_of_video():
+def test_the_test_extra_holds_those_of_reading_checkpoints_of_video_and_of_addresses():
     extras = PROJECT["optional-dependencies"]
-    assert set(extras["test"]) >= {*extras["lm"], *extras["video"]}
+    assert set(extras["test"]) >= {*extras["lm"], *extras["video"], *extras["remote"]}
 
 
 def test_no_requirement_is_a_name_that_another_project_has_on_pypi():

@@ -32,7 +32,14 @@ class TestAround:
     def test_what_is_around_plain_plugs_is_plain(self):
         loss = losses.actor_critic(losses.ppo_clip)
         assert not isinstance(loss, Running) and is_by_step(loss) and name_of(loss) == "ppo_clip"
-        assert list(hyperparameters(loss)) == ["value_coef", "entropy_coef", "clip_eps", "kl_coef", "value_clip"]
+        assert list(hyperparameters(loss)) == [
+            "value_coef",
+            "entropy_coef",
+            "clip_eps",
+            "clip_high",
+            "kl_coef",
+            "value_clip",
+        ]
         lifted = estimators.early_stopping(estimators.surrogate(loss))
         assert not isinstance(lifted, Running) and "stop_kl" in hyperparameters(lifted)
 

@@ -25,7 +25,7 @@ class _Network(MLP):
 
     def __call__(self, obs):
         torso = self.actor_torso if self.critic_torso is None else self.critic_torso
-        return self.actor(obs), self.critic(obs), self.through(torso, self.advantage_head, self.features(obs))
+        return self.actor(obs), self.critic(obs), self.through(torso, self.advantage_head, self.eye(obs))
 
 
 def _centred(f, dist, action):

@@ -12,7 +12,8 @@ import math
 from flax import nnx
 
 from pgjax import policies
-from pgjax.policies.networks import ActorHead, Torso
+from pgjax.policies.networks import ActorHead
+from pgjax.policies.torsos import Torso
 
 
 class _Network(nnx.Module):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from pgjax.envs.observations import state_index
 from pgjax.types import Array, Evaluation, Trajectory
 
 
@@ -118,7 +119,7 @@ BASELINES: dict[str, Baseline] = {
     ),
     "optimal_state": Baseline(
         "the function of the state of least variance, fitted to the pilot",
-        lambda sample: sample.fitted.optimal_state[sample.trajectory.obs],
+        lambda sample: sample.fitted.optimal_state[state_index(sample.trajectory.obs)],
         lambda table: table.fitted.optimal_state,
         trains=False,
         pilot="least_variance",
@@ -146,6 +147,6 @@ def exact_value(expected_reward: Array) -> Callable[[Trajectory, Evaluation], tu
         pi = jnp.exp(now.dist.log_probs())
         if pi.shape[-1] != expected_reward.shape[1]:
             raise ValueError(f"exact_value: expected_reward has {expected_reward.shape[1]} actions, pi {pi.shape[-1]}")
-        return trajectory.reward - jnp.sum(pi * expected_reward[trajectory.obs], axis=-1), now.value
+        return trajectory.reward - jnp.sum(pi * expected_reward[state_index(trajectory.obs)], axis=-1), now.value
 
     return exact_value

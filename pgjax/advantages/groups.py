@@ -45,7 +45,42 @@ def group_relative(
         E[sqrt(q (1 - q))] / (p (1 - p)), K q ~ Binomial(K, p).
     """
     _, centred, deviation = _grouped(trajectory, samples, discount, "group_relative")
-    return _spread(centred / jnp.where(deviation == 0, 1.0, deviation) if divide else centred, trajectory), now.value
+    return _spread(_scaled(centred, deviation, divide), trajectory), now.value
+
+
+@whole_episodes
+def dynamic_sampling(
+    trajectory: Trajectory, now: Evaluation, *, samples: Samples = 8, discount: Discount = 1.0, divide: bool = True
+) -> tuple[Array, Array, Array]:
+    """`group_relative`; and as `batch.extra`, for `estimators.selected`, whether a step's group has unlike returns.
+
+    DAPO leaves groups out that are all right or all wrong (Yu et al. 2025, eq. 11). They draw others until the batch
+    is full; here it is smaller.
+    """
+    _, centred, deviation = _grouped(trajectory, samples, discount, "dynamic_sampling")
+    unlike = jnp.broadcast_to(deviation != 0, centred.shape)  # true of NaN, so that a failure is seen
+    return _spread(_scaled(centred, deviation, divide), trajectory), now.value, _spread(unlike, trajectory)
+
+
+@whole_episodes
+def opo(
+    trajectory: Trajectory, now: Evaluation, *, samples: Samples = 8, discount: Discount = 1.0
+) -> tuple[Array, Array]:
+    """The return minus the mean of its group weighed by length, sum_j l_j R_j / sum_j l_j (Hao et al. 2025, OPO).
+
+    It is the baseline of least variance where the squared norm of an episode's score is proportional to its length l.
+    With l_i / L, its share of the group's steps, this is 1 - l_i / L times the return minus such a mean of the others.
+    So the gradient is (K - 1) / K of the exact one where all lengths are equal, and otherwise biased: longer episodes
+    count less. It is meant for one gradient step for each batch.
+    """
+    total, _, deviation = _grouped(trajectory, samples, discount, "opo")
+    length = jnp.sum(trajectory.mask, axis=0).reshape(-1, samples)
+    baseline = jnp.sum(length * total, axis=1, keepdims=True) / jnp.sum(length, axis=1, keepdims=True)
+    return _spread(jnp.where(deviation == 0, 0.0, total - baseline), trajectory), now.value
+
+
+def _scaled(centred: Array, deviation: Array, divide: bool) -> Array:
+    return centred / jnp.where(deviation == 0, 1.0, deviation) if divide else centred
 
 
 def _grouped(trajectory: Trajectory, samples: int, discount: float, name: str) -> tuple[Array, Array, Array]:

@@ -1,4 +1,4 @@
-"""Advantages that bootstrap from the critic: GAE, V-trace, TD(0) and n-step returns."""
+"""Advantages that bootstrap from the critic: GAE, V-trace, TD(0), n-step returns and Q(lambda)."""
 
 from typing import Annotated
 
@@ -95,4 +95,23 @@ def n_step(
     target = returns.n_step_return(
         trajectory.reward, now.next_value, trajectory.terminated, trajectory.truncated, discount, n
     )
+    return target - now.value, target
+
+
+@in_order
+def q_lambda(
+    trajectory: Trajectory,
+    now: Evaluation,
+    *,
+    discount: Annotated[Probability, Role.DISCOUNT] = 0.99,
+    q_lambda: Probability = 0.65,
+) -> tuple[Array, Array]:
+    """Q(lambda) (Peng & Williams 1994): G_t = r_t + gamma (lambda G_{t+1} + (1 - lambda) max_a q(s_{t+1}, a)).
+
+    The target is G_t, the advantage G_t - max_a q(s_t, a); `algorithms.pqn` learns by it. An action that is not
+    greedy cuts no trace. max_a q is the value of a greedy policy, as pqn's is; another policy's value is its mean over
+    actions, and this is then expected SARSA(lambda).
+    """
+    ends = (trajectory.terminated, trajectory.truncated)
+    target = returns.lambda_return(trajectory.reward, now.next_value, *ends, discount, q_lambda)
     return target - now.value, target

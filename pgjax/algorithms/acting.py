@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from pgjax import rollout
-from pgjax.envs.spaces import holds, is_box, is_discrete, told
+from pgjax.envs.spaces import holds, is_box, is_discrete, is_multi_discrete, told
 from pgjax.plugs import checked_policy
+from pgjax.policies.choices import MultiCategorical
 from pgjax.policies.distributions import Categorical, check_distribution, check_fields
 from pgjax.types import Env, Evaluation, Policy, PyTree
 
@@ -28,6 +29,9 @@ def check_acting(env: Env, policy: Policy) -> None:
 
     (action, dist, params), space = jax.eval_shape(sample, jax.random.key(0)), env.action_space
     for one, part in _pairs(dist, space):
+        if isinstance(one, MultiCategorical) and is_multi_discrete(part):
+            if (choices := one.logits.shape[-2:]) != (len(part.nvec), max(part.nvec)):
+                raise ValueError(f"the policy chooses among {list(choices)}, the action space is {part!r}")
         if not isinstance(one, Categorical) or not (is_discrete(part) or is_box(part)):
             continue
         if (actions := one.logits.shape[-1]) != getattr(part, "n", None):
@@ -40,10 +44,6 @@ def check_acting(env: Env, policy: Policy) -> None:
         raise ValueError(
             f"the policy samples the action {told(one_action)}, the action space is {space!r}; "
             "give the policy a distribution that fits"
-        )
-    if env.host and not isinstance(action, jax.ShapeDtypeStruct):
-        raise ValueError(
-            f"an environment stepped in Python takes one array as its action, the policy samples {told(one_action)}"
         )
     if not policy.whole_episodes:
         _check_evaluating(env, policy, params, steps, count)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from pgjax import errors
 from pgjax.config import Config
 from pgjax.declarations import Role, Trait, traits_of
-from pgjax.envs.spaces import layout
+from pgjax.envs.observations import leaves
+from pgjax.envs.spaces import is_measured
 from pgjax.hyperparameters import by_role, name_of, value_of
 from pgjax.policies.traits import has_memory
 from pgjax.types import Algorithm, Array, Env, Policy, PyTree
@@ -31,13 +32,15 @@ def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config
             f"choose a divisor of {rows}"
         )
     check_options(algorithm.advantage, algorithm.estimator, config, steps)
+    if config.epsilon and not hasattr(env.action_space, "n"):
+        raise ValueError(f"epsilon={config.epsilon:g} needs a discrete action space, got {env.action_space!r}")
     if config.update == "step" and memory:
         raise ValueError("update='step' needs a policy without a memory; use update='batch'")
     for plug in learning if config.update == "step" else ():
         if traits_of(plug) & {Trait.IN_ORDER, Trait.WHOLE_EPISODES}:
             raise ValueError(f"update='step' gives {name_of(plug)} one step at once; use update='batch'")
-    if config.normalize_obs and layout(env.observation_space) in ("", "L"):
-        raise ValueError(f"normalize_obs needs a Box of observations, got {env.observation_space!r}")
+    if config.normalize_obs and not any(is_measured(part) for _, part in leaves(env.observation_space)):
+        raise ValueError(f"normalize_obs needs a Box of observations that are numbers, got {env.observation_space!r}")
     if config.scale_rewards and Role.DISCOUNT not in by_role(algorithm.advantage):
         raise ValueError(
             f"scale_rewards needs an advantage with a discount; {name_of(algorithm.advantage)} has none, declared as "
@@ -47,6 +50,12 @@ def check_rollout(env: Env, policy: Policy, algorithm: Algorithm, config: Config
     named = by_role(algorithm.advantage).get(Role.SAMPLES, "samples")
     if not isinstance(samples, int) or samples < 1 or config.num_envs % samples:
         raise ValueError(f"{named} must be a whole number that divides num_envs={config.num_envs}, got {samples!r}")
+    if samples > 1 and value_of(algorithm.estimator, Role.NOISE, False):
+        noise = by_role(algorithm.estimator)[Role.NOISE]
+        raise ValueError(
+            f"{noise}=True takes environments for independent samples, and {named}={samples} of them begin alike; "
+            f"leave {noise} out, or measure by pgjax variance"
+        )
     if samples > 1 and not whole:
         raise ValueError(f"{named}={samples} needs rollout='episodes': a group of episodes must start alike")
     if samples > 1 and env.host:

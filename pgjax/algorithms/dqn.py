@@ -73,9 +73,10 @@ def evaluate(policy: Policy, params: PyTree, targets: PyTree, rows: Trajectory, 
     """
     now = policy.evaluate(params, rows)
     ahead = rows._replace(obs=rows.next_obs)
-    q = policy.evaluate(targets, ahead).action_value
-    chooser = policy.evaluate(params, ahead).action_value if double else q
-    return now._replace(value=taken(now.action_value, rows.action), next_value=taken(q, jnp.argmax(chooser, axis=-1)))
+    valued = policy.evaluate(targets, ahead)
+    # The greedy action is the legal one of the largest value.
+    chosen = (policy.evaluate(params, ahead) if double else valued).dist.mode()
+    return now._replace(value=taken(now.action_value, rows.action), next_value=taken(valued.action_value, chosen))
 
 
 def epsilon(env_steps: Array, hypers: Hypers) -> Array:
@@ -105,7 +106,7 @@ def make_learner(env: Env, policy: Policy, algorithm: Algorithm, config: Config)
         policy=greedy,
         init=lambda key, hypers: greedy.init(key),
         followed=lambda params: params,
-        evaluate=lambda key, params, targets, rows: evaluate(greedy, params, targets, rows, double),
+        evaluate=lambda key, params, targets, rows, hypers: evaluate(greedy, params, targets, rows, double),
         explore=epsilon,
     )
     return replay.make_learner(env, agent, algorithm, config)

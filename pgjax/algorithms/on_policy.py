@@ -11,8 +11,9 @@ from pgjax import rollout
 from pgjax.algorithms import compatibility, imitation, playing, reward_scaling, updates
 from pgjax.config import Config, check_config
 from pgjax.declarations import Role, Trait, traits_of
+from pgjax.envs import observations
 from pgjax.envs.parameters import with_params
-from pgjax.estimators import pieces
+from pgjax.estimators import noise, pieces
 from pgjax.hyperparameters import by_role, name_of, plugs, value_of
 from pgjax.numerics import keys, masked, returns, running_moments
 from pgjax.policies import wrappers
@@ -112,6 +113,7 @@ def _init(setup: Setup, key: Array, hypers: Hypers) -> LearnerState:
     env_params = with_params(env, hypers.env)
     params = setup.first(key_params, env_params)
     _, obs = jax.eval_shape(env.reset, key, env_params)
+    obs = observations.measured(env.observation_space, obs)
     state = LearnerState(
         params=params,
         updater=(),
@@ -156,7 +158,9 @@ def _kept(now: Evaluation) -> Evaluation | tuple[()]:
 
 def _behaviour(setup: Setup, state: LearnerState) -> tuple[Policy, PyTree]:
     config, acting = setup.config, _seen_through(setup, state)
-    acting = wrappers.exploring(acting, config.epsilon) if config.epsilon else acting
+    if config.epsilon:
+        legal = observations.legal(setup.env.observation_space, setup.env.action_space)
+        acting = wrappers.exploring(acting, config.epsilon, legal)
     return acting, jax.tree.map(lambda x: x[0], state.past) if config.lag else state.params
 
 
@@ -185,6 +189,7 @@ def _learn(
     params, kept, learned = updater.apply(key, policy, state.params, state.updater, batch, hypers)
 
     if config.normalize_obs:
+        obs = observations.measured(setup.env.observation_space, obs)
         obs_moments = running_moments.update(obs_moments, obs, trajectory.mask)
     past, variables = state.past, state.variables
     if config.lag:
@@ -206,6 +211,7 @@ def _learn(
     explained = _explained_variance(foretold, batch.target, trajectory.mask)
     entropy = masked.mean(now.entropy, trajectory.mask)
     weighed |= shown(running(setup.algorithm.advantage), following.advantage)
+    learned |= noise.noise_ratios(learned)
     metrics = {"entropy": entropy, **metrics, **weighed, **learned, "env_steps": jnp.sum(trajectory.mask)}
     if setup.samples == 1:  # otherwise the other samples are the baseline, and a critic has nothing to explain
         metrics["explained_variance"] = explained

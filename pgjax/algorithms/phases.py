@@ -1,7 +1,7 @@
 """Auxiliary phases: every so many updates, gradient steps of another kind on all the batches since the last phase."""
 
 import dataclasses
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,9 @@ import jax.numpy as jnp
 from pgjax.algorithms import updates
 from pgjax.config import Config
 from pgjax.hyperparameters import Range, declare, hyperparameters, name_of
-from pgjax.types import Algorithm, Array, Batch, EstimatorFn, Hypers, Policy, PyTree, Running
+from pgjax.types import Algorithm, Array, Batch, EstimatorFn, Hypers, Policy, PyTree, Running, Trajectory
+
+Kept = TypeVar("Kept", Batch, Trajectory)
 
 
 class PhaseState(NamedTuple):
@@ -50,7 +52,7 @@ def auxiliary(estimator: EstimatorFn | Running, updater: updates.MakeUpdater = u
         def init(key: Array, policy: Policy, params: PyTree, batch: Any, hypers: Hypers) -> PhaseState:
             key_main, key_phase = jax.random.split(key)
             kept = jax.tree.map(lambda x: jnp.repeat(x[None], every, axis=0), batch)
-            first = phase.init(key_phase, policy, params, _joined(kept), asked(hypers))
+            first = phase.init(key_phase, policy, params, joined(kept), asked(hypers))
             return PhaseState(main.init(key_main, policy, params, batch, hypers), first, kept, jnp.int32(0))
 
         def apply(
@@ -62,9 +64,9 @@ def auxiliary(estimator: EstimatorFn | Running, updater: updates.MakeUpdater = u
             made = state.made + 1
 
             def descend(params: PyTree, memory: PyTree) -> tuple[PyTree, PyTree, dict[str, Array]]:
-                joined = _joined(kept)
-                joined = joined._replace(then=policy.evaluate(params, joined.trajectory))
-                return phase.apply(key_phase, policy, params, memory, joined, asked(hypers))
+                whole = joined(kept)
+                whole = whole._replace(then=policy.evaluate(params, whole.trajectory))
+                return phase.apply(key_phase, policy, params, memory, whole, asked(hypers))
 
             # A loop of one turn or none: as all lanes have made as many updates, vmap leaves it out in the others,
             # where a `cond` would be computed in every update.
@@ -84,10 +86,14 @@ def auxiliary(estimator: EstimatorFn | Running, updater: updates.MakeUpdater = u
     return declare(phasic, estimator, updater)
 
 
-def _joined(kept: Batch) -> Batch:
-    """[every, T, B, ...] as [T, every x B, ...]."""
-    trajectory = kept.trajectory
-    memory = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), trajectory.memory)
-    join = lambda x: jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])  # noqa: E731
-    joined = jax.tree.map(join, kept._replace(trajectory=trajectory._replace(memory=())))
-    return joined._replace(trajectory=joined.trajectory._replace(memory=memory))
+def joined(kept: Kept) -> Kept:
+    """Batches or trajectories [every, T, B, ...] as [T, every x B, ...]."""
+    if isinstance(kept, Batch):
+        others = {name: jax.tree.map(_join, x) for name, x in kept._asdict().items() if name != "trajectory"}
+        return Batch(joined(kept.trajectory), **others)
+    memory = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), kept.memory)
+    return jax.tree.map(_join, kept._replace(memory=()))._replace(memory=memory)
+
+
+def _join(x: Array) -> Array:
+    return jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1, *x.shape[3:])

@@ -40,16 +40,21 @@ with importing("flashbax"):
     import flashbax
 
 
+MakeOptimizer = Callable[..., optax.GradientTransformation]
+
+
 class Agent(NamedTuple):
     """What learners with replay differ in; their gradient is the Algorithm's estimator."""
 
     policy: Policy
     init: Callable[[Array, Hypers], PyTree]  # (key, hypers) -> params
     followed: Callable[[PyTree], PyTree]  # params -> the ones whose running mean are the target networks
-    # (key, params, targets, rows) -> Evaluation [N]; next_value is that of the targets
-    evaluate: Callable[[Array, PyTree, PyTree, Trajectory], Evaluation]
+    # (key, params, targets, rows, hypers) -> Evaluation [N]; next_value is that of the targets
+    evaluate: Callable[[Array, PyTree, PyTree, Trajectory, Hypers], Evaluation]
     # (environment steps so far, hypers) -> [] share of uniform actions, after the warm-up
     explore: Callable[[Array, Hypers], Array | float]
+    # the Algorithm's optimizer -> the one of all parameters, where not all move at every gradient step
+    optimizer: Callable[[MakeOptimizer], MakeOptimizer] = lambda optimizer: optimizer
 
 
 class ReplayState(NamedTuple):
@@ -72,7 +77,7 @@ class Setup(NamedTuple):
     agent: Agent
     advantage: AdvantageFn
     estimator: EstimatorFn
-    optimizer: Callable[..., optax.GradientTransformation]
+    optimizer: MakeOptimizer
     config: Config
     options: dict[str, Any]  # the estimator's hyperparameters
     buffer: Any  # flashbax's functions
@@ -84,10 +89,10 @@ def make_learner(env: Env, agent: Agent, algorithm: Algorithm, config: Config) -
     Raises:
       ValueError: for options that have no meaning here or don't fit together, before anything is traced.
     """
-    plugs = check_replay(env, algorithm, config)
+    advantage, estimator, optimizer = check_replay(env, algorithm, config)
     options = hyperparameters(algorithm.estimator)
     buffer = flashbax.make_item_buffer(options["buffer_size"], 1, options["batch_size"], add_batches=True)
-    setup = Setup(env, agent, *plugs, config, options, buffer)
+    setup = Setup(env, agent, advantage, estimator, agent.optimizer(optimizer), config, options, buffer)
     return Learner(
         init=functools.partial(_init, setup),
         policy=lambda state: (agent.policy, state.params),
@@ -182,7 +187,7 @@ def _descend(
     agent = setup.agent
     params, targets, optimizer, count = carry
     key_target, key_gradient = jax.random.split(key)
-    now = agent.evaluate(key_target, params, targets, rows)
+    now = agent.evaluate(key_target, params, targets, rows, hypers)
     output = jax.lax.stop_gradient(setup.advantage(rows, now, **hypers.advantage))
     weight, goal, extra = compatibility.checked_advantage(name_of(setup.advantage), output, rows.mask)
     batch = Batch(rows, weight, goal, now.value, jax.lax.stop_gradient(now), extra)

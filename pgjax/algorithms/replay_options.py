@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import optax
 
-from pgjax.config import Config, check_config
+from pgjax.config import Config, check_config, check_unused
 from pgjax.declarations import Role, Trait, traits_of
 from pgjax.envs.spaces import check_actions
 from pgjax.hyperparameters import Probability, Range, by_role, declare, hyperparameters, name_of, value_of
@@ -62,10 +62,7 @@ def check_replay(
     """The three plugs; ValueError for any option that a learner with replay does not support."""
     check_config(env, config)
     check_actions(env.action_space)  # the learners with replay make their own networks
-    for name in INAPPLICABLE:
-        value, default = getattr(config, name), getattr(Config(), name)
-        if value != default:
-            raise ValueError(f"{name}={value!r} has no meaning with replay; {INAPPLICABLE[name]}")
+    check_unused(config, INAPPLICABLE, "with replay")
     advantage, estimator, optimizer, updater = algorithm
     if updater is not None:
         raise ValueError(
@@ -119,6 +116,9 @@ INAPPLICABLE = {
     "update": "use update='batch' and batch_size of the estimator",
     "temperature": "use temperature=1; that of sac is alpha",
     "critic": "use critic='value': the learner makes its own critics",
+    "critics": "use critics=1: the learner makes its own critics",
+    "distribution": "use distribution='gaussian': the learner chooses its own",
+    "log_std": "use log_std='parameter': the learner chooses its own",
     "shared": "use shared=False",
     "kernel": "use kernel='xla'",
     "pretrain": "it learns from replay alone; use pretrain=0",

@@ -1,16 +1,14 @@
 """The roster: a name in; plugs, default hyperparameters, default Config and the paper out."""
 
-import dataclasses
 import math
-from collections.abc import Callable, Collection
 
 from pgjax.advantages.average_reward import differential, relative
-from pgjax.advantages.groups import group_relative, leave_one_out
 from pgjax.advantages.monte_carlo import monte_carlo
-from pgjax.advantages.reference_kl import penalised
-from pgjax.advantages.temporal_difference import gae, n_step, td, v_trace
-from pgjax.algorithms import dqn, sac, trust_region
-from pgjax.algorithms.on_policy import make_learner
+from pgjax.advantages.temporal_difference import gae, n_step, q_lambda, td, v_trace
+from pgjax.algorithms import dqn, language, ppg, pqn, sac, td3, trust_region
+from pgjax.algorithms.entries import Entry
+from pgjax.algorithms.phases import auxiliary
+from pgjax.algorithms.recent import recent
 from pgjax.algorithms.replay_options import INAPPLICABLE
 from pgjax.config import Config
 from pgjax.errors import unknown
@@ -19,54 +17,13 @@ from pgjax.estimators.surrogate import surrogate
 from pgjax.estimators.trust_region import trust_region_step
 from pgjax.hyperparameters import bind
 from pgjax.losses.actor_critic import actor_critic
-from pgjax.losses.policy import policy_gradient, ppo_clip
-from pgjax.losses.reference_kl import anchored
-from pgjax.losses.value import action_value_error
+from pgjax.losses.policy import awr, policy_gradient, ppo_clip, spo
+from pgjax.losses.v_mpo import v_mpo
+from pgjax.losses.value import action_value_error, q_error
 from pgjax.optimizers import adam
-from pgjax.plugs import check_plugs
-from pgjax.policies.registry import make
-from pgjax.types import Algorithm, Env, EstimatorFn, Learner, LossFn, Policy, Running
+from pgjax.types import Algorithm
 
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One row of the roster. Default hyperparameters are the defaults of the plugs, as bound here.
-
-    Attributes:
-      algorithm: the plugs.
-      config: the defaults of the static choices.
-      paper: where the method is from.
-      summary: one line for `pgjax list`.
-      learner: (env, policy, algorithm, config) -> Learner.
-      steps: environment steps of a run that doesn't say.
-      lift: what becomes of a loss given in place of the row's own: an estimator; None where no other can be given.
-      policy: (env, config) -> Policy, for a method that needs a network of its own; see `policies.make`.
-      own_policy: whether the learner makes its own networks.
-      unused: fields of Config that mean nothing to the learner, which refuses them.
-    """
-
-    algorithm: Algorithm
-    config: Config = Config()
-    paper: str = ""
-    summary: str = ""
-    learner: Callable[[Env, Policy, Algorithm, Config], Learner] = make_learner
-    steps: int = 131_072
-    lift: Callable[[LossFn], EstimatorFn | Running] | None = lambda loss: surrogate(actor_critic(loss))
-    policy: Callable[[Env, Config], Policy] = make
-    own_policy: bool = False
-    unused: Collection[str] = ()
-
-    def __post_init__(self) -> None:
-        check_plugs(self.algorithm)
-
-
-# Defaults of methods that sample a group of episodes for each prompt (RLOO, GRPO). Language models are first pretrained
-# on examples.
-GROUPS = Config(num_envs=512, num_steps=0, num_minibatches=16, rollout="episodes", pretrain=-1)
-
-
-# Adam's first steps are long, whatever the gradient, and could undo what the examples taught.
-TAUGHT = bind(adam, learning_rate=3e-4, warmup_steps=160.0)
+__all__ = ["ROSTER", "Entry", "entry"]
 
 
 ROSTER: dict[str, Entry] = {
@@ -142,30 +99,51 @@ ROSTER: dict[str, Entry] = {
         summary="no clipping: a penalty on the KL, whose coefficient adapts",
         lift=lambda loss: adaptive_kl(surrogate(actor_critic(loss))),
     ),
-    "rloo": Entry(
+    "ppg": Entry(
         algorithm=Algorithm(
-            advantage=penalised(leave_one_out),
-            estimator=surrogate(ppo_clip, reduce="episode"),
-            optimizer=TAUGHT,
+            advantage=gae,
+            estimator=bind(surrogate(actor_critic(ppo_clip)), normalize_advantage=True, entropy_coef=0.01),
+            optimizer=bind(adam, learning_rate=1e-3),
+            updater=bind(auxiliary(surrogate(ppg.joint)), clone_coef=5.0),  # theirs is 1: here Adam's steps are longer
         ),
-        config=GROUPS,
-        paper="Kool et al. 2019, Buy 4 REINFORCE samples; Ahmadian et al. 2024, Back to basics",
-        summary="several episodes from each start, the others' mean the baseline; KL to a reference in the reward",
-        steps=920_000,
-        lift=lambda loss: surrogate(loss, reduce="episode"),
+        config=Config(num_envs=8, num_steps=64, num_minibatches=4),
+        paper="Cobbe et al. 2021, Phasic policy gradient",
+        summary="PPO, and phases in which the actor's torso learns values while a KL keeps its policy",
+        policy=ppg.make_policy,
+        unused=ppg.UNUSED,
     ),
-    "grpo": Entry(
+    "v_mpo": Entry(
         algorithm=Algorithm(
-            advantage=group_relative,
-            estimator=surrogate(anchored(ppo_clip), reduce="episode_mean"),
-            optimizer=TAUGHT,
+            advantage=gae,
+            estimator=bind(surrogate(actor_critic(v_mpo)), normalize_advantage=True),
+            optimizer=bind(adam, learning_rate=1e-3),
         ),
-        config=GROUPS,
-        paper="Shao et al. 2024, DeepSeekMath; Liu et al. 2025, Understanding R1-zero-like training",
-        summary="several episodes from each start, over the spread of their returns; KL to a reference in the loss",
-        steps=920_000,
-        lift=lambda loss: surrogate(anchored(loss), reduce="episode_mean"),
+        config=Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
+        paper="Song et al. 2019, V-MPO: on-policy maximum a posteriori policy optimization",
+        summary="the better half of the steps imitated by weight; temperature and KL bound by learned duals",
     ),
+    "awr": Entry(
+        algorithm=Algorithm(
+            advantage=gae,
+            estimator=bind(surrogate(actor_critic(awr)), normalize_advantage=True),
+            optimizer=bind(adam, learning_rate=1e-3),
+            updater=recent(),
+        ),
+        config=Config(num_envs=8, num_steps=64, num_epochs=2, num_minibatches=4),
+        paper="Peng et al. 2019, Advantage-weighted regression: simple and scalable off-policy reinforcement learning",
+        summary="actions of the latest batches imitated, each weighed by its exponentiated advantage",
+    ),
+    "spo": Entry(
+        algorithm=Algorithm(
+            advantage=gae,
+            estimator=bind(surrogate(actor_critic(spo)), normalize_advantage=True, entropy_coef=0.01),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(num_envs=8, num_steps=64, num_epochs=4, num_minibatches=4),
+        paper="Xie et al. 2024, Simple policy optimization",
+        summary="PPO with a parabola in the ratio in place of the clip, which pulls ratios outside back",
+    ),
+    **language.ROWS,
     "npg": Entry(
         algorithm=Algorithm(
             advantage=bind(gae, gae_lambda=0.97),
@@ -221,6 +199,36 @@ ROSTER: dict[str, Entry] = {
         lift=None,
         own_policy=True,
         unused=INAPPLICABLE,
+    ),
+    "td3": Entry(
+        algorithm=Algorithm(
+            advantage=td,
+            estimator=bind(td3.td3, batch_size=128, gradient_steps=16, target_period=2),
+            optimizer=bind(adam, learning_rate=1e-3, max_grad_norm=math.inf, eps=1e-8),
+        ),
+        config=Config(num_envs=4, num_steps=4, activation="relu"),
+        paper="Fujimoto et al. 2018, Addressing function approximation error in actor-critic methods",
+        steps=10_000,
+        summary="replay, a deterministic actor that moves at every second step, twin critics; a Box of actions",
+        learner=td3.make_learner,
+        lift=None,
+        own_policy=True,
+        unused=INAPPLICABLE,
+    ),
+    "pqn": Entry(
+        algorithm=Algorithm(
+            advantage=q_lambda,
+            estimator=surrogate(q_error),
+            optimizer=bind(adam, learning_rate=1e-3),
+        ),
+        config=Config(
+            num_envs=16, num_steps=32, num_epochs=4, num_minibatches=4, epsilon=0.1, activation="relu", layer_norm=True
+        ),
+        paper="Gallici et al. 2024, Simplifying deep temporal difference learning",
+        summary="Q(lambda) on policy, without replay and target network; epsilon-greedy actors",
+        lift=surrogate,
+        policy=pqn.make_policy,
+        unused=pqn.UNUSED,
     ),
     "a3c": Entry(
         algorithm=Algorithm(

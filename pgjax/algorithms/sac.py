@@ -17,6 +17,7 @@ from flax import nnx
 from pgjax.algorithms import replay
 from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
+from pgjax.envs import observations
 from pgjax.hyperparameters import MOST, Finite, Range, hyperparameters, name_of
 from pgjax.numerics.masked import mean
 from pgjax.numerics.returns import taken
@@ -30,7 +31,8 @@ class Parts(NamedTuple):
 
     # (params, obs, action) -> Q of both critics, [2, N]; of finitely many actions, all: [2, N, A]
     twins: Callable[[PyTree, PyTree, Array | None], Array]
-    target_entropy: Callable[[float, float], float]  # (target_entropy_box, target_entropy_finite) -> H
+    # (target_entropy_box, target_entropy_finite, distribution) -> H; of finitely many it goes by the legal actions
+    target_entropy: Callable[[float, float, Any], Array | float]
     volume: float  # what entropy a Box of actions adds to that of the same actions scaled to [-1, 1]; else 0
 
 
@@ -62,13 +64,17 @@ def make_policy(env: Env, config: Config = Config()) -> Policy:
     # An entropy is a bonus for every step that an episode lasts: in the Box's own units it would depend on these.
     volume = 0.0
     if bounds is None:
-        target_entropy = lambda box, finite: finite * math.log(env.action_space.n)  # noqa: E731
+        legal = lambda dist: jnp.sum(dist.logits > -jnp.inf, axis=-1)  # noqa: E731
+        masked = observations.has_mask(env.observation_space)
+        most = lambda dist: jnp.log(legal(dist)) if masked else math.log(env.action_space.n)  # noqa: E731
+        target_entropy = lambda box, finite, dist: finite * most(dist)  # noqa: E731
     else:
         low, high = bounds
         volume = sum(math.log((b - a) / 2) for a, b in zip(low, high, strict=True))
-        target_entropy = lambda box, finite: box * len(low)  # noqa: E731
+        target_entropy = lambda box, finite, dist: box * len(low)  # noqa: E731
     parts = Parts(lambda params, obs, action: merge(params).twins(obs, action), target_entropy, volume)
-    return modules.from_nnx(build, constants=False, apart=True)._replace(parts=parts)
+    legal_actions = observations.legal(env.observation_space, env.action_space)
+    return modules.from_nnx(build, constants=False, apart=True, legal=legal_actions)._replace(parts=parts)
 
 
 def losses(
@@ -109,7 +115,8 @@ def losses(
         critic_loss = 0.5 * mean(jnp.sum((q - target[None]) ** 2, axis=0), mask)
         entropy, worth = _expected(key, policy, frozen, frozen["twins"], dist, rows.obs)
         actor_loss = mean(-jnp.exp(frozen["log_alpha"]) * entropy - worth, mask)
-        gap = jax.lax.stop_gradient(entropy) - policy.parts.target_entropy(target_entropy_box, target_entropy_finite)
+        wanted = policy.parts.target_entropy(target_entropy_box, target_entropy_finite, dist)
+        gap = jax.lax.stop_gradient(entropy) - wanted
         alpha_loss = mean(jnp.exp(params["log_alpha"]) * gap, mask)
         return critic_loss + actor_loss + alpha_loss, {
             "critic_loss": critic_loss,
@@ -175,7 +182,7 @@ def make_learner(env: Env, policy: Policy, algorithm: Algorithm, config: Config)
         policy=soft,
         init=init,
         followed=lambda params: params["twins"],
-        evaluate=lambda key, params, targets, rows: evaluate(key, soft, params, targets, rows),
+        evaluate=lambda key, params, targets, rows, hypers: evaluate(key, soft, params, targets, rows),
         explore=lambda env_steps, hypers: 0.0,
     )
     return replay.make_learner(env, agent, algorithm, config)

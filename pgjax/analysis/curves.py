@@ -1,7 +1,7 @@
 """Draws learning curves: a metric over seeds along training, by setting."""
 
 import pathlib
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -9,18 +9,31 @@ from pgjax.analysis import drawing
 from pgjax.analysis.summary import Row, counted, rows
 from pgjax.statistics import bootstrap, iqm
 
+EVALUATED = ("eval_return_stochastic", "eval_return_greedy")
 
-def curve(metrics: Any, path: str | pathlib.Path, title: str = "", name: str = "episode_return") -> None:
+
+def curve(metrics: Any, path: str | pathlib.Path | IO[bytes], title: str = "", name: str = "episode_return") -> None:
     """Draw a metric against environment steps: IQM over seeds and its 95 % interval as a band, by setting.
 
-    Of more than ten settings the best and the worst are drawn so, and the others as thin grey lines.
+    Evaluations along training (`eval_every`) have panels of their own beside that of episode_return. Of more than ten
+    settings the best and the worst are drawn so, and the others as thin grey lines.
     Settings that a halving rule stopped are drawn up to their stop.
 
     Args:
       metrics: a dataset, label -> dataset, or rows; path: a file, by name or open for bytes.
     """
-    figure, ((axes,),) = drawing.canvas(title)
-    found = [row for row in rows(metrics) if name in row.chosen]
+    found = list(rows(metrics))
+    also = [kind for kind in EVALUATED if name == "episode_return" and any(kind in row.chosen for row in found)]
+    figure, axes = drawing.canvas(title, width=7 + 5 * len(also), panels=(1, 1 + len(also)))
+    for one, panel in zip(axes[0], (name, *also), strict=True):
+        title = _panel(one, [row for row in found if panel in row.chosen], panel)
+        if panel == name:
+            drawing.legend(figure, one, title)
+    figure.savefig(path, dpi=150)
+
+
+def _panel(axes: Any, found: list[Row], name: str) -> str:
+    """Draw one metric; the title of its legend."""
     styles, note = drawing.styles(found)
     ends, lines, bands, counts = set(), [], [], []
     for h, style in styles.items():
@@ -47,8 +60,7 @@ def curve(metrics: Any, path: str | pathlib.Path, title: str = "", name: str = "
     axes.xaxis.set_major_formatter(drawing.scale)
     if any(np.isfinite(line).any() for line in lines):
         axes.set_ylim(drawing.around(lines, bands))
-    drawing.legend(figure, axes, "\n".join(filter(None, (note, drawing.band_note(counts)))))
-    figure.savefig(path, dpi=150)
+    return "\n".join(filter(None, (note, drawing.band_note(counts))))
 
 
 def _unseen(row: Row, name: str) -> str:

@@ -1,17 +1,21 @@
 """Parts that several commands share: the console, the summary at the end, and lanes by name."""
 
 import datetime
+import functools
 import signal
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pgjax import analysis
+from pgjax import analysis, executors
 from pgjax.cli.options import Resume, Sweep
 from pgjax.dependencies import importing
 from pgjax.engine import processes
 from pgjax.errors import unknown
-from pgjax.runs import start
+from pgjax.runs import folder
+from pgjax.runs.drive import drive
+from pgjax.runs.execute import Job
+from pgjax.runs.execute import execute as run_here
 from pgjax.runs.run import Run
 from pgjax.sweeps import values as sweeps_values
 
@@ -37,6 +41,18 @@ def join_processes(options: Sweep | Resume) -> None:
     processes.join(coordinator, count, index)
 
 
+def workers_of(options: Sweep | Resume) -> tuple[str | None, int | None]:
+    """The options --on and --workers, checked."""
+    if options.on is None:
+        if options.workers is not None:
+            raise ValueError(f"--workers {options.workers} needs --on, which says of what kind they are")
+        return None, None
+    if options.distributed:
+        raise ValueError("give --on, whose workers train, or --distributed, which trains here, not both")
+    executors.check(options.on)
+    return options.on, sweeps_values.whole("workers", options.workers)
+
+
 def items(given: tuple[str, ...]) -> tuple[str, ...]:
     """The items of words like a=1,b=2 or a=1 b=2."""
     return tuple(item for text in given for item in text.split(","))
@@ -55,26 +71,47 @@ def pairs(option: str, given: Iterable[str], form: str = "name=value") -> dict[s
     return found
 
 
-def execute(job: start.Job) -> int:
-    """Carry out a job, and print its final returns; the exit code."""
-    result = start.execute(job)
-    code = 128 + (result.signal or signal.SIGINT) if result.interrupted else 0
+def execute(job: Job, on: str | None = None, workers: int | None = None, objects: dict[str, Any] | None = None) -> int:
+    """Carry a job out, here or on workers, and print its final returns; the exit code.
+
+    Args:
+      objects: the algorithm, env, policy and plugs, of which workers are sent those that they can't import.
+    """
+    if on is None:
+        result = run_here(job)
+    else:
+        assert job.path is not None  # the command line always has a folder
+        try:
+            engine = executors.connect(on, workers, job.path)
+        except ValueError:
+            folder.discard(job.made)
+            raise
+        result = drive(job, engine, objects=objects)
+    return told(result)
+
+
+def told(result: Run) -> int:
+    """Print what a run has come to; the exit code: 1 where chunks failed, 128 and the signal's number after a stop."""
+    s, failed = result.summary, result.summary["failed_chunks"]
+    stopped = 128 + (result.signal or signal.SIGINT) if result.interrupted and (result.signal or not failed) else 0
+    code = stopped or int(bool(failed))
     if not processes.first():
         return code
-    console, s = make_console(), result.summary
+    console = make_console()
+    say = functools.partial(console.print, highlight=False, markup=False)
     if not result.interrupted:
         for line in analysis.lost(s):
-            console.print(line, highlight=False, markup=False)
+            say(line)
         console.print(analysis.table(s))
-    console.print(
+    say(
         f"{s['env_steps']:.3g} environment steps; here trained in {s['train_seconds']:.1f} s, compiled in "
         f"{s['compile_seconds']:.1f} s; written to {result.path}",
-        highlight=False,
-        markup=False,
         soft_wrap=True,
     )
+    for line in failed.values():
+        say(line, soft_wrap=True)
     if result.interrupted:
-        console.print(f"`pgjax resume {result.path}` goes on", highlight=False, markup=False, soft_wrap=True)
+        say(f"`pgjax resume {result.path}` goes on", soft_wrap=True)
     return code
 
 

@@ -10,11 +10,11 @@ from pgjax.algorithms.replacement import NAMED
 from pgjax.algorithms.roster import ROSTER, Entry
 from pgjax.cli import describe
 from pgjax.cli.common import Action, make_console
-from pgjax.cli.options import List
+from pgjax.cli.options_reading import List
 from pgjax.config import PARTS
-from pgjax.envs import brax, gymnasium, registry
-from pgjax.envs.catalogue import ENVIRONMENTS
-from pgjax.envs.parameters import NOTES, UNUSED, derived, param_names
+from pgjax.envs import registry
+from pgjax.envs.catalogue import ENVIRONMENTS, SUITES
+from pgjax.envs.parameters import UNUSED, derived, param_names
 from pgjax.errors import unknown
 from pgjax.hyperparameters import hyperparameters, plugs
 from pgjax.sweeps import environment, user_code
@@ -31,11 +31,14 @@ def show_list(options: List, words: list[str]) -> Action:
     plugs_by_name = [*ROSTER, *ESTIMATORS, *(x for rows in (*NAMED.values(), *AXES.values()) for x in rows)]
 
     def act() -> int:
-        if not name:
+        if options.envs:
+            for known in registry.names(options.envs):
+                console.print(known, highlight=False, markup=False, soft_wrap=True)
+        elif not name:
             show(console)
         elif name in plugs_by_name:
             show_plug(console, name)
-        elif ":" in name and not name.startswith((gymnasium.PREFIX, brax.PREFIX)):
+        elif ":" in name and name.partition(":")[0] not in registry.SUITES:
             show_own(console, name)
         elif rows := _with_option(name):
             show_option(console, name, rows)
@@ -82,7 +85,7 @@ def show(console: Any) -> None:
     )
     print_all(
         "environments: `pgjax list CartPole-v1` shows their parameters",
-        {**ENVIRONMENTS, "gymnasium:ID": "stepped on the host (extra gymnasium)", "brax:NAME": "(extra brax)"},
+        {**ENVIRONMENTS, **{f"{suite}:NAME": SUITES[suite] for suite in registry.SUITES}},
     )
     console.print("Options are set by --set name=value; of name=value,value floats share one program.", highlight=False)
     console.print("A plug is chosen by --advantage td; one of your own by file.py:name, which this shows, too.")
@@ -146,7 +149,7 @@ def show_own(console: Any, spec: str) -> None:
 
 
 def show_environment(console: Any, name: str, env: Env, settable: dict[str, Any]) -> None:
-    """Print the parameters of one environment, and what it shows and takes."""
+    """Print the parameters of one environment, what it shows and takes, and what surprises in it."""
     if name in ENVIRONMENTS:
         console.print(f"{name}: {ENVIRONMENTS[name]}", style="bold", highlight=False)
     computed, unused = derived(env.params), UNUSED.get(name, ())
@@ -157,8 +160,8 @@ def show_environment(console: Any, name: str, env: Env, settable: dict[str, Any]
         console.print(f"env.{key} is computed as {found.formula}, and can't be set.", highlight=False)
     for key in unused:
         console.print(f"env.{key} can't be set: nothing depends on it, in gymnax.", highlight=False)
-    if name in NOTES:
-        console.print(NOTES[name], highlight=False)
+    for line in registry.notes(name):
+        console.print(line, highlight=False, markup=False)
 
 
 def _options(row: Entry) -> dict[str, dict[str, Any]]:

@@ -34,7 +34,7 @@ def _main(arguments: list[str] | None) -> int:
     with dependencies.importing("tyro"):
         import tyro
 
-        from pgjax.cli.options import COMMANDS
+        from pgjax.cli.options import COMMANDS, Work
 
     words = list(sys.argv[1:] if arguments is None else arguments)
     typed, complaint = words, io.StringIO()
@@ -58,9 +58,14 @@ def _main(arguments: list[str] | None) -> int:
             print(f"pgjax: {said}; see pgjax {' '.join(words[:1])} --help", file=sys.stderr)
         return int(stop.code or 0)
     module, _, name = dict(COMMANDS.values())[type(command)].partition(".")
-    _keep_compiled()
-    if getattr(command, "shard", "lanes") == "lanes":
-        _use_every_core()
+    if not isinstance(command, Work):  # whose programs are kept with the run
+        _keep_compiled()
+    if getattr(command, "on", None):
+        _leave_devices()
+    elif getattr(command, "shard", "lanes") == "lanes":
+        from pgjax.engine import machine
+
+        machine.use_every_core(getattr(command, "folder", None) or getattr(command, "out", None))
     try:
         action = getattr(importlib.import_module(f"pgjax.cli.{module}"), name)
         return action(command, typed)()
@@ -179,17 +184,8 @@ def _keep_compiled() -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
-def _use_every_core() -> None:
-    """Use one device for each core of a CPU: chunks side by side take two thirds of the time of one program.
-
-    XLA splits a small product between its threads badly, or not at all.
-    """
+def _leave_devices() -> None:
+    """Plan on the CPU, since the workers of this machine may need the accelerator."""
     import jax
 
-    if getattr(jax.config, "jax_num_cpu_devices", 0) < 0 and "host_platform_device_count" not in os.environ.get(
-        "XLA_FLAGS", ""
-    ):
-        with contextlib.suppress(RuntimeError):  # a caller in Python may have used jax already
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            # Each device has programs of its own, which are traced one after the other.
-            jax.config.update("jax_num_cpu_devices", min(cores, 8))
+    jax.config.update("jax_platforms", "cpu")

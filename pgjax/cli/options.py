@@ -1,10 +1,11 @@
-"""The commands and their options, as dataclasses that tyro reads."""
+"""The commands that train and their options, as dataclasses that tyro reads; and all commands by name."""
 
 import dataclasses
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from pgjax.cli.options_reading import Certify, List, Render, Report, Show, Variance
 from pgjax.sweeps.user_code import PLUGS
 
 _HELP = "Another {} than the algorithm's own: module:name, file.py:name or, where it has one, a name of `pgjax list`."
@@ -36,6 +37,8 @@ class Train(Plugs):  # type: ignore[misc, valid-type]  # made of a tuple
     """Passes over each batch."""
     num_minibatches: str | None = None
     """Gradient steps in each pass."""
+    eval_every: str | None = None
+    """Updates between two evaluations along training; by default there is one after training alone."""
     set: tuple[str, ...] = ()
     """Settings, each name=value or name=value,value: see `pgjax list`."""
     env: str | None = None
@@ -68,16 +71,21 @@ class Sweep(Train):
     """How many devices; all by default."""
     shard: str = "lanes"
     """lanes: devices train different lanes; envs: they share the environments of one large agent."""
-    checkpoint: float = 60.0
-    """Seconds between two checkpoints of every lane's whole state; 0 makes one after each segment."""
+    checkpoint: float | None = None
+    """Seconds between two checkpoints of every lane's whole state; 0 makes one after each segment. By default every
+    five seconds, or as often as they take a fiftieth of the time."""
     halving: str | None = None
     """Stop the worse settings: after updates/N^k updates, for each k, the best 1/N of them go on."""
     log: str | None = None
     """Also write to tensorboard or wandb while it runs (extras of the same names)."""
     log_lanes: bool = False
     """Log every lane separately instead of the mean over a setting's seeds."""
+    on: str | None = None
+    """Train on workers: processes, loky, dask[:tcp://HOST:PORT], slurm[:partition=gpu,time=60], mpi, ray[:ADDRESS]."""
+    workers: str | None = None
+    """How many workers, with --on; of slurm, how many jobs."""
     distributed: bool = False
-    """Share the lanes with other processes that run the same command, with the same --out on a shared disk."""
+    """Join the other processes that run this command, as hosts of one TPU must; they need the same --out."""
     coordinator: str | None = None
     """HOST:PORT of process 0, where JAX doesn't find it by itself (it does under SLURM and on cloud TPUs)."""
     processes: int | None = None
@@ -98,6 +106,10 @@ class Resume:
     """tensorboard or wandb: log there from now on; none: stop logging. By default as the run did."""
     edited: bool = False
     """Go on though the source of one of the run's own functions has changed since it was begun."""
+    on: str | None = None
+    """As in `pgjax sweep`."""
+    workers: str | None = None
+    """As in `pgjax sweep`."""
     distributed: bool = False
     """As in `pgjax sweep`; the number of processes may be another."""
     coordinator: str | None = None
@@ -106,6 +118,19 @@ class Resume:
     """As in `pgjax sweep`."""
     process: int | None = None
     """As in `pgjax sweep`."""
+
+
+@dataclasses.dataclass
+class Work:
+    """Train chunks of a run that nobody works at, until none is left; start as many of these as you like.
+
+    The run is one that `pgjax sweep` or `pgjax train` has begun, in a folder that this machine sees too.
+    """
+
+    folder: Annotated[Positional[str], arg(metavar="DIR")]
+    """The run folder."""
+    devices: str | None = None
+    """How many devices; all by default."""
 
 
 @dataclasses.dataclass
@@ -141,97 +166,40 @@ class Replay:
 
 
 @dataclasses.dataclass
-class Render:
-    """Play whole episodes with the parameters of one lane of a run, and write them as a video."""
+class Settle:
+    """Settle which of two algorithms is better: add seeds in rounds until the answer is sure, and stop.
 
-    folder: Annotated[Positional[str], arg(metavar="DIR")]
-    """The run folder."""
-    lane: tuple[str, ...] = ()
-    """Which lane, as learning_rate=1e-3,seed=7; its first seed and setting by default."""
-    update: str | None = None
-    """The parameters after this many updates (pgjax train --snapshots); the last by default."""
-    out: str = "episode.gif"
-    """The video: an .mp4 (extra video) or a .gif."""
-    episodes: str = "1"
-    """How many episodes, one after the other."""
-    greedy: bool = False
-    """Take the likeliest action of each step; otherwise actions are sampled, as in training."""
-    seed: int = 0
-    """The seed of the episodes."""
-    fps: float | None = None
-    """Pictures a second; by default the environment's own speed."""
-
-
-@dataclasses.dataclass
-class Show:
-    """Show the content of a run folder: its progress, its final returns, its lanes."""
-
-    folder: Annotated[Positional[str], arg(metavar="DIR")]
-    """The run folder."""
-
-
-@dataclasses.dataclass
-class Report:
-    """Compare runs, or show one, in one self-contained HTML page."""
-
-    folders: Annotated[Positional[tuple[str, ...]], arg(metavar="DIR [DIR ...]")]
-    """Run folders."""
-    out: str = "report.html"
-    """The page; one that exists is written over."""
-
-
-@dataclasses.dataclass
-class List:
-    """Show algorithms, plugs and environments, one line each, or the options of one."""
-
-    name: Annotated[Positional[str], arg(metavar="NAME")] = ""
-    """Show the options of this algorithm, environment, plug or estimator, or of file.py:name or module:name."""
-
-
-@dataclasses.dataclass
-class Variance:
-    """Measure how biased and how noisy estimators of the policy gradient are, at a policy of your choice.
-
-    Where the environment can be enumerated (TabularMDP-pgjax), against the exact gradient; elsewhere against a
-    reference on episodes of its own, whose error is part of the error bars. All estimators see the same episodes.
+    After each round a confidence sequence of A - B, paired by seed, is looked at; looking often does no harm. The same
+    command with the same --out goes on, or shows the verdict that there is. `pgjax show` and `pgjax report` read DIR.
     """
 
-    env_name: Annotated[Positional[str], arg(metavar="ENV")] = ""
-    """A name from `pgjax list`; may be left out with --params."""
-    estimators: str | None = None
-    """Names from `pgjax list`, or file.py:name of your own (an estimator, or a gradient(key, params)), by commas."""
-    grid: tuple[str, ...] = ()
-    """Axes of the grid instead, each axis=value,value: returns=full,to_go baseline=none,value."""
-    params: str | None = None
-    """A run folder: measure at its parameters."""
-    init: bool = False
-    """Measure at a policy as it is initialised (the default without --params)."""
-    lane: tuple[str, ...] = ()
-    """Which lane of the run, as seed=3 learning_rate=0.001; its first seed and setting by default."""
-    at: str = "last"
-    """Which saved points of the run: last, all, or numbers of updates by commas (pgjax train --snapshots)."""
-    behaviour: str | None = None
-    """Act with the parameters of this saved point of the run instead: importance sampling and PPO, off policy."""
+    arms: Annotated[Positional[tuple[str, ...]], arg(metavar="A B")] = ()
+    """Two algorithms, each with its settings in one word: "ppo clip_eps=.1" "ppo loss=file.py:name"."""
+    env: str = ""
+    """The environment of both: a name from `pgjax list`, module:factory or file.py:factory."""
     set: tuple[str, ...] = ()
-    """Parameters of the environment, and network, hidden, activation or shared, each name=value."""
-    discount: float | None = None
-    """gamma of the discounted return; .99, or that of the run."""
-    episodes: str = "4096"
-    """Episodes measured."""
-    batch: str = "1,4,16,64,256"
-    """Batch sizes of the curves, each dividing the next."""
-    reference_episodes: str | None = None
-    """Episodes of the reference; 4 times those measured by default."""
-    pilot: str = "512"
-    """Episodes to which baselines are fitted."""
-    states: str = "0"
-    """States from which the variance is split into trajectory, action and state terms; 0 leaves it out."""
-    timing: bool = True
-    """Time each estimator separately."""
+    """Settings of both, each name=value."""
+    steps: str | None = None
+    """Environment steps of each lane."""
+    updates: str | None = None
+    """Updates of each lane, instead of --steps."""
+    margin: str | None = None
+    """Also stop where A - B is sure to lie within -MARGIN and MARGIN: the two are equivalent."""
+    error: str = ".05"
+    """The probability of a false verdict, at most, whenever you stop."""
+    most: str = "512"
+    """Seeds of each, at most."""
+    by: str = "mean"
+    """What is compared: mean, or iqm for the interquartile mean over seeds."""
+    bounds: str | None = None
+    """LO,HI of every possible return (as --bounds=-200,0); known for some environments. Without, or with none, the
+    interval is one that holds in the limit of many seeds."""
+    batch: str = "8"
+    """Seeds of the first round, trained together; later rounds add half as many as there are. A GPU wants more."""
     seed: int = 0
-    """The seed of all random numbers."""
+    """The first seed."""
     out: str | None = None
-    """The folder; runs/variance-<env>-<time> by default."""
+    """The folder; runs/settle-<env>-<time> by default."""
 
 
 # Name -> its options, and the function of `pgjax.cli` that checks them and returns the function to call.
@@ -239,11 +207,14 @@ COMMANDS = {
     "train": (Train, "train.train"),
     "sweep": (Sweep, "train.sweep"),
     "resume": (Resume, "resume.resume"),
+    "work": (Work, "resume.work"),
     "extend": (Extend, "resume.extend"),
     "replay": (Replay, "resume.replay"),
+    "settle": (Settle, "settle.settle"),
     "render": (Render, "show.render"),
     "show": (Show, "show.show"),
     "report": (Report, "show.report"),
     "variance": (Variance, "variance.measurement"),
+    "certify": (Certify, "certify.certify"),
     "list": (List, "listing.show_list"),
 }

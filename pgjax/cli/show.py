@@ -6,10 +6,15 @@ from typing import Any
 
 from pgjax import analysis
 from pgjax import report as report_module
+from pgjax.cli import watch
 from pgjax.cli.common import Action, items, labels, make_console
-from pgjax.cli.options import Render, Report, Show
+from pgjax.cli.options_reading import Render, Report, Show
+from pgjax.engine import files
 from pgjax.render import video
 from pgjax.runs import load
+from pgjax.runs.overview import Overview, overview
+from pgjax.runs.run import Run
+from pgjax.settling import question, settlement, showing
 from pgjax.sweeps import values
 
 
@@ -41,12 +46,28 @@ def render(options: Render, words: list[str]) -> Action:
 
 def show(options: Show, words: list[str]) -> Action:
     """Checks the options of `pgjax show`; the function returned carries it out."""
-    lines = lines_of(values.place("path", options.folder))
+    folder = values.place("path", options.folder)
+    if question.there(folder):
+        return _settlement(folder, options.watch)
+    run = load.planned(folder)
+    if options.watch:
+        return lambda: watch.watch(lambda: look(run))
+    lines, _ = look(run)
 
     def act():
-        console = make_console()
-        for line in lines:
-            console.print(line, highlight=False, markup=False)
+        watch.say(make_console(), lines)
+        return 0
+
+    return act
+
+
+def _settlement(folder: pathlib.Path, watched: bool) -> Action:
+    if watched:
+        raise ValueError(f"--watch shows one run: pgjax show {folder / 'a'} --watch, or {folder / 'b'}")
+    lines = showing.lines(settlement.settlement(folder))
+
+    def act():
+        watch.say(make_console(), lines)
         return 0
 
     return act
@@ -57,10 +78,16 @@ def report(options: Report, words: list[str]) -> Action:
     return lambda: print(f"written to {report_module.write(options.folders, options.out)}") or 0
 
 
-def lines_of(path: pathlib.Path) -> list[Any]:
-    """The lines of `pgjax show`: command, progress, settings and seeds, final returns, lanes that failed."""
-    run = load.planned(path)
-    plan, summary, command = run.plan, run.summary, run.config["command"]
+def look(run: Run) -> tuple[list[Any], Overview | None]:
+    """The lines of `pgjax show`: command, settings, seeds, progress, who works, final returns, lanes that failed.
+
+    Args:
+      run: as it was read from its folder before.
+
+    Returns:
+      the lines, and what happens in the folder; None where the run hasn't begun.
+    """
+    path, plan, command = run.folder, run.plan, run.config["command"]
     out: list[Any] = [f"{run.title}: {path}"]
     if command:
         out.append(f"made by: {shlex.join(command)}")
@@ -69,20 +96,23 @@ def lines_of(path: pathlib.Path) -> list[Any]:
         shown = ", ".join(map(_text, found[:8])) + (f", ... ({len(found)} in all)" if len(found) > 8 else "")
         out.append(f"{name}: {shown}")
     out.append(f"seeds: {plan.seeds[0]} to {plan.seeds[-1]} ({len(plan.seeds)})")
-    if not run.begun:
-        return [*out, f"nothing trained yet; `pgjax resume {path}` begins"]
-    for g, group in enumerate(plan.groups):
+    if not files.exists(path / "chunks.json"):
+        return [*out, f"nothing trained yet; `pgjax resume {path}` begins"], None
+    seen = overview(run)
+    run = seen.run
+    for g, group in enumerate(run.plan.groups):
         mine = [(i, c) for i, c in enumerate(run.schedule.chunks) if c.group == g]
-        made = sum((max([c.first, *run.archive.updates(i)]) - c.first) * len(c.lanes) for i, c in mine)
+        made = sum((max(c.first, seen.saved.get(i, 0)) - c.first) * len(c.lanes) for i, c in mine)
         wanted = sum((c.last - c.first) * len(c.lanes) for _, c in mine)
         name = "" if len(plan.groups) == 1 else f"group {g}: "
         out.append(
             f"{name}{made:,} of {wanted:,} updates of all lanes kept, {len(group.settings)} settings, "
             f"{run.schedule.widths[g]} lanes at once, {len(mine)} chunks"
         )
-    if run.interrupted:
-        return [*out, f"not ended; `pgjax resume {path}` goes on"]
-    return [*out, *analysis.lost(summary), analysis.table(summary)]
+    if not seen.complete:
+        out += watch.lines(seen)
+        return out if seen.workers else [*out, f"not ended; `pgjax resume {path}` goes on"], seen
+    return [*out, *watch.taken(seen), *analysis.lost(run.summary), analysis.table(run.summary)], seen
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,7 @@ A command checks all its options before anything is compiled, and returns a func
 import functools
 from typing import Any
 
-from pgjax.cli.common import Action, execute, join_processes, pairs, stamp
+from pgjax.cli.common import Action, execute, join_processes, pairs, stamp, workers_of
 from pgjax.cli.options import Sweep, Train
 from pgjax.sweeps import user_code, values
 
@@ -35,24 +35,23 @@ def sweep(options: Sweep, words: list[str]) -> Action:
         raise ValueError("--log-lanes needs --log tensorboard or wandb")
     out = _folder(options)
     names = ("memory", "width", "devices", "shard", "checkpoint", "halving", "log", "log_lanes")
-    return _train(options, words, settings, out=out, **{name: getattr(options, name) for name in names})
+    extra = {name: getattr(options, name) for name in names}
+    return _train(options, words, settings, workers_of(options), out=out, **extra)
 
 
-def _train(options: Train, words: list[str], settings: Any, **extra: Any) -> Action:
-    from pgjax.algorithms.replacement import NAMED
+def _train(
+    options: Train, words: list[str], settings: Any, on: tuple[str | None, int | None] = (None, None), **extra: Any
+) -> Action:
     from pgjax.algorithms.roster import ROSTER
     from pgjax.runs import start
 
     if options.env_name in ROSTER:
         raise ValueError(f"ENV is {options.env_name!r}, an algorithm: ALGORITHM comes first, as in ppo CartPole-v1")
     specs = {name: spec for name in user_code.OBJECTS if (spec := getattr(options, name)) is not None}
-    loaded = {
-        name: user_code.load(spec, "algorithm" if name == "algorithm" else f"--{name}")
-        for name, spec in specs.items()
-        if ":" in spec or name not in ("algorithm", *NAMED)
-    }
+    loaded = user_code.loaded(specs, {name: "algorithm" if name == "algorithm" else f"--{name}" for name in specs})
+    objects = {"env": options.env_name, **specs, **loaded}
     job = start.new_job(
-        **{"env": options.env_name, **specs, **loaded},
+        **objects,
         seeds=options.seeds,
         seed=options.seed,
         steps=options.steps,
@@ -63,13 +62,13 @@ def _train(options: Train, words: list[str], settings: Any, **extra: Any) -> Act
         command=["pgjax", *words],
         **extra,
     )
-    return functools.partial(execute, job)
+    return functools.partial(execute, job, *on, objects=objects)
 
 
 def _settings(options: Train) -> dict[str, Any]:
     if bool(options.env_name) == (options.env is not None):
         raise ValueError("say which environment: either ENV by name, or --env module:factory")
-    names = ("num_envs", "num_steps", "num_epochs", "num_minibatches")
+    names = ("num_envs", "num_steps", "num_epochs", "num_minibatches", "eval_every")
     settings = {f"config.{name}": getattr(options, name) for name in names if getattr(options, name) is not None}
     for name, text in pairs("--set", options.set).items():
         if name in settings:

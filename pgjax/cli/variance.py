@@ -10,7 +10,7 @@ from typing import Any
 from pgjax import variance
 from pgjax.cli import variance_policy
 from pgjax.cli.common import Action, pairs
-from pgjax.cli.options import Variance
+from pgjax.cli.options_reading import Variance
 from pgjax.dependencies import importing
 from pgjax.engine.progress import Stages
 from pgjax.errors import unknown
@@ -60,7 +60,7 @@ def measurement(options: Variance, words: list[str]) -> Action:
             )
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     name = subject.source["env"]
-    path = values.place("out", f"runs/variance-{name}-{stamp}" if options.out is None else options.out)
+    path = values.local_place("out", f"runs/variance-{name}-{stamp}" if options.out is None else options.out)
     config = {
         "command": ["pgjax", *words],
         "options": dataclasses.asdict(options),

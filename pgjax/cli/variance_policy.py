@@ -6,7 +6,7 @@ import jax
 
 from pgjax import envs
 from pgjax.cli import common
-from pgjax.cli.options import Variance
+from pgjax.cli.options_reading import Variance
 from pgjax.config import Config, check_config
 from pgjax.declarations import Role
 from pgjax.envs import registry

@@ -5,13 +5,10 @@ chunks/00003/update-00000400/metrics.npz    the metrics since the chunk began, a
 chunks/00003/update-00000400/manifest.json  the digest of every file above
 """
 
-import hashlib
-import json
+import contextlib
 import os
 import pathlib
-import shutil
 import sys
-import zipfile
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
@@ -19,12 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax.engine.files import replace
+from pgjax.engine import addresses, files, manifests
+from pgjax.engine.manifests import MANIFEST, METRICS, STATE
 from pgjax.sweeps.group import Group
 from pgjax.training import loop
 from pgjax.types import PyTree
-
-FILES = ("state.npz", "metrics.npz")
 
 
 class Checkpoint(NamedTuple):
@@ -47,7 +43,7 @@ class Memory:
         held = self.kept.setdefault(index, {})
         self.kept[index] = {u: c for u, c in held.items() if u in keep} | {checkpoint.update: checkpoint}
 
-    def load(self, index: int, like: PyTree, update: int | None = None) -> Checkpoint | None:
+    def load(self, index: int, like: PyTree, update: int | None = None, discard: bool = False) -> Checkpoint | None:
         held = self.kept.get(index, {})
         return held.get(max(held, default=0) if update is None else update)
 
@@ -59,7 +55,11 @@ class Memory:
 
 
 class Folder:
-    """Checkpoints in a folder of the disk, one folder for each chunk."""
+    """Checkpoints in a folder of a disk or at an address, one folder for each chunk.
+
+    Two processes may train the same chunk, since one was thought dead. Both make the same checkpoints: the one that is
+    there first stays, and a reader that finds one gone goes on with those that there are by then.
+    """
 
     def __init__(self, path: pathlib.Path):
         self.path = path
@@ -71,61 +71,76 @@ class Folder:
           OSError: where it can't be written; the checkpoints before it are unchanged.
         """
         place = self._place(index, checkpoint.update)
-        for left in place.parent.glob(".update-*"):  # of a process that was killed as it wrote
-            shutil.rmtree(left, ignore_errors=True)
-        draft = place.with_name(f".{place.name}.{os.getpid()}")
-        try:
-            draft.mkdir(parents=True)
-            np.savez(draft / "state.npz", **_named(checkpoint.state))
+        with files.scratch(place) as draft:
+            np.savez(draft / STATE, **_named(checkpoint.state))
             arrays: dict[str, Any] = {f"metrics/{k}": v for k, v in checkpoint.metrics.items()}
             arrays |= {f"finals/{k}": v for k, v in checkpoint.finals.items()}
-            np.savez(draft / "metrics.npz", **arrays)
-            manifest = {
-                "update": checkpoint.update,
-                "seconds": checkpoint.seconds,
-                "files": {x: _digest(draft / x) for x in FILES},
-            }
-            (draft / "manifest.json").write_text(json.dumps(manifest))
-            replace(draft, place)
-        except BaseException:
-            shutil.rmtree(draft, ignore_errors=True)
-            raise
-        for update in self.updates(index)[:-2]:
+            np.savez(draft / METRICS, **arrays)
+            digests = manifests.write(draft, checkpoint.update, checkpoint.seconds)
+            now = (draft / MANIFEST).stat().st_mtime
+            files.put(draft, place, MANIFEST, stays=lambda: manifests.same(place, digests))
+        folder = self._folder(index)
+        held = addresses.every(folder) if files.remote(folder) else {}
+        for update in self._updates(folder, held)[:-2]:
             if update not in keep:
-                shutil.rmtree(self._place(index, update), ignore_errors=True)
+                files.remove(self._place(index, update), MANIFEST)
+        if not files.remote(folder):
+            return files.tidy(folder, ".update-", now)
+        for name in held:  # of a process that was killed before it sent the manifest
+            if f"{name.partition('/')[0]}/{MANIFEST}" not in held and addresses.age(folder / name) > files.OLD:
+                files.remove(folder / name)
 
-    def load(self, index: int, like: PyTree, update: int | None = None) -> Checkpoint | None:
+    def load(self, index: int, like: PyTree, update: int | None = None, discard: bool = False) -> Checkpoint | None:
         """The newest sound checkpoint, or that after `update` updates; None where there is none.
 
         Args:
           like: the state as `host` has it, or its shapes [W, ...] and dtypes.
+          discard: see `measured`.
         """
-        found = self._sound(index, update)
+        found = self._sound(index, (STATE, METRICS), update, discard)
         if found is None:
             return None
-        place, measured = found
-        with np.load(place / "state.npz") as arrays:
-            kept = {name: arrays[name] for name in arrays.files}
-        wanted = {name: (x.shape, x.dtype) for name, x in _named(like).items()}
-        if {name: (x.shape, x.dtype) for name, x in kept.items()} != wanted:
-            raise ValueError(_unfit(place, {name: (x.shape, x.dtype) for name, x in kept.items()}, wanted))
+        kept, wanted = found.state, {name: (x.shape, x.dtype) for name, x in _named(like).items()}
+        if (there := {name: (x.shape, x.dtype) for name, x in kept.items()}) != wanted:
+            raise ValueError(_unfit(self._place(index, found.update), there, wanted))
         state = jax.tree_util.tree_map_with_path(lambda path, _: kept[jax.tree_util.keystr(path)], like)
-        return measured._replace(state=state)
+        return found._replace(state=state)
 
     def measured(self, index: int, discard: bool = False) -> Checkpoint | None:
-        """The newest sound checkpoint without its state.
+        """The newest sound checkpoint without its state, which at an address is not checked.
 
         Args:
           discard: remove damaged checkpoints, as the process that trains the chunk may.
         """
-        found = self._sound(index, None, discard)
-        return None if found is None else found[1]
+        return self._sound(index, (METRICS,), None, discard)
 
     def updates(self, index: int) -> list[int]:
         """The numbers of updates after which there are checkpoints, in order."""
-        found = (place.name.removeprefix("update-") for place in self._folder(index).glob("update-*") if place.is_dir())
-        # Other files, such as a copy or those of a file manager, are ignored.
-        return sorted(int(text) for text in found if text.isdecimal() and f"{int(text):08}" == text)
+        folder = self._folder(index)
+        return self._updates(folder, addresses.every(folder) if files.remote(folder) else {})
+
+    def newest(self, wanted: Collection[int]) -> dict[int, int]:
+        """Chunk -> the updates after which its newest checkpoint is; of an address in one question for all.
+
+        Args:
+          wanted: numbers of the chunks; those without a checkpoint are left out.
+        """
+        held: dict[str, list[str]] = {}  # chunk -> the paths of all that its folder holds, at an address
+        if files.remote(self.path):
+            for name in addresses.every(self.path):
+                chunk, _, rest = name.partition("/")
+                held.setdefault(chunk, []).append(rest)
+        found = {n: self._updates(self._folder(n), held.get(self._folder(n).name, ())) for n in wanted}
+        return {number: updates[-1] for number, updates in found.items() if updates}
+
+    def _updates(self, folder: pathlib.Path, held: Collection[str]) -> list[int]:
+        """`held`: at an address, the paths of all that the folder holds."""
+        found = [name.partition("/")[0] for name in held if name.endswith(f"/{MANIFEST}")]
+        with contextlib.suppress(FileNotFoundError):
+            if not files.remote(folder):
+                with os.scandir(folder) as entries:
+                    found = [entry.name for entry in entries if entry.is_dir()]
+        return sorted(number for name in found if (number := manifests.number(name)) is not None)
 
     def _folder(self, index: int) -> pathlib.Path:
         return self.path / f"{index:05}"
@@ -133,28 +148,29 @@ class Folder:
     def _place(self, index: int, update: int) -> pathlib.Path:
         return self._folder(index) / f"update-{update:08}"
 
-    def _sound(self, index: int, update: int | None, discard: bool = False) -> tuple[pathlib.Path, Checkpoint] | None:
-        for number in reversed(self.updates(index)) if update is None else [update]:
-            place = self._place(index, number)
-            try:
-                manifest = json.loads((place / "manifest.json").read_text())
-                seconds, files = float(manifest["seconds"]), dict(manifest["files"])
-                # A file that isn't in the manifest doesn't belong to the checkpoint.
-                spoilt = [name for name in {*FILES, *files} if _digest(place / name) != files.get(name)]
-                if spoilt:
-                    raise ValueError(f"{spoilt[0]} is not as it was written")
-                with np.load(place / "metrics.npz") as arrays:
-                    parts = {name: arrays[name] for name in arrays.files}
-            except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-                print(f"checkpoint {str(place)!r} is damaged ({error}); going back", file=sys.stderr)
-                if discard:  # so that it doesn't count as one of the two to keep
-                    shutil.rmtree(place, ignore_errors=True)
-                continue
-            metrics, finals = (
-                {name.partition("/")[2]: x for name, x in parts.items() if name.startswith(kind)}
-                for kind in ("metrics/", "finals/")
-            )
-            return place, Checkpoint(number, None, metrics, finals, seconds)
+    def _sound(
+        self, index: int, wanted: tuple[str, ...], update: int | None, discard: bool = False
+    ) -> Checkpoint | None:
+        """The newest checkpoint, or that of an update, whose `wanted` files are sound; its state by the names in it."""
+        failed: set[int] = set()
+        while numbers := set(self.updates(index) if update is None else [update]) - failed:
+            place = self._place(index, number := max(numbers))
+            for again in (True, False):  # it may have been replaced as it was read
+                try:
+                    seconds, parts = manifests.opened(place, wanted)
+                except manifests.UNSOUND as error:
+                    if again or not manifests.damaged(place, error):
+                        continue
+                    print(f"checkpoint {str(place)!r} is damaged ({error}); going back", file=sys.stderr)
+                    if discard:  # so that it doesn't count as one of the two to keep
+                        files.remove(place, MANIFEST)
+                    continue
+                metrics, finals = (
+                    {name.partition("/")[2]: x for name, x in parts[METRICS].items() if name.startswith(kind)}
+                    for kind in ("metrics/", "finals/")
+                )
+                return Checkpoint(number, parts.get(STATE), metrics, finals, seconds)
+            failed.add(number)
         return None
 
 
@@ -196,11 +212,6 @@ def _is_key(x: Any) -> bool:
 
 def _named(tree: PyTree) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def _digest(file: pathlib.Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 Archive = Folder | Memory

@@ -8,7 +8,7 @@ import json
 import pathlib
 from typing import Any, NamedTuple
 
-from pgjax.engine.files import replace_text
+from pgjax.engine import files
 
 Lane = tuple[int, int]
 
@@ -32,6 +32,8 @@ class Schedule(NamedTuple):
     updates: list[int]  # of each group, in all
     chunks: list[Chunk]  # in the order of training; a chunk's place is its number
     extended: list[Any] = []  # the arguments of each extension
+    bytes: list[float] = []  # of each group: what its program takes on a device, by XLA's analysis
+    machine: dict[str, str] = {}  # `machine.signature` of whoever made it, which every worker must share
 
 
 def split(group: int, stage: int, first: int, last: int, lanes: list[Lane], width: int) -> list[Chunk]:
@@ -68,16 +70,16 @@ def points(updates: int, length: int, count: int) -> set[int]:
 def write(path: pathlib.Path, schedule: Schedule) -> None:
     """Write the schedule, the whole file or nothing."""
     text = json.dumps({**schedule._asdict(), "chunks": [chunk._asdict() for chunk in schedule.chunks]})
-    replace_text(path, text)
+    files.replace_text(path, text)
 
 
 def read(path: pathlib.Path) -> Schedule | None:
     """The schedule that `write` wrote; None where there is no such file."""
-    if not path.is_file():
-        return None
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(files.read(path))
         chunks = [Chunk(**{**c, "lanes": tuple((h, seed) for h, seed in c["lanes"])}) for c in found["chunks"]]
         return Schedule(**{**found, "chunks": chunks})
+    except FileNotFoundError:
+        return None
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"path: {str(path)!r} can't be read: {error}; it is not as pgjax wrote it") from error

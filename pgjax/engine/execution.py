@@ -21,7 +21,7 @@ class Execution(NamedTuple):
     width: int | None = None  # lanes of the compiled program on each device; None is as many as fit the memory
     devices: int | None = None  # of this process; None is all
     shard: str = "lanes"  # what devices share: the lanes, or the environments of a large agent
-    checkpoint: float = 60.0  # seconds between two checkpoints, at the ends of segments
+    checkpoint: float | None = None  # seconds between two checkpoints, at the ends of segments; None as is cheap
     snapshots: int = 0  # checkpoints that are kept for good, besides the last
     halving: int | None = None  # eta: the best 1 / eta of the settings go on after each rung
     segment: int | None = None  # updates of one call of the program; None is a fortieth, if that divides them
@@ -35,7 +35,7 @@ def chosen_execution(
     width: Any,
     devices: Any,
     shard: str,
-    checkpoint: float,
+    checkpoint: float | None,
     snapshots: Any,
     eta: Any,
     log: str | None,
@@ -54,7 +54,8 @@ def chosen_execution(
         raise ValueError("log_lanes=True needs log='tensorboard' or 'wandb'")
     if shard not in SHARDS:
         raise ValueError(f"shard must be one of {', '.join(SHARDS)}; got {shard!r}")
-    if isinstance(checkpoint, bool) or not isinstance(checkpoint, (int, float)) or not 0 <= checkpoint < math.inf:
+    number = isinstance(checkpoint, (int, float)) and not isinstance(checkpoint, bool)
+    if checkpoint is not None and not (number and 0 <= checkpoint < math.inf):
         raise ValueError(f"checkpoint must be a number of seconds, 0 or more, got {checkpoint!r}")
     if width is not None and budget is not None:
         raise ValueError("give memory, which finds the width, or width, not both")
@@ -64,7 +65,7 @@ def chosen_execution(
         # With shard='envs' the number of devices changes the result, so it is recorded with the run.
         devices=len(processes.devices(whole("devices", devices))) if shard == "envs" else whole("devices", devices),
         shard=shard,
-        checkpoint=float(checkpoint),
+        checkpoint=None if checkpoint is None else float(checkpoint),
         snapshots=snapshots,
         halving=whole("halving", eta, least=2),
         log=log,

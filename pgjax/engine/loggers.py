@@ -1,5 +1,6 @@
 """Logs the metrics of finished segments to TensorBoard or Weights & Biases."""
 
+import contextlib
 import hashlib
 import pathlib
 from collections.abc import Callable
@@ -8,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from pgjax.dependencies import importing
+from pgjax.engine import files
 from pgjax.errors import unknown
+from pgjax.sweeps.values import place
 
 # Watches a run train: (labels [L] of lanes, update, metrics [L, U] of a segment that ended after `update` updates).
 Watch = Callable[[list[dict[str, Any]], int, dict[str, np.ndarray]], None]
@@ -82,14 +85,16 @@ class WeightsAndBiases:
 
     def write(self, name: str, update: int, point: dict[str, float]) -> None:
         if name not in self.runs:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            options = {"project": "pgjax", "group": self.folder.parent.name, "dir": str(self.folder)}
+            options = {"project": "pgjax", "group": self.folder.parent.name}
+            if not files.remote(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+                options["dir"] = str(self.folder)
             # A resumed run goes on with the same curve.
             kept = self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.id"
-            if kept.is_file():
-                options |= {"id": kept.read_text(), "resume": "allow"}
+            with contextlib.suppress(FileNotFoundError):
+                options |= {"id": files.read(kept).decode(), "resume": "allow"}
             self.runs[name] = self.wandb.init(name=name, reinit="create_new", **options)
-            kept.write_text(self.runs[name].id)
+            files.replace_text(kept, self.runs[name].id)
         self.runs[name].log(point, step=update)
 
     def close(self) -> None:
@@ -104,8 +109,12 @@ def make_logger(kind: str, out: str | pathlib.Path, lanes: bool = False) -> Logg
     """A Logger that writes below the run folder `out`.
 
     Raises:
-      ValueError: for another kind; PackageError where its package isn't installed, or broken.
+      ValueError: for another kind, or for TensorBoard's files at an address; PackageError where its package isn't
+        installed, or broken.
     """
     if kind not in KINDS:
         raise ValueError(unknown("log: no logger", kind, KINDS))
-    return Logger(KINDS[kind](pathlib.Path(out) / kind), lanes)
+    path = place("out", out)
+    if files.remote(path) and kind == "tensorboard":
+        raise ValueError(f"log: tensorboard writes to a disk alone, not to {str(path)!r}; use wandb, or leave it out")
+    return Logger(KINDS[kind](path / kind), lanes)

@@ -11,6 +11,14 @@ from typing import Any
 SHARE = {"cpu": 0.5, "gpu": 0.8, "tpu": 0.8}  # of the device's memory, where no budget is given
 
 
+# Up to eight cores of a CPU share the lanes of a run. Two cores train eight chunks of four lanes as fast as two of
+# sixteen, but chunks of one lane in up to twice the time of chunks of four.
+PARTS, NARROW = 8, 4
+
+
+HELD = 0.4e9  # bytes that a process holds before it trains: its code, and what compiling leaves
+
+
 # Beyond this a wider program is slower: on a CPU its arrays leave the caches (benchmarks/lanes.py).
 WORTH = {"cpu": 16e6}
 
@@ -52,20 +60,34 @@ def checked_budget(budget: float | None, devices: list[Any]) -> float | None:
     return budget
 
 
-def spare(budget: float | None, devices: list[Any]) -> float:
-    """Bytes that a program may still take on each device.
+def room(budget: float | None, devices: list[Any]) -> tuple[float, float]:
+    """Bytes that a program may take where `PARTS` of them run at the same time, and where one runs alone.
 
-    On a CPU the budget is that of the whole process: the memory that it holds already is subtracted, and its devices
-    share the rest. Without a budget it is `SHARE` of the memory. A tenth stays free, for memory that XLA's analysis
-    doesn't count.
+    They follow from the budget, or without one from `SHARE` of the memory: not from what the process holds already nor
+    from the number of devices, since lanes of another width round differently. On a CPU the budget is that of the
+    process, of which `HELD` is subtracted. A tenth stays free, for memory that XLA's analysis doesn't count.
     """
     platform = devices[0].platform
-    if platform == "cpu":
-        return 0.9 * ((budget or SHARE["cpu"] * _host()) - _resident()) / len(devices)
-    if budget is None:
-        stats = devices[0].memory_stats() or {}
-        return SHARE.get(platform, 0.5) * stats.get("bytes_limit", 8e9) - stats.get("bytes_in_use", 0.0)
-    return 0.9 * budget
+    whole = budget or SHARE.get(platform, 0.5) * there(devices)
+    if platform != "cpu":
+        return (whole, whole) if budget is None else (0.9 * whole, 0.9 * whole)
+    whole -= HELD
+    return 0.9 * whole / PARTS, 0.9 * whole
+
+
+def left(budget: float | None) -> float:
+    """Bytes of a CPU's budget that its programs may still take, besides the memory that the process holds by now."""
+    return 0.9 * ((budget or SHARE["cpu"] * _host()) - _resident())
+
+
+def share(lanes: int, devices: list[Any]) -> int:
+    """The widest that a chunk of so many lanes may be, whatever the number of devices.
+
+    On a CPU at least `PARTS` chunks, if they are then `NARROW` lanes wide, and else two.
+    """
+    if devices[0].platform != "cpu":
+        return lanes
+    return max(math.ceil(lanes / PARTS), min(NARROW, math.ceil(lanes / 2)))
 
 
 def worth(devices: list[Any]) -> float:

@@ -1,11 +1,8 @@
-"""Several processes that share one run: the number of this one, work done once for all, and waiting for each other."""
+"""Processes that JAX has joined, as it must those of the hosts of one TPU; each uses its own devices."""
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
-
-T = TypeVar("T")
 
 
 def join(coordinator: str | None = None, count: int | None = None, index: int | None = None) -> None:
@@ -24,52 +21,14 @@ def join(coordinator: str | None = None, count: int | None = None, index: int | 
         ) from error
 
 
-def count() -> int:
-    """How many processes share the run."""
-    return jax.process_count()
-
-
 def index() -> int:
     """The number of this process, from 0."""
     return jax.process_index()
 
 
 def first() -> bool:
-    """Whether this is process 0, which writes the files of the whole run."""
+    """Whether this is process 0, which prints what the run has come to."""
     return index() == 0
-
-
-def once(name: str, function: Callable[[], T]) -> T | None:
-    """Call `function` on process 0 alone, while the others wait; its result there, None on the others.
-
-    Args:
-      name: what the function does, for the message on the other processes.
-
-    Raises:
-      the function's own error on process 0, and then ValueError on the others, which would wait for ever.
-    """
-    found, error = None, None
-    if first():
-        try:
-            found = function()
-        except Exception as caught:
-            error = caught
-    failed = any_of(error is not None)
-    if error is not None:
-        raise error
-    if failed:
-        raise ValueError(f"{name} failed on process 0; see its output")
-    return found
-
-
-def any_of(here: bool) -> bool:
-    """Whether `here` is true on any process; all of them wait for each other."""
-    if count() == 1:
-        return here
-    import numpy as np
-    from jax.experimental import multihost_utils
-
-    return bool(np.any(multihost_utils.process_allgather(np.array(here))))
 
 
 def devices(count: int | None) -> list[Any]:

@@ -4,6 +4,7 @@ import concurrent.futures
 import contextlib
 import functools
 import os
+import pathlib
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,9 +14,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from pgjax.config import check_config
-from pgjax.engine import checkpoints, memory
+from pgjax.engine import checkpoints, files, memory
 from pgjax.sweeps.group import Group
-from pgjax.training import failures, host_loop, host_programs, vectorised
+from pgjax.training import evaluation, failures, host_loop, host_programs, vectorised
 from pgjax.types import PyTree
 
 SHARDS = ("lanes", "envs")
@@ -27,7 +28,11 @@ SHARDS = ("lanes", "envs")
 LEVEL, EMITTERS = "xla_backend_optimization_level", "xla_cpu_use_fusion_emitters"
 
 
-OFTEN, ONCE, SMALL = {LEVEL: 2}, {LEVEL: 2, EMITTERS: False}, {LEVEL: 0, EMITTERS: False}
+# Compiled in one part, since the parts of a program are otherwise as many as the machine has cores, and round
+# differently.
+PARTS = {"xla_cpu_parallel_codegen_split_count": 1}
+OFTEN, ONCE = {LEVEL: 2, **PARTS}, {LEVEL: 2, EMITTERS: False, **PARTS}
+SMALL = {LEVEL: 0, EMITTERS: False, **PARTS}
 
 
 class Programs(NamedTuple):
@@ -87,7 +92,10 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
         return Programs(init.result(), step, evaluate, lanes, where, needed, idle, step.close)
     measure = lambda k, s, h: vectorised.evaluate(k, group.env, group.learner, s, h, episodes)  # noqa: E731
     evaluate = build(measure, (keys, states, hypers), lanes, ONCE)
-    segment = lambda k, s, h: vectorised.segment(k, group.learner, s, h, length)  # noqa: E731
+    along, every = None, group.config.eval_every
+    if every:
+        along = evaluation.along(group.env, group.learner, episodes, every)
+    segment = lambda k, s, h: vectorised.segment(k, group.learner, s, h, length, along)  # noqa: E731
     step = build(segment, (keys, states, hypers), (where, lanes), OFTEN, donate=1)
     pool.shutdown(wait=False)
     done = init.result(), step.result(), evaluate.result()
@@ -155,3 +163,13 @@ def _sharding(x: Any, mesh: Mesh, num_envs: int) -> NamedSharding:
 
 def _placed(tree: PyTree, where: PyTree) -> PyTree:
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), tree, where)
+
+
+def keep_compiled(folder: pathlib.Path) -> None:
+    """Keep compiled programs in a folder, where the other workers of a run find them.
+
+    A folder that was set stays, and at an address nothing is kept.
+    """
+    if not files.remote(folder) and getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -1,12 +1,16 @@
 """Shows progress: a live bar on a terminal, otherwise one line every five seconds."""
 
+import math
+import threading
 import time
 import warnings
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
 from pgjax.dependencies import importing
+from pgjax.engine.clock import Pace
+from pgjax.engine.statuses import Status
 
 _EVERY = 5.0  # seconds between two lines where the output is no terminal
 
@@ -40,53 +44,131 @@ class Screen:
     def say(self, text: str) -> None:
         """Print a line."""
         if self.shown:
-            self.console.print(text, highlight=False, markup=False)
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+class Size(NamedTuple):
+    """What there is to do in a chunk."""
+
+    lanes: int
+    updates: int  # of each lane
+    rate: float  # work of an update of all lanes, in any unit of time
 
 
 class Progress(Screen):
-    """Training: `say` for a phase, `start` for a group, `update` for each finished segment."""
+    """Training of a whole run: `say` for a phase, `start`, then `update` for each finished segment."""
 
-    def __init__(self, groups: int, shown: bool = True):
+    def __init__(self, shown: bool = True):
         news = "updates  {task.fields[news]}"
-        super().__init__(
-            "{task.description}", "BarColumn", "MofNCompleteColumn", news, "TimeRemainingColumn", shown=shown
-        )
-        self.groups = groups
-
-    def start(self, group: int, total: int, lanes: int) -> None:
-        """Begin a group of `lanes` lanes with `total` updates in all."""
-        self.total, self.lanes, self.done, self.skipped, self.steps, self.printed = total, lanes, 0, 0, 0.0, 0.0
+        super().__init__("{task.description}", "BarColumn", "MofNCompleteColumn", news, shown=shown)
+        self.lock, self.task = threading.RLock(), None
+        self.sizes: dict[int, Size] = {}
+        self.made: dict[int, int] = {}  # chunk -> updates of each of its lanes
         self.failed: dict[int, int] = {}
-        self.began = time.perf_counter()
-        if self.shown and self.bar is not None:
-            name = "training" if self.groups == 1 else f"group {group + 1}/{self.groups}"
-            self.task = self.bar.add_task(name, total=total, news="")
+        self.counts = [0.0, 0.0, 0.0]  # updates of all lanes, steps of the environments and work, of this process
+        self.latest = math.nan  # the mean return of the last segment of this process
+        self.pace, self.whole = Pace(), Pace()  # of this process; of the whole run
+        self.others: list[Status] = []
+        self.workers = 1
+        self.done, self.total, self.worked, self.wanted = 0, 0, 0.0, 0.0  # updates of all lanes; work
+        self.given_up: set[int] = set()
+        self.printed = -math.inf
 
-    def skip(self, updates: int) -> None:
-        """Count updates that were made before."""
-        self.done += updates
-        self.skipped += updates
+    def start(self, chunks: dict[int, Size]) -> None:
+        """Begin, or go on with more chunks."""
+        with self.lock:
+            now = time.perf_counter()
+            if not self.sizes:
+                self.pace.at(now, *self.counts)
+            if not math.isfinite(self.printed):
+                self.printed = now
+            self.sizes = chunks
+            self._sum()
 
-    def update(self, updates: int, chunk: int, metrics: dict[str, np.ndarray], finite: np.ndarray) -> None:
-        """Count a finished segment: updates of its lanes together, the chunk, its metrics [L, U], finite [L]."""
+    def at(self, chunk: int, updates: int) -> None:
+        """Say how many updates a chunk has had, whoever made them."""
+        with self.lock:
+            more = updates - self.made.get(chunk, 0)
+            self.made[chunk] = updates
+            if size := self.sizes.get(chunk):
+                self.done += more * size.lanes
+                self.worked += more * size.rate
+
+    def hear(self, others: list[Status], workers: int, given_up: set[int]) -> None:
+        """Show what the other processes of the run say, how many train, and which chunks nobody will train."""
+        with self.lock:
+            self.others, self.workers, self.given_up = others, workers, given_up
+            self._sum()
+            self.show()
+
+    def said(self) -> dict[str, Any]:
+        """What this process makes, as a `Status` has it."""
+        with self.lock:
+            updates, steps, work = self.pace.at(time.perf_counter(), *self.counts)
+            return {
+                "updates_per_second": updates,
+                "steps_per_second": steps,
+                "work_per_second": work,
+                "episode_return": self.latest if math.isfinite(self.latest) else None,
+                "failed_lanes": sum(self.failed.values()),
+            }
+
+    def update(self, chunk: int, updates: int, metrics: dict[str, np.ndarray], finite: np.ndarray) -> None:
+        """Count a finished segment of a chunk, which has had so many updates by now; its metrics [L, U], finite [L]."""
+        with self.lock:
+            size, more = self.sizes[chunk], updates - self.made.get(chunk, 0)
+            self.counts[0] += more * size.lanes
+            self.counts[1] += float(np.nansum(metrics["env_steps"])) if "env_steps" in metrics else 0.0
+            self.counts[2] += more * size.rate
+            self.pace.at(time.perf_counter(), *self.counts)
+            self.at(chunk, updates)
+            self.failed[chunk] = int((~finite).sum())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no number
+                self.latest = float(np.nanmean(metrics.get("episode_return", np.full((1, 1), np.nan))[:, -1]))
+            self.show()
+
+    def show(self) -> None:
+        """Show how far the run has come, whoever works."""
         if not self.shown:
             return
-        self.done += updates
-        elapsed = time.perf_counter() - self.began
-        self.steps += np.nansum(metrics["env_steps"]) if "env_steps" in metrics else 0
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no number
-            latest = float(np.nanmean(metrics["episode_return"][:, -1])) if "episode_return" in metrics else np.nan
-        self.failed[chunk] = int((~finite).sum())
-        failed = sum(self.failed.values())
-        news = f"{_count(self.steps / elapsed)} steps/s  return {latest:.4g}"
-        news += f"  {failed} of {self.lanes} lanes failed" if failed else ""
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, news=news)
-        elif elapsed - self.printed >= _EVERY or self.done == updates or self.done == self.total:
-            self.printed = elapsed
-            left = elapsed / (self.done - self.skipped) * (self.total - self.done)
-            self.say(f"{self.done}/{self.total} updates of all lanes  {news}  {left:.0f} s left")
+        with self.lock:
+            now = time.perf_counter()
+            done, total, left = self.done, self.total, self._left(now)
+            if self.bar is not None:
+                if self.task is None:
+                    self.task = self.bar.add_task("training", total=total, news="")
+                self.bar.update(self.task, total=total, completed=done, news=f"{self._news(now)}  {left}".strip())
+            elif now - self.printed >= _EVERY or (done == total and self.printed < math.inf):
+                self.printed = now if done < total else math.inf
+                self.say("  ".join(filter(None, [f"{done}/{total} updates of all lanes", self._news(now), left])))
+
+    def _sum(self) -> None:
+        """Sum up what was made and what will have been, without what is left of chunks that were given up."""
+        made = {number: self.made.get(number, 0) for number in self.sizes}
+        goal = {n: made[n] if n in self.given_up else size.updates for n, size in self.sizes.items()}
+        self.done, self.total = (sum(x[n] * size.lanes for n, size in self.sizes.items()) for x in (made, goal))
+        self.worked, self.wanted = (sum(x[n] * size.rate for n, size in self.sizes.items()) for x in (made, goal))
+
+    def _left(self, now: float) -> str:
+        """The time left, in words; nothing where that isn't known yet."""
+        (pace,) = self.whole.at(now, self.worked)
+        return f"{duration((self.wanted - self.worked) / pace)} left" if pace > 0 and self.done < self.total else ""
+
+    def _news(self, now: float) -> str:
+        """The rate, the return, and what failed, of all processes together."""
+        rate = self.pace.at(now, *self.counts)[1] + sum(one.steps_per_second for one in self.others)
+        returns = [one.episode_return for one in self.others if one.episode_return is not None]
+        returns += [self.latest] if math.isfinite(self.latest) else []
+        failed = sum(self.failed.values()) + sum(one.failed_lanes for one in self.others)
+        lanes = sum(size.lanes for size in self.sizes.values())
+        return "  ".join(
+            ([f"{count(rate)} steps/s"] if rate else [])
+            + ([f"return {np.mean(returns):.4g}"] if returns else [])
+            + ([f"{failed} of {lanes} lanes failed"] if failed else [])
+            + ([f"{self.workers} worker{'s' * (self.workers != 1)}"] if self.others else [])
+            + ([f"{len(self.given_up)} chunk{'s' * (len(self.given_up) != 1)} given up"] if self.given_up else [])
+        )
 
 
 class Stages(Screen):
@@ -112,8 +194,20 @@ class Stages(Screen):
             self.say(f"{self.label}{stage} done")
 
 
-def _count(number: float) -> str:
+def count(number: float) -> str:
+    """A number in three digits: "12.3k"."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.3g}{letter}"
     return f"{number:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: "45 s", "12 min", "3 h 5 min", "2 d 3 h"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

@@ -1,10 +1,11 @@
-"""Schedules the stages of a run (the first, the rungs of halving, extensions) and trains one stage."""
+"""Schedules the chunks of a run: the first, the rungs of halving, and extensions."""
 
+import math
 import pathlib
-import threading
 
-from pgjax.engine import checkpoints, chunks, halving, processes
+from pgjax.engine import checkpoints, chunks, halving, machine, memory
 from pgjax.engine.execution import Execution
+from pgjax.engine.leases import planning
 from pgjax.engine.progress import Progress
 from pgjax.engine.trainer import Engine
 from pgjax.sweeps.plan import Plan
@@ -17,68 +18,93 @@ SLOW = 16
 def first_schedule(
     chosen: Plan, engine: Engine, execution: Execution, path: pathlib.Path | None, bar: Progress
 ) -> chunks.Schedule:
-    """Find the widths by compiling, and write down the first chunks, so that a resumed run has the same."""
+    """The schedule of the run's folder; where there is none, one is made and written, by one process for all.
 
-    def make():
-        widths, segments, first = [], [], []
-        total = sum(len(group.settings) for group in chosen.groups)
-        for g, group in enumerate(chosen.groups):
-            lanes = [(h, seed) for h in range(len(group.settings)) for seed in chosen.seeds]
-            length = execution.segment or chunks.segment(group.updates)
-            last = halving.rungs(group, total, execution.halving)[0] if execution.halving else group.updates
-            bar.say(f"compiling for {len(lanes)} lanes")
-            if execution.width is None:
-                widths.append(engine.width(g, -(-len(lanes) // processes.count()), length, execution.memory))
-            else:
-                widths.append(execution.width)
-                engine.compile(g, execution.width, length)
-            segments.append(length)
-            first += chunks.split(g, 0, 0, last, lanes, widths[g])
-        bar.say(f"compiled in {engine.clock['compile_seconds']:.1f} s; {', '.join(map(str, widths))} lanes at once")
-        largest = max(w * group.config.num_envs for w, group in zip(widths, chosen.groups, strict=True))
-        if engine.devices[0].platform == "gpu" and largest <= SLOW:
-            bar.say(f"{largest} environments at once leave a GPU idle; JAX_PLATFORMS=cpu is likely faster")
-        made = chunks.Schedule(widths, segments, chosen.seeds, [group.updates for group in chosen.groups], first)
-        if path is not None:
-            chunks.write(path / "chunks.json", made)
-        return made
+    Widths, chunks and their order follow from the plan, the memory and the kind of device alone.
+    """
+    with planning(path):
+        found = None if path is None else chunks.read(path / "chunks.json")
+        if found is None:
+            found = _made(chosen, engine, execution, bar)
+            if path is not None:
+                chunks.write(path / "chunks.json", found)
+        return found
 
-    found = processes.once("scheduling", make)
-    if found is None and path is not None:  # another process made it
-        found = chunks.read(path / "chunks.json")
-    assert found is not None
-    return found
+
+def _made(chosen: Plan, engine: Engine, execution: Execution, bar: Progress) -> chunks.Schedule:
+    widths, segments, first, needed = [], [], [], []
+    total = sum(len(group.settings) for group in chosen.groups)
+    for g, group in enumerate(chosen.groups):
+        lanes = [(h, seed) for h in range(len(group.settings)) for seed in chosen.seeds]
+        length = execution.segment or chunks.segment(group.updates)
+        last = halving.rungs(group, total, execution.halving)[0] if execution.halving else group.updates
+        bar.say(f"compiling for {len(lanes)} lanes")
+        widths.append(execution.width or fitting(engine, g, len(lanes), length, execution.memory))
+        segments.append(length)
+        first += chunks.split(g, 0, 0, last, lanes, widths[g])
+        needed.append(engine.compile(g, widths[g], length).bytes)
+    bar.say(f"compiled in {engine.clock.spent['compile_seconds']:.1f} s; {', '.join(map(str, widths))} lanes at once")
+    largest = max(w * group.config.num_envs for w, group in zip(widths, chosen.groups, strict=True))
+    if engine.devices[0].platform == "gpu" and largest <= SLOW:
+        bar.say(f"{largest} environments at once leave a GPU idle; JAX_PLATFORMS=cpu is likely faster")
+    if (devices := len(engine.teams)) > len(first) and engine.devices[0].platform != "cpu":
+        most = max(len(group.settings) for group in chosen.groups) * len(chosen.seeds)
+        bar.say(f"{len(first)} chunks for {devices} devices; --width {math.ceil(most / devices)} gives each its own")
+    updates = [group.updates for group in chosen.groups]
+    return chunks.Schedule(widths, segments, chosen.seeds, updates, first, bytes=needed, machine=machine.signature())
+
+
+def fitting(engine: Engine, g: int, lanes: int, length: int, budget: float | None) -> int:
+    """The number of lanes of a chunk that fits the memory and is worth it, found by compiling.
+
+    Raises:
+      ValueError: where not even one lane fits.
+    """
+    share = width = memory.share(lanes, engine.devices)
+    together, alone = memory.room(budget, engine.devices)
+    while True:
+        made = engine.compile(g, width, length)
+        # By what factor the program is too large, for the memory or for the caches.
+        excess = max(made.bytes / max(together, 1.0), (made.bytes - made.idle) / memory.worth(engine.devices))
+        if excess <= 1 or (width == 1 and made.bytes <= alone):
+            return width
+        if width == 1:
+            raise ValueError(
+                f"memory: one lane needs {made.bytes / 1e6:.2f} MB, and besides the memory that the process holds "
+                f"{max(alone, 0.0) / 1e6:.2f} MB are left; give more memory, or fewer environments or steps"
+            )
+        # Memory grows in proportion to the lanes; a little less, so that the next program fits.
+        most = max(1, min(width - 1, int(0.95 * width / excess)))
+        # With as many chunks as that takes, all of them are about equally full.
+        width = math.ceil(share / math.ceil(share / most))
 
 
 def next_rung(
-    chosen: Plan, archive: checkpoints.Archive, schedule: chunks.Schedule, eta: int, path: pathlib.Path | None
+    chosen: Plan, archive: checkpoints.Archive, schedule: chunks.Schedule, eta: int | None, path: pathlib.Path | None
 ) -> chunks.Schedule:
-    """Add the next rung, if there is one, to the schedule, and write it down."""
-    found = halving.decision(chosen, archive, schedule, schedule.chunks[-1].stage, eta)
-    longer = schedule._replace(chunks=schedule.chunks + halving.following(chosen, schedule, found, eta))
-    if path is not None:
-        processes.once("halving", lambda: chunks.write(path / "chunks.json", longer))
-    return longer
+    """The schedule with the next rung, if there is one, once all chunks are done; one process writes it for all."""
+    with planning(path):
+        found = (None if path is None else chunks.read(path / "chunks.json")) or schedule
+        if eta is None or len(found.chunks) > len(schedule.chunks):
+            return found
+        decision = halving.decision(chosen, archive, schedule, schedule.chunks[-1].stage, eta)
+        longer = schedule._replace(chunks=schedule.chunks + halving.following(chosen, schedule, decision, eta))
+        if path is not None:
+            chunks.write(path / "chunks.json", longer)
+        return longer
 
 
-def run_stage(
-    chosen: Plan,
-    engine: Engine,
-    schedule: chunks.Schedule,
-    stage: int,
-    snapshots: int,
-    bar: Progress,
-    stop: threading.Event,
-) -> None:
-    """Train this process's share of the chunks of one stage."""
-    for g, group in enumerate(chosen.groups):
-        all_hosts = [i for i, c in enumerate(schedule.chunks) if (c.group, c.stage) == (g, stage)]
-        mine = all_hosts[processes.index() :: processes.count()]
-        if mine and not stop.is_set():
-            parts = [schedule.chunks[i] for i in mine]
-            bar.start(g, sum((c.last - c.first) * len(c.lanes) for c in parts), sum(len(c.lanes) for c in parts))
-            keep = chunks.points(group.updates, schedule.segments[g], snapshots) if snapshots else set()
-            engine.train(schedule, mine, keep, bar, stop)
+def cost(chosen: Plan, schedule: chunks.Schedule, chunk: chunks.Chunk) -> float:
+    """How long a chunk takes, as environment steps of its lanes."""
+    steps = chosen.groups[chunk.group].steps_per_update
+    return float((chunk.last - chunk.first) * steps * schedule.widths[chunk.group])
+
+
+def kept_updates(schedule: chunks.Schedule, group: int, snapshots: int) -> set[int]:
+    """The updates of a group's chunks whose checkpoints stay."""
+    if not snapshots:
+        return set()
+    return chunks.points(schedule.updates[group], schedule.segments[group], snapshots)
 
 
 def extended(

@@ -1,11 +1,10 @@
-"""Trains chunks of lanes on one device or many, and saves their checkpoints."""
+"""Trains chunks of lanes, each on one team of devices, and saves their checkpoints."""
 
-import concurrent.futures
 import dataclasses
 import math
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -14,22 +13,27 @@ import numpy as np
 from pgjax.engine import checkpoints, chunks, memory, programs
 from pgjax.engine.checkpoints import Checkpoint
 from pgjax.engine.chunks import Chunk
+from pgjax.engine.clock import Clock
 from pgjax.engine.loggers import Watch
 from pgjax.engine.progress import Progress
 from pgjax.sweeps.plan import Plan
 from pgjax.training import vectorised
 from pgjax.types import PyTree
 
-Waiting = tuple[int, Checkpoint | None]  # the number of a chunk, and its newest checkpoint without its state
+# A run is stopped at the end of a segment, and clusters give 20 seconds between SIGTERM and SIGKILL: a segment that
+# took longer than this is cut.
+LONGEST = 10.0
+SOONEST, SHARE = 5.0, 0.02  # between two checkpoints: seconds, and the share of the time that they may take
 
 
 class Engine:
     """Trains chunks of a plan on some devices.
 
     Attributes:
-      devices: those of this process; each trains a chunk of its own (shard="lanes"), or all train one chunk, its
-        environments split between them (shard="envs").
-      clock: seconds spent compiling, training and evaluating.
+      devices: those of this process.
+      teams: lists of devices; each trains a chunk of its own: one device (shard="lanes"), or all of them, which share
+        the chunk's environments (shard="envs").
+      clock: how long this process compiled, trained and evaluated.
     """
 
     def __init__(
@@ -38,134 +42,125 @@ class Engine:
         archive: checkpoints.Archive,
         devices: list[Any],
         shard: str,
-        every: float,
+        every: float | None,
         watch: Watch | None = None,
     ):
+        """Args:
+        every: seconds between two checkpoints; None makes them as often as they take a small share of the time.
+        """
         self.plan, self.archive, self.every, self.watch = plan, archive, every, watch
         if any(group.env.host for group in plan.groups):
             devices = devices[:1]  # all would wait for the same host
         self.devices, self.teams = devices, [[d] for d in devices] if shard == "lanes" else [devices]
-        self.clock = {"compile_seconds": 0.0, "train_seconds": 0.0, "evaluate_seconds": 0.0}
-        self.programs: dict[tuple[int, int], programs.Programs] = {}  # by group and team
+        self.clock = Clock()
+        self.programs: dict[tuple[int, int], tuple[tuple[int, int], programs.Programs]] = {}  # of a group and a team
+        self.longest: dict[int, int] = {}  # group -> updates of a segment, where segments had to be cut
+        self.lock = threading.Lock()  # of `watch`
 
-    def width(self, g: int, lanes: int, length: int, budget: float | None) -> int:
-        """The number of lanes for each team that fits the budget and is worth its memory, found by compiling.
+    def compile(self, g: int, width: int, length: int, team: int = 0) -> programs.Programs:
+        """The programs of a group for a team, compiled unless it has them."""
+        have = self.programs.get((g, team))
+        if have is not None and have[0] == (width, length):
+            return have[1]
+        with self.clock("compile_seconds"):
+            made = programs.compiled(self.plan.groups[g], width, length, self.teams[team])
+        if have is not None:
+            have[1].close()
+        self.programs[g, team] = (width, length), made
+        return made
 
-        Raises:
-          ValueError: where not even one lane fits.
-        """
-        share = width = math.ceil(lanes / len(self.teams))
-        while True:
-            made = self.compile(g, width, length)
-            needed, spare = made.bytes, memory.spare(budget, self.devices)
-            # By what factor the program is too large, for the memory or for the caches.
-            excess = max(needed / max(spare, 1.0), (needed - made.idle) / memory.worth(self.devices))
-            if excess <= 1 or (width == 1 and needed <= spare):
-                return width
-            if width == 1:
-                raise ValueError(
-                    f"memory: one lane needs {needed / 1e6:.2f} MB, and besides the memory that the process holds "
-                    f"{max(spare, 0.0) / 1e6:.2f} MB are left; "
-                    "give more memory, or fewer environments or steps"
-                )
-            # Memory grows in proportion to the lanes; a little less, so that the next program fits.
-            most = max(1, min(width - 1, int(0.95 * width / excess)))
-            # With as many chunks as that takes, all of them are about equally full.
-            width = math.ceil(share / math.ceil(share / most))
+    def close(self) -> None:
+        """Release the simulators of environments that are stepped in Python."""
+        for _, one in self.programs.values():
+            one.close()
+        self.programs.clear()
 
-    def compile(self, g: int, width: int, length: int, teams: Sequence[int] = (0,)) -> programs.Programs:
-        """Compile the programs of a group for some teams; returns those of the first."""
-        began = time.perf_counter()
-        build = lambda team: programs.compiled(self.plan.groups[g], width, length, self.teams[team])  # noqa: E731
-        # XLA compiles outside of Python's lock.
-        with concurrent.futures.ThreadPoolExecutor(len(teams)) as pool:
-            made = list(pool.map(build, teams))
-        self.programs |= {(g, team): one for team, one in zip(teams, made, strict=True)}
-        self.clock["compile_seconds"] += time.perf_counter() - began
-        return made[0]
+    def limit(self, needed: float, budget: float | None) -> None:
+        """Leave out teams for which there is no memory: each needs so many bytes, and a CPU's share its memory."""
+        if self.devices[0].platform == "cpu" and needed > 0:
+            self.teams = self.teams[: max(1, int(memory.left(budget) / needed))]
 
     def train(
-        self,
-        schedule: chunks.Schedule,
-        numbers: list[int],
-        keep: Collection[int],
-        bar: Progress,
-        stop: threading.Event,
-    ) -> None:
-        """Train the chunks of these numbers, all of one group, each from its newest checkpoint to its end.
+        self, schedule: chunks.Schedule, number: int, team: int, keep: Collection[int], bar: Progress, stop: Any
+    ) -> bool:
+        """Train a chunk from its newest checkpoint to its end.
 
         Args:
+          team: the place of the team that trains it.
           keep: updates whose checkpoints are made and stay.
-        """
-        g = schedule.chunks[numbers[0]].group
-        found: dict[tuple[int, int, int], list[Waiting]] = {}
-        for number in numbers:
-            chunk = schedule.chunks[number]
-            kept = self.archive.measured(number, discard=True)  # states are loaded when the chunk begins
-            at = chunk.first if kept is None else kept.update
-            evaluated = kept is not None and bool(kept.finals)
-            bar.skip((at - chunk.first) * len(chunk.lanes))
-            if at < chunk.last or (chunk.last == self.plan.groups[g].updates and not evaluated):
-                found.setdefault((chunk.first, chunk.last, at), []).append((number, kept))
-        try:
-            for waiting in found.values():
-                for i in range(0, len(waiting), len(self.teams)):
-                    if stop.is_set():
-                        return
-                    self._round(schedule, g, waiting[i : i + len(self.teams)], keep, bar, stop)
-        finally:
-            for one in self.programs.values():
-                one.close()
+          stop: a threading.Event; once it is set the chunk is saved at the end of its segment.
 
-    def _round(
-        self,
-        schedule: chunks.Schedule,
-        g: int,
-        pairs: list[Waiting],
-        keep: Collection[int],
-        bar: Progress,
-        stop: threading.Event,
-    ) -> None:
-        """Train chunks side by side, a team for each, all from the same update on."""
-        group, width, length = self.plan.groups[g], schedule.widths[g], schedule.segments[g]
-        if missing := [t for t in range(len(pairs)) if (g, t) not in self.programs]:
+        Returns:
+          whether the chunk has come to its end.
+        """
+        chunk = schedule.chunks[number]
+        g, group, width = chunk.group, self.plan.groups[chunk.group], schedule.widths[chunk.group]
+        final = chunk.last == schedule.updates[g]
+        kept = self.archive.measured(number, discard=True)
+        at = chunk.first if kept is None else kept.update
+        bar.at(number, at - chunk.first)
+        if at >= chunk.last and (not final or (kept is not None and kept.finals)):
+            return True
+        # A segment that was cut before may have left the chunk between two ends of this process's segments.
+        length = math.gcd(self.longest.get(g, schedule.segments[g]), at - chunk.first)
+        if (g, team) not in self.programs:
             bar.say(f"compiling for {width} lanes")
-            self.compile(g, width, length, missing)
-        members = [self._begin(schedule, number, kept, self.programs[g, t]) for t, (number, kept) in enumerate(pairs)]
-        chunk, at = members[0].chunk, members[0].at
+        on = self.compile(g, width, length, team)
+        if kept is not None:
+            kept = self.archive.load(number, checkpoints.kept_shapes(group, width), kept.update, discard=True)
+            if kept is None:  # it was damaged, or another worker, which was slow and not dead, has gone on from it
+                return self.train(schedule, number, team, keep, bar, stop)
+        member = self._begin(schedule, number, kept, on)
         began = saved = time.perf_counter()
+        cost, held = 0.0, at
 
         def save():
-            for m in members:
-                spent = m.seconds + (time.perf_counter() - began) / len(members)
-                self.archive.save(m.number, m.checkpoint(at, spent), keep)
+            nonlocal saved, cost, held
+            tick = time.perf_counter()
+            self.archive.save(number, member.checkpoint(at, member.seconds), keep)
+            saved, held = time.perf_counter(), at
+            cost = saved - tick
 
         while at < chunk.last:
-            if at in keep and any(at not in self.archive.updates(m.number) for m in members):
+            if at in keep and at not in self.archive.updates(number):
                 save()
             if stop.is_set():
-                return
-            tick = time.perf_counter()
-            # Each call returns before its program has ended, so the teams work at the same time.
-            seen = [m.step() for m in members]
-            seen = jax.block_until_ready(seen)
-            self.clock["train_seconds"] += time.perf_counter() - tick
+                if at > held:
+                    save()
+                return False
+            began = time.perf_counter()
+            with self.clock("train_seconds"):
+                metrics = jax.block_until_ready(member.step())
+                took = time.perf_counter() - began
+                member.seconds += took / self.clock.active["train_seconds"]
             at += length
-            for m, metrics in zip(members, seen, strict=True):
-                shown = m.add(metrics)
-                count = len(m.chunk.lanes)
-                bar.update(length * count, m.number, shown, np.asarray(m.states.finite)[:count])
-                if self.watch is not None:
-                    self.watch([{**group.settings[h], "seed": seed} for h, seed in m.chunk.lanes], at, shown)
-            if at < chunk.last and (time.perf_counter() - saved >= self.every or stop.is_set()):
+            shown, count = member.add(metrics), len(chunk.lanes)
+            bar.update(number, at - chunk.first, shown, np.asarray(member.states.finite)[:count])
+            if self.watch is not None:
+                with self.lock:
+                    self.watch([{**group.settings[h], "seed": seed} for h, seed in chunk.lanes], at, shown)
+            due = max(SOONEST, cost / SHARE) if self.every is None else self.every
+            if at < chunk.last and time.perf_counter() - saved >= due:
                 save()
-                saved = time.perf_counter()
-        if chunk.last == group.updates:
-            tick = time.perf_counter()
-            for m in members:
-                m.evaluate()
-            self.clock["evaluate_seconds"] += time.perf_counter() - tick
+            if took > LONGEST and length > 1 and at < chunk.last:
+                length = self._cut(g, length, took)
+                member.on = self.compile(g, width, length, team)
+        if final:
+            if time.perf_counter() - saved > LONGEST:
+                save()
+            began = time.perf_counter()
+            with self.clock("evaluate_seconds"):
+                member.evaluate()
+            member.seconds += time.perf_counter() - began
         save()
+        return True
+
+    def _cut(self, g: int, length: int, took: float) -> int:
+        """A shorter segment, of at most `LONGEST` seconds: it divides the one that took so long."""
+        most = max(1, int(length * LONGEST / took))
+        found = max(n for n in range(1, most + 1) if length % n == 0)
+        self.longest[g] = min(found, self.longest.get(g, found))
+        return found
 
     def _begin(
         self, schedule: chunks.Schedule, number: int, kept: Checkpoint | None, on: programs.Programs
@@ -174,21 +169,19 @@ class Engine:
         chunk = schedule.chunks[number]
         group, width = self.plan.groups[chunk.group], schedule.widths[chunk.group]
         shapes = checkpoints.shapes(group, width)
-        place = {seed: i for i, seed in enumerate(self.plan.seeds)}
+        place = {seed: i for i, seed in enumerate(schedule.seeds)}  # of the plan as it was, or longer by now
         index = np.array([h * len(place) + place[seed] for h, seed in chunks.padded(chunk, width)])
-        every = vectorised.lanes(group.hypers, self.plan.seeds, group.config.generator)
+        every = vectorised.lanes(group.hypers, schedule.seeds, group.config.generator)
         keys, hypers = jax.device_put(jax.tree.map(lambda x: x[index], every), on.lanes)
         if kept is not None:
-            kept = self.archive.load(number, checkpoints.kept_shapes(group, width), kept.update)
-            assert kept is not None  # it was sound when it was measured
             curves = {name: [x] for name, x in kept.metrics.items() if name != "finite"}
             states = jax.device_put(checkpoints.device(kept.state, shapes), on.states)
-            return _Member(number, chunk, on, keys, hypers, states, kept.update, curves, kept.seconds)
+            return _Member(number, chunk, on, keys, hypers, states, curves, kept.seconds)
         if chunk.first:
             states = jax.device_put(checkpoints.device(self._gathered(schedule, chunk), shapes), on.states)
         else:
             states = on.init(keys, hypers)
-        return _Member(number, chunk, on, keys, hypers, states, chunk.first, {})
+        return _Member(number, chunk, on, keys, hypers, states, {})
 
     def _gathered(self, schedule: chunks.Schedule, chunk: Chunk) -> PyTree:
         """The state of a chunk's lanes at its first update, from the chunks that ended there."""
@@ -221,9 +214,8 @@ class _Member:
     keys: Any
     hypers: PyTree
     states: PyTree
-    at: int  # updates at its beginning
     curves: dict[str, list[np.ndarray]]
-    seconds: float = 0.0  # before this process
+    seconds: float = 0.0  # of training and evaluating
     finals: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def step(self) -> PyTree:

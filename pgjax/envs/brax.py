@@ -71,6 +71,11 @@ def from_name(name: str, *, backend: str = "spring", episode_length: int = 1000,
     return from_brax(world, episode_length)
 
 
+def names() -> list[str]:
+    """The names that Brax knows."""
+    return list(_registry())
+
+
 def settable(name: str) -> dict[str, Any]:
     """The name and default of every argument that can be set by name: numbers, words and switches."""
     registry = _registry()

@@ -42,3 +42,16 @@ ENVIRONMENTS = {
     "ShortCorridor-pgjax": "a corridor whose states look alike (Sutton & Barto 2018, example 13.1)",
     "RockPaperScissors-pgjax": "one round against an opponent of given probabilities",
 }
+
+# Suite -> one line. `pgjax list --envs SUITE` prints its names.
+SUITES = {
+    "gymnasium": "stepped on the host (extra gymnasium)",
+    "brax": "rigid bodies (extra brax)",
+    "craftax": "gather, craft and fight in an open world (extra craftax)",
+    "jumanji": "puzzles, packing and routing with masks of legal actions (extra jumanji)",
+    "navix": "MiniGrid's grid worlds (extra navix)",
+    "xminigrid": "XLand's and MiniGrid's grid worlds (extra xminigrid)",
+    "pgx": "2048, and MinAtar with sticky actions (extra pgx)",
+    "playground": "MuJoCo Playground: rigid bodies in MJX (extra playground)",
+    "envelope": "SUITE::NAME, of any suite that jax-envelope knows (extra envelope, Python 3.12)",
+}

@@ -11,6 +11,7 @@ back, but a stream begins new episodes there, with seeds of (lane, update). Whol
 anyway, so they resume bit for bit.
 """
 
+import copy
 import functools
 import inspect
 import numbers
@@ -22,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import dependencies
-from pgjax.envs import spaces
+from pgjax.envs import gymnasium_spaces, spaces
 from pgjax.errors import unknown
 from pgjax.types import Env, PyTree, Step
 
@@ -40,7 +41,7 @@ def from_name(name: str, **arguments: Any) -> Env:
 
     Raises:
       ValueError: for an unknown name or argument, an environment that can't be made, one without a time limit, or
-        one whose spaces are neither Discrete nor Box.
+        one whose spaces no policy could read or act in.
     """
     spec = _spec(name)
     accepted, open_ended = _signature(spec)
@@ -61,6 +62,11 @@ def known(name: str) -> bool:
     return name in _gymnasium().registry
 
 
+def names() -> list[str]:
+    """The names that Gymnasium knows."""
+    return list(_gymnasium().registry)
+
+
 def settable(name: str) -> dict[str, Any]:
     """The name and default of every argument that can be set by name: numbers, words and switches."""
     spec = _spec(name)
@@ -79,7 +85,7 @@ def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the en
     Raises:
       TypeError: where build is no function.
       ValueError: where the limit isn't a whole number of 1 or more, the environment can't be built, or its spaces are
-        neither Discrete nor Box.
+        of another kind than Discrete, MultiDiscrete, MultiBinary, Box, and Dict and Tuple of these.
     """
     gymnasium = _gymnasium()
     if not callable(build):
@@ -98,12 +104,13 @@ def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the en
     observed, acted = one.observation_space, one.action_space
     one.close()
 
-    spaces.check_observations(observed, name)
-    spaces.check_actions(acted, name)
-    space = _space(observed)
+    seen, taken = gymnasium_spaces.converted(observed), gymnasium_spaces.converted(acted)
+    spaces.check_observations(seen, name)
+    spaces.check_actions(taken, name)
+    shapes = spaces.parts(seen)
 
     def reset(key, params) -> tuple[PyTree, PyTree]:
-        return (), jnp.zeros(space.shape, space.dtype)
+        return (), jax.tree.map(lambda part: jnp.zeros(part.shape, part.dtype), shapes)
 
     def step(key, params, state, action) -> tuple[PyTree, Step]:
         return (), Step(reset(key, params)[1], jnp.float32(jnp.nan), jnp.bool_(False), jnp.bool_(False))
@@ -112,8 +119,8 @@ def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the en
         params={},
         reset=reset,
         step=step,
-        observation_space=space,
-        action_space=_space(acted),
+        observation_space=seen,
+        action_space=taken,
         max_steps=limit,
         host=lambda count: Simulators(build, count, limit),
     )
@@ -129,14 +136,14 @@ class World:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def reset(self, **how: Any) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, **how: Any) -> tuple[PyTree, dict[str, Any]]:
         self.time = 0
-        return np.array(self.inner.reset(**how)[0]), {}
+        return copy.deepcopy(self.inner.reset(**how)[0]), {}
 
-    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
-        obs, reward, terminated, truncated, _ = self.inner.step(action.copy())
+    def step(self, action: Any) -> tuple[PyTree, Any, bool, bool, dict[str, Any]]:
+        obs, reward, terminated, truncated, _ = self.inner.step(copy.deepcopy(action))
         self.time += 1
-        return np.array(obs), reward, terminated, truncated or self.time >= self.limit, {}
+        return copy.deepcopy(obs), reward, terminated, truncated or self.time >= self.limit, {}
 
 
 class Simulators:
@@ -151,48 +158,36 @@ class Simulators:
         self.worlds = worlds = vector.SyncVectorEnv(builds, autoreset_mode=vector.AutoresetMode.SAME_STEP)
         self.observed, self.acted = worlds.single_observation_space, worlds.single_action_space
 
-    def reset(self, seeds: np.ndarray) -> np.ndarray:
+    def reset(self, seeds: np.ndarray) -> PyTree:
         """The first observations [N, ...] of new episodes, with these seeds [N]."""
-        return self._seen(self.worlds.reset(seed=[int(x) for x in seeds])[0])
+        return gymnasium_spaces.seen(self.observed, self.worlds.reset(seed=[int(x) for x in seeds])[0])
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, Step]:
+    def step(self, action: PyTree) -> tuple[PyTree, Step]:
         """The next observations [N, ...], after a reset where an episode ended; and the Step [N], before any reset.
 
         Actions of a Box are clipped to its bounds.
         """
-        if hasattr(self.acted, "low"):
-            action = np.clip(action, self.acted.low, self.acted.high).astype(self.acted.dtype)
-        else:
-            action = action + self.acted.start
-        obs, reward, terminated, truncated, infos = self.worlds.step(action)
-        obs = self._seen(obs)
+        obs, reward, terminated, truncated, infos = self.worlds.step(gymnasium_spaces.taken(self.acted, action))
+        obs = gymnasium_spaces.seen(self.observed, obs)
         next_obs = obs
         if ended := np.flatnonzero(terminated | truncated).tolist():
-            next_obs = obs.copy()
-            next_obs[ended] = self._seen(np.stack([infos["final_obs"][i] for i in ended]))
+            last = jax.tree.map(lambda *x: np.stack(x), *[infos["final_obs"][i] for i in ended])
+            next_obs = jax.tree.map(_put(ended), obs, gymnasium_spaces.seen(self.observed, last))
         return obs, Step(next_obs, reward.astype(np.float32), terminated, truncated & ~terminated)
 
     def close(self) -> None:
         self.worlds.close()
 
-    def _seen(self, obs: np.ndarray) -> np.ndarray:
-        start = getattr(self.observed, "start", 0)
-        return np.asarray(obs - start if start else obs, _dtype(self.observed))
 
+def _put(rows: list[int]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """(x [N, ...], others) -> x with the others at `rows`, in an array of its own."""
 
-def _space(space: Any) -> Any:
-    """The gymnax space of a gymnasium space."""
-    with dependencies.importing("gymnax"):
-        from gymnax.environments import spaces as ours
+    def put(x: np.ndarray, others: np.ndarray) -> np.ndarray:
+        x = x.copy()
+        x[rows] = others
+        return x
 
-    if spaces.is_discrete(space):
-        return ours.Discrete(int(space.n))
-    return ours.Box(space.low, space.high, space.shape, _dtype(space))
-
-
-def _dtype(space: Any) -> Any:
-    # A Discrete declares int64 and a physics engine float64, which JAX doesn't have by default.
-    return np.dtype(np.int32) if hasattr(space, "start") else jax.dtypes.canonicalize_dtype(space.dtype)
+    return put
 
 
 def _spec(name: str) -> Any:

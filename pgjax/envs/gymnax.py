@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pgjax.envs import spaces, wrappers
+from pgjax.envs import images, spaces, wrappers
 from pgjax.envs.parameters import LIMIT, settled, time_limit
 from pgjax.types import Array, Env, PyTree, Step
 
@@ -130,7 +130,7 @@ def _observation_space(world: Any, declared: Any, obs: PyTree) -> Any:
     space = _as_given(declared, obs, type(base))
     # The sizes of Seaquest's images, [10, 10, 10], don't tell which axis holds the channels.
     minatar = world is base and type(base).__module__.startswith("gymnax.environments.minatar")
-    return spaces.images(space) if minatar else space
+    return images.declared(space) if minatar else space
 
 
 def _as_given(space: Any, obs: PyTree, world: type) -> Any:

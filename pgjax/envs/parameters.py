@@ -75,6 +75,11 @@ NOTES = {
     "MNISTBandit-bsuite": "Downloads its images; reads bytes from 128 on as negative: white is -1/255.",
     "PointRobot-misc": "Its clock goes from -1 to 1 in 100 steps, whatever the time limit.",
     "GaussianBandit-misc": "Its clock goes from -1 to 1 in 100 steps, whatever the time limit.",
+    "MemoryChain-bsuite": "Shows -1, outside the bounds that it declares; the space here has none.",
+    "UmbrellaChain-bsuite": "Pays whole numbers and leaves its declared bounds; both are mended here.",
+    "BernoulliBandit-misc": "Pays whole numbers; rewards are float32 here.",
+    "Catch-bsuite": "Declares whole numbers and shows real ones; the space here is that of what it shows.",
+    "Freeway-MinAtar": "The one game of MinAtar here that runs past 1,000 steps: 2,500.",
     "MountainCarContinuous-v0": "Each step costs .1 times the squared action, the one that reaches the goal too.",
 }
 

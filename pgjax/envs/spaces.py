@@ -1,12 +1,12 @@
-"""Checks of an environment's spaces, and the layout of its observations, which chooses the network.
+"""The kinds of spaces, and checks of an environment's spaces and of what is in them.
 
-A space is recognised by its attributes and not by its class: a Discrete has `n` and no axes, a Box `low`, `high` and a
-shape, a Dict or Tuple has `spaces`. So gymnax's and Gymnasium's spaces are treated alike. The networks of this package
-take a Discrete or a Box and refuse every other kind; a policy of the user's own may act in a Dict, a Tuple or a space
-of the user's own, whose `sample(key)` shows what its actions are.
+A space is recognised by its attributes and not by its class: a Discrete has `n` and no axes, a MultiDiscrete `nvec`, a
+Box `low`, `high` and a shape, a Dict or Tuple has `spaces`. So gymnax's and Gymnasium's spaces are treated alike. The
+networks of this package take these and refuse every other kind; a policy of the user's own may act in a space of the
+user's own, whose `sample(key)` shows what its actions are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,7 +15,36 @@ import numpy as np
 
 from pgjax.types import PyTree
 
-FLATTEN = "give one array, such as gymnasium.wrappers.FlattenObservation makes, or a policy of your own that reads it"
+FLATTEN = "give arrays of these kinds, in dicts or tuples, or a policy of your own that reads it"
+
+
+class MultiDiscrete:
+    """D choices at once: an array [D] of whole numbers, the d-th from 0 to nvec[d] - 1.
+
+    It has the attributes of gymnasium's MultiDiscrete, and `sample(key)` as gymnax's spaces have it.
+    """
+
+    def __init__(self, nvec: Any):
+        self.nvec = np.asarray(nvec, np.int32)
+        if self.nvec.ndim != 1 or not self.nvec.size or np.any(self.nvec < 1):
+            raise ValueError(f"MultiDiscrete: nvec must be [D] numbers of choices of 1 or more, got {nvec!r}")
+        self.shape, self.dtype = self.nvec.shape, np.dtype(np.int32)
+
+    def sample(self, key: Any) -> Any:
+        """[D] int32"""
+        return jax.random.randint(key, self.shape, 0, jnp.asarray(self.nvec))
+
+    def contains(self, x: Any) -> Any:
+        """[] bool"""
+        return jnp.all((x >= 0) & (x < self.nvec))
+
+    def __repr__(self) -> str:
+        return f"MultiDiscrete({self.nvec.tolist()})"
+
+
+def is_multi_discrete(space: Any) -> bool:
+    """Whether the space is a vector of finite numbers of choices."""
+    return hasattr(space, "nvec") and len(getattr(space, "shape", ())) == 1
 
 
 def is_discrete(space: Any) -> bool:
@@ -28,44 +57,65 @@ def is_box(space: Any) -> bool:
     return all(hasattr(space, name) for name in ("low", "high", "shape", "dtype"))
 
 
+def is_known(space: Any) -> bool:
+    """Whether the space is of a kind that holds one array."""
+    return is_discrete(space) or is_multi_discrete(space) or is_box(space)
+
+
+def is_measured(space: Any) -> bool:
+    """Whether the space is a Box of numbers that have a mean: no tokens, no bytes, no flags."""
+    return is_box(space) and not hasattr(space, "vocabulary") and np.dtype(space.dtype) not in (np.uint8, np.bool_)
+
+
 def check_observations(space: Any, owner: str = "the environment") -> None:
     """ValueError for a space of observations that the networks of this package can't read."""
-    if not (is_discrete(space) or is_box(space)):
-        raise ValueError(f"{owner}: observations must be of a Discrete or a Box, got {_told(space)}; {FLATTEN}")
+    for part in (found := jax.tree.leaves(parts(space))):
+        if not is_known(part):
+            raise ValueError(
+                f"{owner}: observations must be of a Discrete, a MultiDiscrete or a Box, in a Dict or Tuple or not, "
+                f"got {described(part)}; {FLATTEN}"
+            )
+    if not found:
+        raise ValueError(f"{owner}: observations are {space!r}, which holds nothing to see; give one array or more")
 
 
 def check_actions(space: Any, owner: str = "the environment") -> None:
     """ValueError for a space of actions that the networks of this package can't sample from."""
-    if not (is_discrete(space) or is_box(space)):
-        raise ValueError(
-            f"{owner}: actions must be of a Discrete or a Box, got {_told(space)}; let the environment take one of "
-            "these, or give run a policy of your own, whose distribution is a distributions.Joint"
-        )
+    for part in (found := jax.tree.leaves(parts(space))):
+        if not is_known(part):
+            raise ValueError(
+                f"{owner}: actions must be of a Discrete, a MultiDiscrete or a Box, in a Dict or Tuple or not, got "
+                f"{described(part)}; let the environment take one of these, or give run a policy of your own, whose "
+                "distribution is a distributions.Joint"
+            )
+    if not found:
+        raise ValueError(f"{owner}: actions are {space!r}, which leaves nothing to do; give one part or more")
     check_parts(space, owner)
 
 
 def check_parts(space: Any, owner: str = "the environment") -> None:
     """ValueError for a space of actions with a Discrete or a Box, itself or inside, that no policy can sample from."""
     for part in (space, *jax.tree.leaves(parts(space))):
-        known = is_discrete(part) or is_box(part)
-        if not known and (type(part).__module__.startswith("gymnasium.") or not hasattr(part, "sample")):
+        if not (is_discrete(part) or is_box(part)) and (
+            type(part).__module__.startswith("gymnasium.") or not hasattr(part, "sample")
+        ):
             raise ValueError(
-                f"{owner}: actions of {_told(part)} can't be drawn in JAX; give a space of gymnax.environments.spaces, "
-                "or one of your own that has sample(key)"
+                f"{owner}: actions of {described(part)} can't be drawn in JAX; give a space of "
+                "gymnax.environments.spaces, or one of your own that has sample(key)"
             )
         if is_discrete(part) and part.n < 1:
-            raise ValueError(f"{owner}: actions must be 1 or more, got {_told(part)}")
+            raise ValueError(f"{owner}: actions must be 1 or more, got {described(part)}")
         if not is_box(part):
             continue
         if not np.issubdtype(np.dtype(part.dtype), np.floating):
             raise ValueError(
-                f"{owner}: a Box of actions must be of real numbers, got {_told(part)}; let the environment take "
+                f"{owner}: a Box of actions must be of real numbers, got {described(part)}; let the environment take "
                 "a Discrete, or a Box of float32 that it rounds itself"
             )
         if isinstance(part.low, jax.core.Tracer) or isinstance(part.high, jax.core.Tracer):
             continue
         if np.any(np.isnan(part.low) | np.isnan(part.high) | (np.asarray(part.low) > np.asarray(part.high))):
-            raise ValueError(f"{owner}: a Box of actions must have low <= high, got {_told(part)}")
+            raise ValueError(f"{owner}: a Box of actions must have low <= high, got {described(part)}")
 
 
 def parts(space: Any) -> PyTree:
@@ -112,7 +162,7 @@ def holds(space: Any, tree: PyTree, exactly: bool = False) -> bool:
     if inside is not None:
         both = isinstance(tree, tuple) and len(tree) == len(inside)
         return both and all(holds(part, x, exactly) for part, x in zip(inside, tree, strict=True))
-    if is_discrete(space) or is_box(space):
+    if is_known(space):
         like: Any = jax.ShapeDtypeStruct(tuple(space.shape), np.float32 if is_box(space) else np.int32)
     else:
         like = jax.eval_shape(space.sample, jax.random.key(0))
@@ -131,69 +181,39 @@ def check_shown(space: Any, obs: Any, owner: str = "the environment") -> None:
     shape = getattr(obs, "shape", None)
     if shape is None or tuple(shape) != tuple(space.shape):
         got = f"an array {list(shape)}" if shape is not None else f"a {type(obs).__name__}"
-        raise ValueError(f"{owner}: reset gives {got} to be seen, and its space is {_told(space)}; let them agree")
+        raise ValueError(f"{owner}: reset gives {got} to be seen, and its space is {described(space)}; let them agree")
 
 
-def outputs(space: Any) -> int:
-    """The number of network outputs for a distribution over the action space: A preferences, or D means."""
-    check_actions(space)
-    if is_box(space) and len(space.shape) != 1:
-        raise ValueError(f"a Box of actions must have one axis, got shape {space.shape}")
-    return space.shape[0] if hasattr(space, "low") else space.n
+def padded(x: Any, nvec: Sequence[int], fill: float | bool) -> Any:
+    """What is given for each choice of a MultiDiscrete, [..., sum of nvec], as [..., D, largest n].
+
+    `fill` stands where a choice has fewer than the largest number.
+    """
+    rows, start = [], 0
+    for n in nvec:
+        width = [(0, 0)] * (x.ndim - 1) + [(0, max(nvec) - n)]
+        rows.append(jnp.pad(x[..., start : start + n], width, constant_values=fill))
+        start += n
+    return jnp.stack(rows, axis=-2)
 
 
 def layout(space: Any) -> str:
-    """ "" for discrete observations, "L" for tokens, "HWC" for three axes, which may be an image, "D" for the rest.
+    """ "" for discrete observations, "L" for tokens, "HWC" for three axes, which may be an image, "D" for other arrays.
+
+    A Dict, a Tuple or a MultiDiscrete is "tree".
 
     Raises:
-      ValueError: for a space that is neither Discrete nor Box.
+      ValueError: for a space that no network of this package reads.
     """
     check_observations(space)
     if is_discrete(space):
         return ""
+    if not is_box(space):
+        return "tree"
     return "L" if hasattr(space, "vocabulary") else "HWC" if len(space.shape) == 3 else "D"
 
 
-def channels(space: Any) -> int | None:
-    """The axis of an image that holds its channels; None where the sizes leave it open.
-
-    It is the axis that is shorter than both others: the last of [84, 84, 4], the first of a stack of grey frames
-    [4, 84, 84]; [10, 10, 10] could be anything. A space may declare it: `layout = "HWC"`.
-    """
-    if getattr(space, "layout", "") == "HWC":
-        return 2
-    sizes = list(space.shape)
-    return sizes.index(min(sizes)) if sizes.count(min(sizes)) == 1 else None
-
-
-def images(space: Any) -> Any:
-    """The space, with `layout` set to declare that its three axes are [H, W, C]."""
-    space.layout = "HWC"
-    return space
-
-
-def check_image(space: Any, told: bool) -> None:
-    """ValueError where the first two of three axes aren't the places of an image, over which a convolution runs.
-
-    Args:
-      told: whether the user has declared the axes as [H, W, C], by network='cnn'.
-    """
-    at = channels(space)
-    if at == 2 or (at is None and told):
-        return
-    why = (
-        "whose sizes don't say which axis holds the channels; if it is [H, W, C], say network='cnn', else "
-        if at is None
-        else f"which has its channels on axis {at}, and a convolution reads [H, W, C]; "
-    )
-    raise ValueError(
-        f"the environment shows {_told(space)}, {why}move them to the end by a wrapper "
-        f"(np.moveaxis(obs, {at or 0}, -1)), set layout = 'HWC' on the space where it is [H, W, C] all the same, "
-        "or use network='mlp', which flattens it"
-    )
-
-
-def _told(space: Any) -> str:
+def described(space: Any) -> str:
     """A space in one line, without its arrays of bounds."""
     if is_box(space):
         return f"Box of shape {tuple(space.shape)} and type {np.dtype(space.dtype)}"

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.declarations import Role
+from pgjax.estimators.noise import gradient_noise
 from pgjax.estimators.pieces import (
     REDUCTIONS,
     column_pieces,
@@ -49,8 +50,11 @@ def surrogate(loss: LossFn | Running, reduce: str = "step") -> Any:
         which the actions decide: over many episodes it tends to J's gradient over the mean length,
         over few it is biased. The last weighs an episode by one over its length, which is biased too.
 
-    The estimator has one hyperparameter of its own: `normalize_advantage`, which gives the advantages
-    of each batch (with minibatches: of each minibatch) mean 0 and standard deviation 1.
+    The estimator has two hyperparameters of its own: `normalize_advantage`, which gives the advantages
+    of each batch (with minibatches: of each minibatch) mean 0 and standard deviation 1; and `noise`, whose metrics say
+    how noisy the gradient is, see `noise.gradient_noise`, for a second gradient's time. A sample is an environment's
+    episode with "episode" and "episode_mean", else a step that counts: rows are taken for independent, columns of
+    neighbouring environments are independent whatever the steps in each.
 
     On a CPU a batch is taken in pieces where the loss is `losses.by_step`, by a loop that can't be differentiated
     once more in reverse.
@@ -68,6 +72,7 @@ def surrogate(loss: LossFn | Running, reduce: str = "step") -> Any:
         batch: Batch,
         *,
         normalize_advantage: Annotated[bool, Role.NORMALIZE] = False,
+        noise: Annotated[bool, Role.NOISE] = False,
         **hypers: Any,
     ) -> tuple[tuple[PyTree], tuple[PyTree, dict[str, Array]]]:
         del key
@@ -103,10 +108,21 @@ def surrogate(loss: LossFn | Running, reduce: str = "step") -> Any:
             found, (metrics, state) = sum_packed(gradient, batch)
         else:
             found, (metrics, state) = sum_pieces(gradient, batch, pieces)
+        if noise:
+            size = _steps if reduce == "step" else _episodes
+            metrics = {**metrics, **gradient_noise(lambda part: gradient(part)[0], found, batch, size)}
         return (state,), (found, metrics)
 
     estimator.__name__ = name_of(loss)
     return around(estimator, loss)
+
+
+def _steps(batch: Batch) -> Array:
+    return jnp.sum(batch.trajectory.mask)
+
+
+def _episodes(batch: Batch) -> Array:
+    return jnp.float32(batch.trajectory.mask.shape[1])
 
 
 def _sum_columns(gradient: Callable[[Batch], PyTree], batch: Batch, columns: int) -> PyTree:

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from pgjax.envs.observations import state_index
 from pgjax.estimators.surrogate import surrogate
 from pgjax.hyperparameters import declare
 from pgjax.losses.policy import policy_gradient
@@ -31,7 +32,7 @@ def exact_relative(transition: Array, reward: Array, loss: LossFn = policy_gradi
         dist, _ = policy.act(params, policy.memory(len(reward)), states)
         worth = relative_values(transition, reward, jnp.exp(dist.log_probs()))
         q = worth.action_value - worth.value[:, None] if baseline else worth.action_value
-        weight = q[batch.trajectory.obs, batch.trajectory.action]
+        weight = q[state_index(batch.trajectory.obs), batch.trajectory.action]
         return lifted(key, policy, params, batch._replace(advantage=weight), **hypers)
 
     return declare(exact_relative, lifted)

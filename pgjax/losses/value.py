@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from pgjax.hyperparameters import LEAST, Bound, Range
 from pgjax.losses.contract import by_step
 from pgjax.numerics.returns import taken
+from pgjax.numerics.value_classes import Ensemble, HLGauss, TwoHot, cross_entropy
 from pgjax.types import Array, Batch, Evaluation
 
 
@@ -30,8 +31,15 @@ def q_error(
 def value_error(now: Evaluation, batch: Batch, *, value_clip: Bound = jnp.inf) -> tuple[Array, dict[str, Array]]:
     """(V - target)^2 / 2, or the worse of it and the same for V kept within value_clip of the old value.
 
-    The clipped form is that of OpenAI's baselines, not of the PPO paper; inf turns it off.
+    The clipped form is that of OpenAI's baselines, not of the PPO paper; inf turns it off. A critic of classes has its
+    cross-entropy to the target instead, and one of an ensemble the mean of each one's error; neither is clipped.
     """
+    if isinstance(now.extra, (TwoHot, HLGauss)):
+        loss = cross_entropy(now.extra, batch.target)
+        return loss, {"value_loss": loss}
+    if isinstance(now.extra, Ensemble):
+        loss = 0.5 * jnp.mean((now.extra.values - batch.target[..., None]) ** 2, axis=-1)
+        return loss, {"value_loss": loss}
     moved = jnp.clip(now.value - batch.value, -value_clip, value_clip)
     kept = jnp.where(jnp.isinf(value_clip), now.value, batch.value + moved)
     error = 0.5 * jnp.maximum((now.value - batch.target) ** 2, (kept - batch.target) ** 2)

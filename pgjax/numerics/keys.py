@@ -7,7 +7,8 @@ INIT = 2**31 - 1  # parameters and states before the first update
 EVALUATE = 2**31 - 2  # the evaluation after training
 MEASURE = 2**31 - 3  # a measurement of the laboratory
 POLICY = 2**31 - 4  # parameters that the laboratory initialises
-UPDATES = 2**31 - 4
+ALONG = 2**31 - 5  # evaluations along training
+UPDATES = 2**31 - 5
 
 # Of the key of an update's learning, which is split into fewer keys than these numbers.
 PLAY = 2**31 - 1  # episodes that an advantage plays

@@ -3,7 +3,7 @@
 Numbers that differ by no more than rounding are equal: their deviation says nothing, and nothing is divided by it.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,10 +59,15 @@ def std(moments: Moments) -> PyTree:
 
 
 def normalize(moments: Moments, x: PyTree, limit: float = 10.0) -> PyTree:
-    """(x - mean) / std, clipped to [-limit, limit]; x is [..., *shape of the mean]."""
+    """(x - mean) / std, clipped to [-limit, limit]; x is [..., *shape of the mean]; it stays where the mean is None."""
 
     def one(x, mean, scale):
+        if mean is None:
+            return x
         shape = (1,) * (x.ndim - mean.ndim) + mean.shape
         return jnp.clip((x - mean.reshape(shape)) / scale.reshape(shape), -limit, limit)
 
-    return jax.tree.map(one, x, moments.mean, std(moments))
+    flat: tuple[list[Any], Any] = jax.tree.flatten(x)
+    leaves, tree = flat
+    found = zip(leaves, tree.flatten_up_to(moments.mean), tree.flatten_up_to(std(moments)), strict=True)
+    return tree.unflatten([one(*each) for each in found])

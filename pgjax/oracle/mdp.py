@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pgjax.envs import observations
 from pgjax.policies.traits import has_memory
 from pgjax.types import Env, Policy, PyTree
 
@@ -20,6 +21,7 @@ class MDP(NamedTuple):
     terminal: np.ndarray  # [S] bool
     horizon: int | None  # T, the time limit; None where there is none
     discount: float
+    legal: np.ndarray | None = None  # [S, A] bool: the "action_mask" that is seen beside the state; None where none is
 
 
 class Values(NamedTuple):
@@ -51,17 +53,22 @@ def from_env(env: Env, discount: float) -> MDP:
     transition, reward, start = (np.asarray(getattr(env.params, name), np.float64) for name in names[:3])
     # float32 rows sum to 1 within rounding only, and the sampler scales by their sum.
     transition, start = transition / transition.sum(-1, keepdims=True), start / start.sum()
-    return MDP(transition, reward, start, np.asarray(env.params.terminal, bool), env.max_steps, discount)
+    legal = np.asarray(env.params.legal, bool) if observations.has_mask(env.observation_space) else None
+    return MDP(transition, reward, start, np.asarray(env.params.terminal, bool), env.max_steps, discount, legal)
 
 
-def probabilities(policy: Policy, params: PyTree, num_states: int) -> np.ndarray:
-    """pi(a | s), [S, A], of a memoryless policy that observes the state's index and acts by a Categorical."""
-    return _of_policy(jnp.exp, policy, params, num_states)
+def probabilities(policy: Policy, params: PyTree, num_states: int, legal: np.ndarray | None = None) -> np.ndarray:
+    """pi(a | s), [S, A], of a memoryless policy that observes the state's index and acts by a Categorical.
+
+    Args:
+      legal: [S, A] as in MDP.
+    """
+    return _of_policy(jnp.exp, policy, params, num_states, legal)
 
 
-def scores(policy: Policy, params: PyTree, num_states: int) -> np.ndarray:
+def scores(policy: Policy, params: PyTree, num_states: int, legal: np.ndarray | None = None) -> np.ndarray:
     """d log pi(a | s) / d params, [S, A, P], the leaves of `params` flattened and joined in jax.tree order."""
-    tree = _of_policy(lambda log_pi: log_pi, policy, params, num_states, jax.jacrev)
+    tree = _of_policy(lambda log_pi: log_pi, policy, params, num_states, legal, jax.jacrev)
     return np.concatenate([x.reshape(*x.shape[:2], -1) for x in jax.tree.leaves(tree)], axis=-1)
 
 
@@ -91,7 +98,7 @@ def values(mdp: MDP, pi: np.ndarray) -> Values:
 def gradient(mdp: MDP, policy: Policy, params: PyTree) -> tuple[np.ndarray, PyTree]:
     """J and dJ / d params, a tree like `params`: autodiff of the recursion, or of the solve, in `values`."""
     states = len(mdp.start)
-    mdp, _ = checked_tables(mdp, probabilities(policy, params, states))
+    mdp, _ = checked_tables(mdp, probabilities(policy, params, states, mdp.legal))
 
     def objective(log_pi):
         pi, v = jnp.exp(log_pi), jnp.zeros(states)
@@ -103,7 +110,7 @@ def gradient(mdp: MDP, policy: Policy, params: PyTree) -> tuple[np.ndarray, PyTr
             v = jnp.sum(pi * (mdp.reward + onward @ v), axis=1)
         return mdp.start @ v
 
-    return _of_policy(objective, policy, params, states, jax.value_and_grad)
+    return _of_policy(objective, policy, params, states, mdp.legal, jax.value_and_grad)
 
 
 def continuing(mdp: MDP) -> MDP:
@@ -143,14 +150,20 @@ def average_reward(mdp: MDP, pi: np.ndarray) -> Average:
 def average_reward_gradient(mdp: MDP, policy: Policy, params: PyTree) -> tuple[np.ndarray, PyTree]:
     """The gain and its gradient, a tree like `params`, by autodiff of the solve in `average_reward`."""
     states = len(mdp.start)
-    mdp, _ = checked_tables(mdp, probabilities(policy, params, states), average=True)
+    mdp, _ = checked_tables(mdp, probabilities(policy, params, states, mdp.legal), average=True)
 
     def gain(log_pi):
         pi = jnp.exp(log_pi)
         system = jnp.eye(states) - jnp.einsum("sa,sax->sx", pi, jnp.asarray(mdp.transition))
         return jnp.linalg.solve((system + 1).T, jnp.ones(states)) @ jnp.sum(pi * mdp.reward, axis=1)
 
-    return _of_policy(gain, policy, params, states, jax.value_and_grad)
+    return _of_policy(gain, policy, params, states, mdp.legal, jax.value_and_grad)
+
+
+def observed(num_states: int, legal: np.ndarray | None) -> PyTree:
+    """What is seen of every state, [S, ...]; `legal` as in MDP."""
+    states = jnp.arange(num_states, dtype=jnp.int32)
+    return states if legal is None else {"observation": states, observations.MASK: jnp.asarray(legal, bool)}
 
 
 def _of_policy(
@@ -158,6 +171,7 @@ def _of_policy(
     policy: Policy,
     params: PyTree,
     num_states: int,
+    legal: np.ndarray | None,
     transform: Callable[[Callable[[PyTree], Any]], Callable[[PyTree], Any]] = lambda f: f,
 ) -> PyTree:
     """transform(params -> function(log pi [S, A])) at `params`, in float64, whatever precision the caller uses."""
@@ -165,7 +179,7 @@ def _of_policy(
         raise ValueError("oracle: the policy has a memory; exact values need a memoryless policy")
 
     def of_params(params):
-        dist, _ = policy.act(params, policy.memory(num_states), jnp.arange(num_states, dtype=jnp.int32))
+        dist, _ = policy.act(params, policy.memory(num_states), observed(num_states, legal))
         if not hasattr(dist, "log_probs"):
             raise TypeError(f"oracle: the policy must act by a Categorical, got {type(dist).__name__}")
         return function(dist.log_probs())
@@ -199,7 +213,7 @@ def checked_tables(mdp: MDP, pi: np.ndarray, limited: bool = False, average: boo
         raise ValueError("oracle: no episode starts in a terminal state; start must be 0 there")
     if limited if mdp.horizon is None else mdp.horizon < 1:
         raise ValueError(f"oracle: whole episodes need a finite horizon of at least 1, got {mdp.horizon}")
-    mdp = MDP(tables["transition"], tables["reward"], tables["start"], terminal, mdp.horizon, mdp.discount)
+    mdp = MDP(tables["transition"], tables["reward"], tables["start"], terminal, mdp.horizon, mdp.discount, mdp.legal)
     mdp = continuing(mdp) if average else mdp
     if average or (mdp.horizon is None and mdp.discount >= 1):
         # reach: whether pi ever leads from one state to another. Each round doubles the length of the paths.

@@ -12,9 +12,12 @@ import numpy as np
 from flax import nnx
 
 from pgjax.config import Config
-from pgjax.envs import spaces
-from pgjax.policies import networks, registry
+from pgjax.envs import observations
+from pgjax.envs.spaces import is_box, is_discrete
+from pgjax.policies import networks, registry, tables, torsos
+from pgjax.policies.choices import legal_only, mixed
 from pgjax.policies.distributions import Categorical
+from pgjax.policies.eyes import Eye
 from pgjax.policies.orthogonal import orthogonal
 from pgjax.policies.squashed import SquashedGaussian
 from pgjax.types import Array, Env, Policy, PyTree
@@ -30,20 +33,20 @@ class Trunk(nnx.Module):
 
     def __init__(self, env: Env, config: Config, beside: int = 0, *, rngs: nnx.Rngs):
         kind = registry.chosen(env, config)
-        eyes: dict[str, Any] = {"mlp": _Flat, "cnn": _Image, "table": _OneHot}
-        if kind not in eyes:
-            raise ValueError(f"network must be one of auto, {', '.join(eyes)} for a learner with replay; got {kind!r}")
+        if kind not in ("mlp", "cnn", "table"):
+            raise ValueError(f"network must be one of auto, mlp, cnn, table for a learner with replay; got {kind!r}")
         if kind == "table":
+            tables.states(kind, env)
             config = dataclasses.replace(config, hidden=())
         elif not config.hidden:
             raise ValueError("hidden=() leaves a network no layer; give one width or more, or network='table'")
-        self.eye = eyes[kind](env, config, rngs=rngs)
+        self.eye = networks.convolving(env, "cnn", rngs) if kind == "cnn" else Eye(env.observation_space, rngs=rngs)
         inputs = self.eye.width + beside
-        self.torso = networks.Torso(inputs, config, rngs=rngs)
+        self.torso = torsos.Torso(inputs, config, rngs=rngs)
         self.width = (inputs, *config.hidden)[-1]
 
-    def __call__(self, obs: Array, *beside: Array) -> Array:
-        return self.torso(jnp.concatenate([self.eye.features(obs), *beside], axis=-1))
+    def __call__(self, obs: PyTree, *beside: Array) -> Array:
+        return self.torso(jnp.concatenate([self.eye(obs), *beside], axis=-1))
 
 
 class Critic(nnx.Module):
@@ -55,7 +58,7 @@ class Critic(nnx.Module):
         outputs = env.action_space.n if self.box is None else 1
         self.output = nnx.Linear(self.trunk.width, outputs, kernel_init=orthogonal(1.0), rngs=rngs)
 
-    def __call__(self, obs: Array, action: Array | None = None) -> Array:
+    def __call__(self, obs: PyTree, action: Array | None = None) -> Array:
         if self.box is None:
             return self.output(self.trunk(obs))
         if action is None:
@@ -70,7 +73,7 @@ class Twins(nnx.Module):
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
         self.both = nnx.List([Critic(env, config, rngs=rngs) for _ in range(2)])
 
-    def __call__(self, obs: Array, action: Array | None = None) -> Array:
+    def __call__(self, obs: PyTree, action: Array | None = None) -> Array:
         return jnp.stack([critic(obs, action) for critic in self.both])
 
 
@@ -83,7 +86,7 @@ class Actor(nnx.Module):
         self.trunk = Trunk(env, config, rngs=rngs)
         self.output = nnx.Linear(self.trunk.width, outputs, kernel_init=orthogonal(0.01), rngs=rngs)
 
-    def __call__(self, obs: Array) -> Categorical | SquashedGaussian:
+    def __call__(self, obs: PyTree) -> Categorical | SquashedGaussian:
         x = self.output(self.trunk(obs))
         if self.box is None:
             return Categorical(x)
@@ -92,25 +95,32 @@ class Actor(nnx.Module):
 
 
 class Greedy(nnx.Module):
-    """The greedy distribution of action values, and these values: `policies.from_nnx` makes it a Policy."""
+    """The greedy distribution of action values, and these values: `policies.from_nnx` makes it a Policy.
+
+    Its actions are legal, where observations say which are; the values are of all.
+    """
 
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
+        self.legal = observations.legal(env.observation_space, env.action_space)
         self.q = Critic(env, config, rngs=rngs)
 
-    def __call__(self, obs: Array) -> tuple[Categorical, Array]:
+    def __call__(self, obs: PyTree) -> tuple[Categorical, Array]:
         q = self.q(obs)
-        return Categorical(jnp.log(jax.nn.one_hot(jnp.argmax(q, axis=-1), q.shape[-1]))), q
+        allowed = Categorical(q) if self.legal is None else legal_only(Categorical(q), self.legal(obs))
+        return Categorical(jnp.log(jax.nn.one_hot(allowed.mode(), q.shape[-1]))), q
 
 
 def box(env: Env) -> tuple[Bound, Bound] | None:
     """(low, high), D numbers each, of a Box of actions; None for finitely many actions.
 
     Raises:
-      ValueError: for a Box without bounds or with more than one axis.
+      ValueError: for a Box without bounds or with more than one axis, and for actions that are neither.
     """
     space = env.action_space
-    if not hasattr(space, "low"):
+    if is_discrete(space):
         return None
+    if not is_box(space):
+        raise ValueError(f"a learner with replay needs a Discrete or a Box of actions, got {space!r}; use ppo or a2c")
     low, high = (np.broadcast_to(np.asarray(x, np.float32), space.shape) for x in (space.low, space.high))
     if len(space.shape) != 1 or not np.all(np.isfinite(low) & np.isfinite(high) & (low < high)):
         raise ValueError(f"a squashed Gaussian needs a Box of actions with one axis and finite bounds, got {space!r}")
@@ -130,6 +140,7 @@ class Exploring(NamedTuple):
     low: Array | None  # [..., D] of a Box of actions; None for a Categorical
     high: Array | None
     share: Array  # []
+    legal: Array | None = None  # [..., A]: which actions of a Categorical are legal; None where all are
 
     def sample(self, key: Array) -> Array:
         """[...] or [..., D]"""
@@ -152,44 +163,43 @@ class Exploring(NamedTuple):
         return self.dist.mode()
 
     def _mixed(self) -> Categorical:
-        uniform = self.share / self.dist.logits.shape[-1]
-        return Categorical(jnp.log((1 - self.share) * jnp.exp(self.dist.log_probs()) + uniform))
+        return mixed(self.dist, self.share, self.legal)
 
 
 def exploring_actor(env: Env, policy: Policy, params: PyTree, share: Array | float) -> tuple[Policy, PyTree]:
     """A policy for acting only, which draws a share of its actions uniformly; and its parameters."""
-    bounds = box(env)
+    bounds, legal = box(env), observations.legal(env.observation_space, env.action_space)
 
     def act(both, memory, obs):
         params, share = both
         dist, memory = policy.act(params, memory, obs)
         low, high = (None, None) if bounds is None else like(dist.mode(), bounds)
-        return Exploring(dist, low, high, share), memory
+        return Exploring(dist, low, high, share, None if legal is None else legal(obs)), memory
 
     return policy._replace(act=act), (params, share)
 
 
-class _Flat(networks.MLP):
-    """The features of MLP, without its towers."""
+class DeterministicActor(nnx.Module):
+    """One action [..., D] for each observation: low + (high - low) (1 + tanh x) / 2, x the network's output."""
 
-    def _build(self, inputs: int, env: Env, config: Config, rngs: nnx.Rngs) -> None:
-        self.width = inputs
-
-
-class _Image(networks.CNN):
-    """The features of CNN, without its towers."""
-
-    def _build(self, inputs: int, env: Env, config: Config, rngs: nnx.Rngs) -> None:
-        self.width = inputs
-
-
-class _OneHot(nnx.Module):
     def __init__(self, env: Env, config: Config, *, rngs: nnx.Rngs):
-        if spaces.layout(env.observation_space) != "":
-            raise ValueError(
-                f"network='table' needs a discrete observation, got {env.observation_space!r}; use network='auto'"
-            )
-        self.width = env.observation_space.n
+        self.trunk = Trunk(env, config, rngs=rngs)
+        self.box = bounded(env)
+        self.output = nnx.Linear(self.trunk.width, len(self.box[0]), kernel_init=orthogonal(0.01), rngs=rngs)
 
-    def features(self, obs: Array) -> Array:
-        return jax.nn.one_hot(obs, self.width)
+    def __call__(self, obs: PyTree) -> Array:
+        x = jnp.tanh(self.output(self.trunk(obs)))
+        low, high = like(x, self.box)
+        return low + (high - low) * (1 + x) / 2
+
+
+def bounded(env: Env) -> tuple[Bound, Bound]:
+    """`box` of an environment whose actions must be one.
+
+    Raises:
+      ValueError: for finitely many actions, and for a Box without bounds or with more than one axis.
+    """
+    found = box(env)
+    if found is None:
+        raise ValueError(f"a deterministic actor needs a Box of actions, got {env.action_space!r}; use sac or dqn")
+    return found

@@ -1,9 +1,10 @@
-"""`from_nnx`, `from_linen` and `recurrent` make a `Policy` of a flax module, as pure functions of its parameters.
+"""`from_nnx` and `from_linen` make a `Policy` of a flax module, as pure functions of its parameters.
 
 A module maps observations [..., *obs] to `(distribution [...], value [...])`, or with a
 third thing, a tree of arrays [..., *], that losses find in `now.extra`. Its parameters are one nested dict of arrays.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,15 +12,18 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from pgjax.envs import observations
 from pgjax.errors import told
 from pgjax.policies import variables
+from pgjax.policies.choices import legal_only
 from pgjax.policies.distributions import Categorical, check_distribution, check_fields
 from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
 
 Build = Callable[[nnx.Rngs], nnx.Module]
+Legal = Callable[[PyTree], PyTree]  # observations -> the mask of legal actions
 
 
-def from_nnx(build: Build, constants: bool = True, apart: bool = False) -> Policy:
+def from_nnx(build: Build, constants: bool = True, apart: bool = False, legal: Legal | None = None) -> Policy:
     """A memoryless policy from the user's own nnx module.
 
     Args:
@@ -30,23 +34,26 @@ def from_nnx(build: Build, constants: bool = True, apart: bool = False) -> Polic
         tracing faster.
       apart: whether the module also has `actor(obs)` and `critic(obs)`, the two things that it returns, which are
         then called where only one of the two is needed.
+      legal: `observations.legal` of the environment's spaces, where its observations say which actions are legal: the
+        distribution is then that of legal actions, as `choices.legal_only` gives it.
 
     A Gaussian of the module's own is in the units of the environment: `networks.ActorHead`, or `distributions.gaussian`
     with the `units` of the action space, makes one that covers a finite Box.
     """
     _check_build(build)
     if held := variables.nnx_module(build):
-        return variables.policy(held, _memoryless, lambda output: _checked(output, "the module"))
+        memoryless = functools.partial(_memoryless, legal=legal)
+        return variables.policy(held, memoryless, lambda output: checked(output, "the module"))
     init, merge = functional(build, constants)
 
     def call(params, obs, part=None, lead=1):
         module = merge(params)
         if part is not None and apart:
             return getattr(module, part)(obs)
-        output = _checked(module(obs), type(module).__name__)
+        output = checked(module(obs), type(module).__name__)
         return output if part is None else output[("actor", "critic").index(part)]
 
-    return _memoryless(init, call)
+    return _memoryless(init, call, legal)
 
 
 def from_linen(module: Any, env: Env) -> Policy:
@@ -58,17 +65,26 @@ def from_linen(module: Any, env: Env) -> Policy:
     reference = jax.eval_shape(env.reset, jax.random.key(0), env.params)[1]
     example = jax.tree.map(lambda x: jnp.zeros((1, *x.shape), x.dtype), reference)
     name = type(module).__name__
+    legal = observations.legal(env.observation_space, env.action_space)
     if held := variables.linen_module(module, example):
-        return variables.policy(held, _memoryless, lambda output: _checked(output, name))
+        memoryless = functools.partial(_memoryless, legal=legal)
+        return variables.policy(held, memoryless, lambda output: checked(output, name))
 
     def call(params, obs, part=None, lead=1):
-        output = _checked(module.apply(params, obs), name)
+        output = checked(module.apply(params, obs), name)
         return output if part is None else output[("actor", "critic").index(part)]
 
-    return _memoryless(lambda key: module.init(key, example), call)
+    return _memoryless(lambda key: module.init(key, example), call, legal)
 
 
-def _memoryless(init: Callable[[Array], PyTree], call: Callable[..., Any]) -> Policy:
+def _memoryless(init: Callable[[Array], PyTree], network: Callable[..., Any], legal: Legal | None) -> Policy:
+    def call(params, obs, part=None, lead=1):
+        output = network(params, obs, part, lead)
+        if legal is None or part == "critic":
+            return output
+        mask = legal(obs)
+        return legal_only(output, mask) if part else (legal_only(output[0], mask), *output[1:])
+
     def act(params, memory, obs):
         return call(params, obs, "actor"), memory
 
@@ -79,47 +95,9 @@ def _memoryless(init: Callable[[Array], PyTree], call: Callable[..., Any]) -> Po
         whole = _of_actions(*now[:2]) or jax.tree.leaves(now[2])
         ahead = trajectory.next_obs
         following = call(params, ahead, lead=lead) if whole else (None, call(params, ahead, "critic", lead), ())
-        return _evaluation(now, following, trajectory)
+        return evaluation(now, following, trajectory)
 
     return Policy(init=init, memory=lambda batch: (), act=act, evaluate=evaluate, stepwise=evaluate)
-
-
-def recurrent(build: Build, width: int, constants: bool = True) -> Policy:
-    """A policy with a memory [B, width] that starts each episode at zero.
-
-    Args:
-      build: `nnx.Rngs -> module`; `module.remember(memory, obs) -> memory` adds one observation to the memory,
-        `module.read(memory) -> (distribution, value)` acts on it.
-      constants: as in `from_nnx`.
-    """
-    init, merge = functional(build, constants)
-
-    def memory(batch):
-        return jnp.zeros((batch, width))
-
-    def read(module, memory):
-        return _checked(module.read(memory), type(module).__name__)
-
-    def act(params, memory, obs):
-        module = merge(params)
-        memory = module.remember(memory, obs)
-        return read(module, memory)[0], memory
-
-    def evaluate(params, trajectory):
-        module = merge(params)
-
-        def step(memory, inputs):
-            obs, next_obs, done = inputs
-            memory = module.remember(memory, obs)
-            foreseen = module.remember(memory, next_obs)
-            return jnp.where(done[:, None], 0.0, memory), (memory, foreseen)
-
-        done = trajectory.terminated | trajectory.truncated
-        inputs = (trajectory.obs, trajectory.next_obs, done)
-        seen, foreseen = jax.lax.scan(step, trajectory.memory, inputs)[1]
-        return _evaluation(read(module, seen), read(module, foreseen), trajectory)
-
-    return Policy(init=init, memory=memory, act=act, evaluate=evaluate)
 
 
 def _of_actions(dist: Any, value: Any) -> bool:
@@ -127,7 +105,7 @@ def _of_actions(dist: Any, value: Any) -> bool:
     return jnp.ndim(value) > jnp.ndim(dist.entropy())
 
 
-def _evaluation(now: tuple[Any, Any, Any], following: tuple[Any, Any, Any], trajectory: Trajectory) -> Evaluation:
+def evaluation(now: tuple[Any, Any, Any], following: tuple[Any, Any, Any], trajectory: Trajectory) -> Evaluation:
     (dist, value, extra), (next_dist, next_value, next_extra) = now, following
     action_value = ()
     if _of_actions(dist, value):
@@ -188,7 +166,7 @@ def functional(build: Build, constants: bool) -> tuple[Callable[[Array], PyTree]
     return init, merge
 
 
-def _checked(output: Any, name: str) -> tuple[Any, Any, PyTree]:
+def checked(output: Any, name: str) -> tuple[Any, Any, PyTree]:
     """(distribution, value, extra) of a module's output, checked at trace time."""
     if not (isinstance(output, tuple) and len(output) in (2, 3)):
         raise TypeError(f"{name}: expected (distribution, value), got {told(output)}; return both")

@@ -56,13 +56,8 @@ def shape_of(env: Env, config: Config) -> Shape:
         raise ValueError(f"network='transformer' needs observations of tokens, got {space!r}; use network='auto'")
     if len(set(config.hidden)) != 1:
         raise ValueError(f"hidden={config.hidden}: a transformer's layers all have one width; repeat one number")
-    wrong = {
-        "critic": config.critic != "value",
-        "kernel": config.kernel != "xla",
-    }
-    if any(wrong.values()):
-        name = next(name for name in wrong if wrong[name])
-        raise ValueError(f"{name}={getattr(config, name)!r} does not apply to network='transformer'; remove {name}")
+    if config.critic != "value":
+        raise ValueError(f"critic={config.critic!r} does not apply to network='transformer'; remove critic")
     return checked_shape(
         Shape(
             vocabulary=len(space.vocabulary),

@@ -1,25 +1,28 @@
 """Wrappers of a policy: exploration by uniform actions, and observations scaled by their running moments."""
 
-import jax.numpy as jnp
+from collections.abc import Callable
 
 from pgjax.numerics.running_moments import Moments, normalize
+from pgjax.policies.choices import mixed
 from pgjax.policies.distributions import Categorical
-from pgjax.types import Policy
+from pgjax.types import Array, Policy, PyTree
 
 
-def exploring(policy: Policy, epsilon: float) -> Policy:
+def exploring(policy: Policy, epsilon: float, legal: Callable[[PyTree], Array] | None = None) -> Policy:
     """A policy that draws a share `epsilon` of its actions uniformly; `evaluate` is that of the original policy.
 
-    It acts by b = (1 - epsilon) pi + epsilon / A. The log_prob of its trajectories is b's, so that
-    exp(now.log_prob - trajectory.log_prob) is the importance ratio pi / b.
+    It acts by b = (1 - epsilon) pi + epsilon / A, A the number of legal actions. The log_prob of its trajectories is
+    b's, so that exp(now.log_prob - trajectory.log_prob) is the importance ratio pi / b.
+
+    Args:
+      legal: `observations.legal` of the environment's spaces; None where every action is legal.
     """
 
     def act(params, memory, obs):
         dist, memory = policy.act(params, memory, obs)
         if not isinstance(dist, Categorical):
             raise ValueError(f"epsilon={epsilon:g} needs a policy over discrete actions, got {type(dist).__name__}")
-        share = (1 - epsilon) * jnp.exp(dist.log_probs()) + epsilon / dist.logits.shape[-1]
-        return Categorical(jnp.log(share)), memory
+        return mixed(dist, epsilon, None if legal is None else legal(obs)), memory
 
     return policy._replace(act=act)
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from pgjax.dependencies import PackageError, importing
-from pgjax.envs import spaces
+from pgjax.envs import images, observations, spaces
 from pgjax.render.play import Episode
 from pgjax.types import Env, PyTree
 
@@ -125,9 +125,10 @@ def _filmed(env: Env, played: Episode) -> Pictures | None:
             one = world.worlds.envs[0].inner
             world.reset(np.array([played.seed]))
             yield np.array(one.render(), np.uint8)
-            for t, action in enumerate(played.action):
-                _, seen = world.step(action[None])
-                if not np.array_equal(seen.obs[0], played.obs[t + 1]):
+            for t in range(len(played.reward)):
+                _, seen = world.step(jax.tree.map(lambda x, t=t: x[t : t + 1], played.action))
+                pairs = zip(jax.tree.leaves(seen.obs), jax.tree.leaves(played.obs), strict=True)
+                if not all(np.array_equal(x[0], y[t + 1]) for x, y in pairs):
                     raise ValueError(
                         f"the environment went another way at step {t + 1} when it played the same actions again"
                     )
@@ -137,7 +138,15 @@ def _filmed(env: Env, played: Episode) -> Pictures | None:
 
 
 def _observation(env: Env, obs: PyTree) -> Callable[[Any, Any], np.ndarray]:
-    """The function that draws an observation; shapes and scales are those of the episode's `obs` [T + 1, ...]."""
+    """The function that draws an observation; shapes and scales are those of the episode's `obs` [T + 1, ...].
+
+    Of a tree it draws the first image, and where there is none all numbers side by side.
+    """
+    parts = list(observations.leaves(env.observation_space))
+    if pictured := [(path, part) for path, part in parts if path and (len(parts) == 1 or images.is_image(part))]:
+        path, part = pictured[0]
+        draw = _observation(env._replace(observation_space=part), observations.at(obs, path))
+        return lambda state, now: draw(state, observations.at(now, path))
     shape = np.shape(obs)[1:] if isinstance(obs, np.ndarray) else None
     if spaces.is_discrete(env.observation_space) and shape == ():
         return lambda state, now: _cells(int(now), int(env.observation_space.n))
@@ -145,7 +154,7 @@ def _observation(env: Env, obs: PyTree) -> Callable[[Any, Any], np.ndarray]:
         return lambda state, now: _text("".join(vocabulary[token] for token in now if token), len(now))
     if shape is not None and (len(shape) == 2 and min(shape) > 1 or len(shape) == 3 and sorted(shape)[1] > 1):
         low, high = float(obs.min()), float(obs.max())
-        at = spaces.channels(env.observation_space) if len(shape) == 3 else None
+        at = images.channels(env.observation_space) if len(shape) == 3 else None
         return lambda state, now: _image(now if at is None else np.moveaxis(now, at, -1), low, high)
     rows = _vectors(obs, 1)
     low, high = np.minimum(rows.min(0), 0), np.maximum(rows.max(0), 0)

@@ -66,13 +66,14 @@ def _hosted(key_start: Array, keys: Array, env: Env, policy: Policy, params: PyT
         now = first = world.reset(np.array([seed], np.uint32))
         for key in keys:
             dist, memory = policy.act(params, memory, now)
-            action = np.asarray(dist.mode() if greedy else dist.sample(jax.random.split(key)[0]))
+            action = jax.tree.map(np.asarray, dist.mode() if greedy else dist.sample(jax.random.split(key)[0]))
             now, seen = world.step(action)
-            rows.append((seen.obs[0], action[0], seen.reward[0]))
+            rows.append(jax.tree.map(lambda x: x[0], (seen.obs, action, seen.reward)))
             if seen.terminated[0] or seen.truncated[0]:
                 break
     obs, action, reward = jax.tree.map(lambda *x: np.stack(x), *rows)
-    return Episode((), _behind(first[0], obs), action, reward, bool(seen.terminated[0]), seed)
+    first = jax.tree.map(lambda x: x[0], first)
+    return Episode((), _behind(first, obs), action, reward, bool(seen.terminated[0]), seed)
 
 
 def _behind(first: PyTree, others: PyTree) -> PyTree:

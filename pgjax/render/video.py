@@ -15,7 +15,7 @@ import numpy as np
 from pgjax.dependencies import PackageError, importing
 from pgjax.render import frames
 from pgjax.render.play import Episode, play
-from pgjax.sweeps.values import place, seed_number, whole
+from pgjax.sweeps.values import local_place, seed_number, whole
 from pgjax.types import Env, Policy, PyTree
 
 SUFFIXES = (".mp4", ".gif")
@@ -92,7 +92,7 @@ def checked_path(path: str | pathlib.Path, fps: float | None = None) -> pathlib.
     Raises:
       ValueError: where no video can be written there, or not with this fps.
     """
-    path = place("out", path)
+    path = local_place("out", path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"out: {str(path)!r} must end in {' or '.join(SUFFIXES)}")
     if path.exists():

@@ -3,21 +3,25 @@
 import pathlib
 from collections.abc import Sequence
 
+from pgjax.engine import files
+from pgjax.report import settled
 from pgjax.report.comparison import comparison
 from pgjax.report.html import page
 from pgjax.report.sections import section
 from pgjax.runs import folder as runs_folder
 from pgjax.runs.run import Run
+from pgjax.settling.question import there
+from pgjax.settling.settlement import settlement
 from pgjax.sweeps.values import place
 
 __all__ = ["write"]
 
 
 def write(folders: str | pathlib.Path | Sequence[str | pathlib.Path], out: str | pathlib.Path) -> pathlib.Path:
-    """Write the report of one run folder, or of several and their comparison.
+    """Write the report of one run folder, or of several and their comparison; and of what `settle` wrote.
 
     Args:
-      folders: one or more run folders, of `pgjax train` or `pgjax.run(..., out=...)`.
+      folders: one or more run folders, of `pgjax train` or `pgjax.run(..., out=...)`, or folders of `pgjax settle`.
       out: the HTML file; one that exists is written over, and missing folders above it are made.
 
     Returns:
@@ -32,16 +36,27 @@ def write(folders: str | pathlib.Path | Sequence[str | pathlib.Path], out: str |
         raise ValueError(
             f"out: {str(out)!r} is a folder; give the name of the HTML file, such as {out / 'report.html'}"
         )
-    runs = _named([folders] if isinstance(folders, (str, pathlib.Path)) else list(folders))
-    parts = [comparison(runs)] if len(runs) > 1 else []
-    title = " and ".join(dict.fromkeys(run.title for run in runs.values()))
+    given = [folders] if isinstance(folders, (str, pathlib.Path)) else list(folders)
+    found = [settlement(path) for folder in given if there(path := place("folders", folder))]
+    runs = _named([arm for folder in given for arm in _runs(folder)])
+    parts = [settled.settled(one) for one in found]
+    parts += [comparison(runs)] if len(runs) > 1 and len(runs) > 2 * len(found) else []
+    titles = [settled.title(one) for one in found] or [run.title for run in runs.values()]
+    title = " and ".join(dict.fromkeys(titles))
     text = page(title, [*parts, *(section(run, name if len(runs) > 1 else "") for name, run in runs.items())])
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+        if not files.remote(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+        files.replace_text(out, text)
     except OSError as error:
-        raise ValueError(f"out: can't write {str(out)!r}: {error.strerror}; choose another place") from error
+        raise ValueError(f"out: can't write {str(out)!r}: {files.reason(out, error)}; choose another place") from error
     return out
+
+
+def _runs(folder: str | pathlib.Path) -> list[str | pathlib.Path]:
+    """The run folder itself, or those of the arms of a settlement."""
+    path = place("folders", folder)
+    return [path / name for name in ("a", "b")] if there(path) else [folder]
 
 
 def _named(folders: list[str | pathlib.Path]) -> dict[str, Run]:

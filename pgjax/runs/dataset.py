@@ -1,7 +1,7 @@
 """Collects the metrics of a run's chunks in one labelled dataset, and reads it back."""
 
 import pathlib
-import shutil
+import time
 import warnings
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from pgjax.dependencies import importing
 from pgjax.engine import chunks, files
 from pgjax.sweeps.plan import Plan
+
+TRIES, PAUSE = 10, 0.02  # to read a folder that other processes write; seconds
 
 
 def coordinates(setting: dict[str, Any]) -> dict[str, Any]:
@@ -23,22 +25,39 @@ def label(value: Any) -> Any:
 
 
 def write(path: pathlib.Path, metrics: Any) -> None:
-    """Write the dataset as a folder of zarr, the whole or nothing."""
-    draft = path.with_name(f".{path.name}")
-    shutil.rmtree(draft, ignore_errors=True)
-    metrics.to_zarr(draft, mode="w", zarr_format=3, consolidated=False)
-    files.replace(draft, path)
+    """Write the dataset as a folder of zarr, the whole or nothing; at an address its zarr.json comes last."""
+    with files.scratch(path) as draft:
+        metrics.to_zarr(draft, mode="w", zarr_format=3, consolidated=False)
+        files.put(draft, path, "zarr.json")
 
 
 def load(path: pathlib.Path) -> Any:
-    """The xarray Dataset in a folder of zarr; other files in the folder are ignored."""
+    """The xarray Dataset in a folder of zarr; other files in the folder are ignored.
+
+    zarr takes a part of an array that is missing for one of no numbers, so the folder is read again where another
+    process wrote it meanwhile.
+    """
     with importing("xarray"):
         import xarray
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Object at .* is not recognized as a component of a Zarr hierarchy")
-        with xarray.open_zarr(path, consolidated=False) as stored:
-            return stored.load()
+    for left in reversed(range(TRIES)):
+        before = files.stamp(path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="Object at .* is not recognized as a component of a Zarr hierarchy"
+            )
+            try:
+                # zarr's own client of a server is closed by nobody, so what is there comes to this machine first.
+                with files.fetched(path, before or ()) as place, xarray.open_zarr(place, consolidated=False) as stored:
+                    found = stored.load()
+            except Exception:
+                if not left or files.stamp(path) == before is not None:
+                    raise
+                time.sleep(PAUSE)
+                continue
+        if before is not None and files.stamp(path) == before:
+            return found
+    raise OSError(f"{path.name} is written again and again by another process")
 
 
 class Store:

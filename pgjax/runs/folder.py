@@ -1,14 +1,13 @@
 """Creates, writes and reads the folder of a run; no file in it is ever half written."""
 
 import contextlib
+import io
 import itertools
 import json
 import math
-import os
 import pathlib
-import shutil
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -22,7 +21,9 @@ _OTHER = "it is not as pgjax wrote it"
 
 
 def create(path: pathlib.Path, config: dict[str, Any], copies: dict[str, bytes] | None = None) -> list[pathlib.Path]:
-    """Make the run folder with its config.json and its sources, all or nothing.
+    """Make the run folder with its config.json and its sources, all or nothing; of several processes one succeeds.
+
+    At an address config.json comes first, and then the sources.
 
     Args:
       copies: name -> text of the files in the folder `sources`; without any there is no such folder.
@@ -33,23 +34,35 @@ def create(path: pathlib.Path, config: dict[str, Any], copies: dict[str, bytes] 
     Raises:
       ValueError: where the folder exists or can't be made.
     """
-    shown, path = str(path), path.absolute()
-    draft, made = path.with_name(f".{path.name}.{os.getpid()}"), []
+    shown, made = str(path), [path]
+    taken = ValueError(f"out: folder {shown!r} exists; choose another or remove it")
     try:
-        if path.exists():
-            raise ValueError(f"out: folder {shown!r} exists; choose another or remove it")
+        if files.exists(path):
+            raise taken
+        if files.remote(path):
+            files.create(path / "config.json", _text(config))
+            try:
+                for name, text in (copies or {}).items():
+                    files.replace_bytes(path / "sources" / name, text)
+            except BaseException:
+                discard(made)
+                raise
+            return made
+        path = path.absolute()
         made = [path, *itertools.takewhile(lambda folder: not folder.exists(), path.parents)]
-        draft.mkdir(parents=True)
-        write_json(draft / "config.json", config)
-        for name, text in (copies or {}).items():
-            (draft / "sources").mkdir(exist_ok=True)
-            (draft / "sources" / name).write_bytes(text)
-        files.replace(draft, path)
+        with files.scratch(path) as draft:
+            write_json(draft / "config.json", config)
+            for name, text in (copies or {}).items():
+                (draft / "sources").mkdir(exist_ok=True)
+                (draft / "sources" / name).write_bytes(text)
+            files.claim(draft, path)
     except BaseException as error:
-        shutil.rmtree(draft, ignore_errors=True)
-        discard(made[1:])
+        if not files.remote(path):
+            discard(made[1:])
         if isinstance(error, OSError):
-            raise ValueError(f"out: can't make folder {shown!r}: {error.strerror}") from error
+            if isinstance(error, FileExistsError) or (error.errno in files.TAKEN and files.exists(path)):
+                raise taken from error
+            raise ValueError(f"out: can't make folder {shown!r}: {files.reason(path, error)}") from error
         raise
     return made
 
@@ -57,16 +70,22 @@ def create(path: pathlib.Path, config: dict[str, Any], copies: dict[str, bytes] 
 def discard(made: Sequence[pathlib.Path]) -> None:
     """Remove the folders that `create` made, except those that hold something else by now."""
     for place in made:
-        if (place / "config.json").exists():
-            shutil.rmtree(place / "sources", ignore_errors=True)
-        (place / "config.json").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            place.rmdir()
+        if files.exists(place / "config.json"):
+            files.remove(place / "sources")
+            files.remove(place / "work")
+        files.remove(place / "config.json")
+        if not files.remote(place):
+            with contextlib.suppress(OSError):
+                place.rmdir()
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Write a value as JSON, the whole file or nothing: see `plain`."""
-    files.replace_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    files.replace_text(path, _text(value))
+
+
+def _text(value: Any) -> str:
+    return json.dumps(plain(value), indent=2, allow_nan=False) + "\n"
 
 
 def plain(value: Any) -> Any:
@@ -82,11 +101,12 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else name_of(value)
 
 
-def write(path: pathlib.Path, summary: dict[str, Any], metrics: Any, draw: Callable[[pathlib.Path], None]) -> None:
+def write(path: pathlib.Path, summary: dict[str, Any], metrics: Any, draw: Callable[[IO[bytes]], None]) -> None:
     """Write metrics.zarr, the figure that `draw` draws, and summary.json last: a folder that has it is complete."""
-    (path / "summary.json").unlink(missing_ok=True)
+    files.remove(path / "summary.json")
     dataset.write(path / "metrics.zarr", metrics)
-    draw(path / "curve.png")
+    draw(figure := io.BytesIO())
+    files.replace_bytes(path / "curve.png", figure.getvalue())
     write_json(path / "summary.json", summary)
 
 
@@ -97,7 +117,7 @@ def read_json(path: pathlib.Path, needed: Sequence[str]) -> dict[str, Any]:
       ValueError: in one line, where there is no such file, it is torn, or it lacks one of the `needed` keys.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(files.read(path).decode())
     except FileNotFoundError:
         raise ValueError(lacking(path)) from None
     except (OSError, ValueError) as error:
@@ -123,13 +143,13 @@ def read_metrics(path: pathlib.Path) -> Any:
       ValueError: in one line, where there is none, it is torn, or it holds something else.
     """
     place = path / "metrics.zarr"
-    if not place.is_dir():
-        raise ValueError(lacking(place))
     try:
         metrics = dataset.load(place)
     except PackageError:
         raise
     except Exception as error:  # whatever a torn file makes zarr and its codecs raise
+        if not files.exists(place):
+            raise ValueError(lacking(place)) from None
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"path: {str(place)!r} can't be read: {reason}; pgjax resume {path} writes it anew") from error
     if "finite" not in metrics or "seed" not in metrics.dims:
@@ -139,11 +159,11 @@ def read_metrics(path: pathlib.Path) -> Any:
 
 def lacking(path: pathlib.Path) -> str:
     """The message for a file that the folder of a run lacks."""
-    killed = (path.parent / "config.json").exists()
+    killed = files.exists(path.parent / "config.json")
     fix = f"the run was killed: pgjax resume {path.parent} goes on" if killed else "give a run folder"
     return f"path: {str(path.parent)!r} holds no {path.name}, only {content(path.parent)}; {fix}"
 
 
 def content(path: pathlib.Path) -> str:
     """The names of all files in a folder."""
-    return ", ".join(sorted(file.name for file in path.iterdir())) or "nothing"
+    return ", ".join(sorted(files.names(path))) or "nothing"

@@ -1,15 +1,13 @@
 """Makes the content of config.json: all that is needed to run a plan again."""
 
-import contextlib
 import functools
-import importlib.metadata
 import platform
 import sys
 from typing import Any
 
 import jax
 
-import pgjax
+from pgjax.engine.machine import versions
 from pgjax.envs.parameters import param_names
 from pgjax.hyperparameters import hyperparameters, name_of, plugs
 from pgjax.runs import sources
@@ -78,20 +76,12 @@ def copies(config: dict[str, Any], objects: dict[str, Any]) -> dict[str, bytes]:
 
 def machine() -> dict[str, Any]:
     """The versions of the packages and the device, which a rerun must match to be bit-identical."""
-    packages = ("jax", "jaxlib", "flax", "optax", "gymnax", "gymnasium", "flashbax", "numpy", "xarray", "zarr")
-    versions = {"python": platform.python_version(), "pgjax": pgjax.__version__}
     device = jax.devices()[0]
     return {
-        "versions": {**versions, **{name: _version(name) for name in packages}},
+        "versions": versions(),
         "device": {"platform": device.platform, "kind": device.device_kind, "count": jax.device_count()},
         "machine": {"system": platform.system(), "processor": platform.machine()},
     }
-
-
-def _version(package: str) -> str | None:
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        return importlib.metadata.version(package)
-    return None
 
 
 def origin(thing: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 
-from pgjax.engine import checkpoints, chunks
+from pgjax.engine import checkpoints, chunks, files
 from pgjax.engine.checkpoints import Archive, kept_shapes, shapes
 from pgjax.envs import with_params
 from pgjax.errors import unknown
@@ -50,9 +50,15 @@ class Run:
           ValueError: where there is no such folder, or it has no config.json that can be read.
         """
         path = values.place("path", path)
-        if not path.is_dir():
+        try:
+            files.names(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if files.remote(path):
+                raise ValueError(f"path: no folder {str(path)!r}: {files.reason(path, error)}") from error
             others = [str(file.parent) for file in path.parent.glob("*/config.json")]
-            raise ValueError(unknown("path: no folder", str(path), others))
+            raise ValueError(unknown("path: no folder", str(path), others)) from None
+        except OSError as error:
+            raise ValueError(f"path: can't read {str(path)!r}: {files.reason(path, error)}") from error
         config = read_json(path / "config.json", NEEDED)
         return cls(config, path, checkpoints.Folder(path / "chunks"), given)
 
@@ -74,7 +80,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """The content of summary.json; {} for a run that was killed."""
         file = self.folder / "summary.json"
-        return read_json(file, ("interrupted", "settings", "failed_lanes")) if file.is_file() else {}
+        return read_json(file, ("interrupted", "settings", "failed_lanes")) if files.exists(file) else {}
 
     @functools.cached_property
     def metrics(self) -> Any:
@@ -107,7 +113,7 @@ class Run:
     @property
     def begun(self) -> bool:
         """Whether there is a schedule: the run was compiled once."""
-        return "schedule" in vars(self) or (self.folder / "chunks.json").is_file()
+        return "schedule" in vars(self) or files.exists(self.folder / "chunks.json")
 
     @property
     def interrupted(self) -> bool:

@@ -1,35 +1,19 @@
-"""Starts a run: checks it, makes its folder, trains it while listening for signals, and writes the results."""
+"""Starts a run: checks it, makes its folder or finds it begun, and trains it."""
 
-import contextlib
-import functools
 import pathlib
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import sys
+from typing import Any
 
-from pgjax import analysis
-from pgjax.engine import chunks, files, interrupts, processes
-from pgjax.engine import memory as engine_memory
-from pgjax.engine.checkpoints import Folder, Memory
-from pgjax.engine.execution import Execution, check_fit, chosen_execution, logger
-from pgjax.engine.loggers import Logger, Watch
-from pgjax.engine.progress import Progress
-from pgjax.engine.stages import first_schedule, next_rung, run_stage
-from pgjax.engine.trainer import Engine
-from pgjax.runs import folder, record, summary
+from pgjax.engine import chunks, interrupts
+from pgjax.engine.execution import check_fit, chosen_execution, logger
+from pgjax.errors import ChunkError
+from pgjax.runs import begun, folder, record
+from pgjax.runs.drive import drive
+from pgjax.runs.execute import Job, execute
+from pgjax.runs.rebuild import scheduled
 from pgjax.runs.run import Run
-from pgjax.sweeps.plan import Plan, plan
+from pgjax.sweeps.plan import plan
 from pgjax.sweeps.values import place
-
-
-class Job(NamedTuple):
-    """A run that was checked and whose folder was made, ready for `execute`; nothing is compiled yet."""
-
-    plan: Plan
-    config: dict[str, Any]
-    path: pathlib.Path | None
-    execution: Execution
-    watch: Logger | None = None  # the logger that the execution names
-    made: Sequence[pathlib.Path] = ()  # folders to remove where the run turns out not to fit
 
 
 def new_job(
@@ -43,7 +27,7 @@ def new_job(
     width: Any = None,
     devices: Any = None,
     shard: str = "lanes",
-    checkpoint: float = 60.0,
+    checkpoint: float | None = None,
     snapshots: Any = 0,
     halving: Any = None,
     log: str | None = None,
@@ -56,57 +40,23 @@ def new_job(
     chosen = plan(algorithm, env, **options)
     check_fit(chosen, execution)
     config = folder.plain(record.config(chosen, algorithm, env, command, specs or {}, options, execution._asdict()))
-    path, made = None, None
-    if out is not None:
-        path = place("out", out)
+    if out is None:
+        return Job(chosen, config, None, execution, watch)
+    path = place("out", out)
+    if not begun.there(path):
         copies = record.copies(config, {"algorithm": algorithm, "env": env, **options})
-        made = processes.once("making the run folder", functools.partial(folder.create, path, config, copies))
-    return Job(chosen, config, path, execution, watch, made or ())
-
-
-def execute(job: Job, progress: bool = True, watch: Watch | None = None) -> Run:
-    """Train the lanes that are not trained yet, evaluate them, and write the results. See `run`.
-
-    Args:
-      watch: called with the metrics of every segment that was trained; by default the logger of the run.
-    """
-    chosen, config, path, execution, mine, made = job
-    watch = watch or mine
-    archive = Memory() if path is None else Folder(path / "chunks")
-    devices = processes.devices(execution.devices)
-    engine = Engine(chosen, archive, devices, execution.shard, execution.checkpoint, watch)
-    with (
-        files.locked(path),
-        interrupts.interruptible() as stop,
-        Progress(len(chosen.groups), shown=progress and processes.first()) as bar,
-        contextlib.closing(mine) if mine else contextlib.nullcontext(),
-    ):
-        schedule = None if path is None else chunks.read(path / "chunks.json")
-        processes.any_of(False)  # every process has read it before the first one writes it
-        if schedule is None:
-            try:
-                schedule = first_schedule(chosen, engine, execution, path, bar)
-            except ValueError:  # too little memory, which is known only after compiling
-                folder.discard(made)
+        try:
+            return Job(chosen, config, path, execution, watch, folder.create(path, config, copies))
+        except ValueError:  # unless another process has just made it
+            if not begun.there(path):
                 raise
-        stage, stopped = 0, False
-        while stage <= schedule.chunks[-1].stage and not stopped:
-            run_stage(chosen, engine, schedule, stage, execution.snapshots, bar, stop)
-            stopped = processes.any_of(stop.is_set())  # the signal may have reached one process only
-            if execution.halving and stage == schedule.chunks[-1].stage and not stopped:
-                schedule = next_rung(chosen, archive, schedule, execution.halving, path)
-            stage += 1
-    result = summary.collect(chosen, config, schedule, archive, path, execution.halving, engine.clock)
-    result.signal = stop.signal
-    if path is not None:
-        draw = functools.partial(analysis.curve, result.metrics, title=result.title)
-        write = functools.partial(folder.write, path, result.summary, result.metrics, draw)
-        processes.once("writing the results", write)
-    engine_memory.give_back()
-    return result
+    recorded = begun.same(path, config, options | {"algorithm": algorithm, "env": env})
+    schedule = chunks.read(path / "chunks.json")
+    print(f"pgjax: goes on with the run in {path}", file=sys.stderr)
+    return Job(chosen if schedule is None else scheduled(chosen, schedule), recorded, path, execution, watch)
 
 
-def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> Run:
+def run(algorithm: Any, env: Any, *, progress: bool = True, executor: Any = None, **options: Any) -> Run:
     """Train every setting with every seed, as lanes of one compiled program for each static choice.
 
     Example: `run("ppo", "CartPole-v1", seeds=32, settings={"learning_rate": [1e-3, 3e-4]})`.
@@ -117,7 +67,8 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
         ranges.
       loss, advantage, estimator, optimizer, updater: a plug in place of the algorithm's own, an object or a name that
         `pgjax list` shows: `advantage="td"`; see `sweeps.plan.plan`.
-      out: the run folder, which must not exist; None writes nothing, and keeps every lane's state in memory.
+      out: the run folder; where it holds this very run, that goes on, or is returned if it had ended. None writes
+        nothing, and keeps every lane's state in memory.
       memory: how much memory the run may use, such as "4GB": lanes are trained in chunks that fit. By default half
         of the host's memory, or .8 of an accelerator's.
       width: lanes of a chunk on each device, instead of `memory`. It is part of the run: other widths round
@@ -125,13 +76,16 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
       devices: how many of this process's devices; by default all.
       shard: "lanes", each device trains lanes of its own; or "envs", all devices train the same lanes, each
         with its part of the environments, the gradient averaged over them.
-      checkpoint: seconds between two checkpoints of every lane's whole state; 0 makes one after each segment.
+      checkpoint: seconds between two checkpoints of every lane's whole state; 0 makes one after each segment. By
+        default every five seconds, or as often as they take a fiftieth of the time.
       snapshots: how many checkpoints to keep for good, besides the last: the first before training, the others
         evenly spaced, each at the nearest end of a segment. See `pgjax.load`.
       halving: eta: after updates / eta^k updates, for each k, the best 1 / eta of the settings go on and the others
         stop.
       log: "tensorboard" or "wandb" (extras of the same names): also write there while the run trains; log_lanes:
         log every lane separately instead of the mean over a setting's seeds.
+      executor: whose workers train the chunks, each a task: a `concurrent.futures.Executor`, a Dask client, an executor
+        of submitit, or what `pgjax.executors.connect` gives. They must see the folder `out`.
       progress: show a live bar (lines where the output is no terminal).
       command: the user's words, for config.json; specs: "env", "loss" and so on -> the module:name or file.py:name
         that it was loaded from.
@@ -145,11 +99,20 @@ def run(algorithm: Any, env: Any, *, progress: bool = True, **options: Any) -> R
       ValueError, TypeError: for bad input, before anything is compiled or written.
       OSError: where a checkpoint can't be written; `resume` goes on from the one before.
     """
-    return finish(new_job(algorithm, env, **options), progress)
+    job = new_job(algorithm, env, **options)
+    return finish(job, progress, executor, {"algorithm": algorithm, "env": env, **options})
 
 
-def finish(job: Job, progress: bool = True) -> Run:
-    """`execute`, and then end the program by the SIGTERM or SIGHUP that stopped the run, if one did."""
-    result = execute(job, progress)
+def finish(job: Job, progress: bool = True, executor: Any = None, objects: dict[str, Any] | None = None) -> Run:
+    """Carry a job out, here or by the workers of an executor: see `run` and `drive`.
+
+    Raises:
+      ChunkError: where chunks failed three times; the results of the others are written.
+
+    The SIGTERM or SIGHUP that stopped the run, if one did, then ends the program.
+    """
+    result = execute(job, progress) if executor is None else drive(job, executor, progress, objects)
     interrupts.end(result.signal)
+    if failed := result.summary["failed_chunks"]:
+        raise ChunkError("; ".join(failed.values()))
     return result

@@ -10,9 +10,12 @@ benchmarks/results/coverage.md measures that frequency for each number of seeds.
 seeds: every interval is then NaN. Where all scores are equal an interval has no width, which is right only if all
 other seeds' scores equal them too.
 
+`sequences` has intervals for every number of seeds at once, which may be looked at as seeds are added.
+
 Agarwal et al. 2021: Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS.
 """
 
+from pgjax.statistics import sequences
 from pgjax.statistics.comparisons import performance_profile, probability_of_improvement, ranking
 from pgjax.statistics.intervals import bootstrap, difference, iqm, naniqm, optimality_gap, stratified
 from pgjax.statistics.power import SeedsNeeded, seeds_needed
@@ -28,5 +31,6 @@ __all__ = [
     "probability_of_improvement",
     "ranking",
     "seeds_needed",
+    "sequences",
     "stratified",
 ]

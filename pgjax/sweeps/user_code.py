@@ -39,6 +39,18 @@ def load(spec: str, option: str) -> Any:
     return getattr(found, name)
 
 
+def loaded(specs: dict[str, str], options: dict[str, str]) -> dict[str, Any]:
+    """Those of `OBJECTS` that are no name of `pgjax list` but stand in code of the user's, imported.
+
+    Args:
+      specs: one of OBJECTS -> what the user wrote; options: the same -> what to call it in a message.
+    """
+    from pgjax.algorithms.replacement import NAMED  # which imports optax, and `pgjax --help` this module
+
+    named = ("algorithm", *NAMED)
+    return {name: load(spec, options[name]) for name, spec in specs.items() if ":" in spec or name not in named}
+
+
 def module(spec: str) -> types.ModuleType:
     """The module in which the object stands; whatever it raises as it is imported is passed on."""
     where = spec.rpartition(":")[0]

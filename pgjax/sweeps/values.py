@@ -3,22 +3,63 @@
 import contextlib
 import operator
 import pathlib
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import numpy as np
 
+from pgjax.dependencies import importing
 from pgjax.errors import digits
 from pgjax.hyperparameters import MOST, Range, within
 from pgjax.numerics import keys
 
 EVERY = Range()
+LISTED = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")  # whose clients keep listings
 
 
 def place(name: str, path: str | pathlib.Path) -> pathlib.Path:
-    """The path of a file or a folder, if it can be one."""
-    if not str(path) or "\0" in str(path):
-        raise ValueError(f"{name} must be a path without a NUL, and not empty; got {str(path)!r}")
-    return pathlib.Path(path)
+    """The path of a file or a folder, if it can be one: of an address, such as s3://bucket/run, a `upath.UPath`.
+
+    Raises:
+      ValueError: in one line, for what is no path, or an address of a kind that isn't known.
+      PackageError: where the package that reads and writes there is missing.
+    """
+    text = str(path)
+    if not text or "\0" in text:
+        raise ValueError(f"{name} must be a path without a NUL, and not empty; got {text!r}")
+    kind, colon, rest = text.partition(":/")
+    if not colon or len(kind) < 2 or not kind.isalnum():
+        return pathlib.Path(path)
+    if not rest.startswith("/"):  # as of pathlib.Path("s3://bucket/run")
+        raise ValueError(f"{name}: {text!r} lacks a slash; give an address as text, such as {kind}://{rest}")
+    return place(name, rest[1:]) if kind in ("file", "local") else _address(name, path, text, kind)
+
+
+def local_place(name: str, path: str | pathlib.Path) -> pathlib.Path:
+    """As `place`, and ValueError for an address, for what can be written to a disk alone."""
+    found = place(name, path)
+    if not isinstance(found, pathlib.Path):
+        raise ValueError(f"{name} must be a path on this machine, got {str(path)!r}; write there, and copy it")
+    return found
+
+
+def _address(name: str, path: Any, text: str, kind: str) -> pathlib.Path:
+    """The path of an address. A UPath has a Path's methods, and is one to those that read types."""
+    with importing("upath", "remote", f"{name}: {text!r}"):
+        import upath
+    if kind in ("s3", "s3a"):
+        with importing("s3fs", "remote", f"{name}: {text!r}"):
+            import s3fs  # noqa: F401
+    # Other processes write there too: a listing is never kept.
+    options = {**getattr(path, "storage_options", {}), **({"use_listings_cache": False} if kind in LISTED else {})}
+    try:
+        found = upath.UPath(f"{kind}://{text.partition('://')[2].rstrip('/')}", **options)
+        _ = found.fs
+        if not found.name:
+            raise ValueError(f"it names no folder; give one, such as {kind}://bucket/run")
+    except Exception as error:  # whatever a server's client raises as it starts
+        said = " ".join(str(error).split())
+        raise ValueError(f"{name}: {text!r} is an address that can't be used: {said}") from error
+    return cast(pathlib.Path, found)
 
 
 def convert(full: str, value: Any, default: Any, allowed: Range | None = EVERY) -> Any:

@@ -36,7 +36,12 @@ def same_structure(a: Any, b: Any) -> bool:
 
 def same_kinds(a: Any, b: Any) -> bool:
     """Whether two trees have the same structure, and arrays of the same shapes and types."""
-    return same_structure(a, b) and jax.tree.map(kind, a) == jax.tree.map(kind, b)
+    return same_structure(a, b) and kinds(a) == kinds(b)
+
+
+def kinds(tree: Any) -> list[tuple[Any, ...]]:
+    """Shape and type of every array of a tree. (Trees of them aren't compared: a node may have an == of its own.)"""
+    return [kind(x) for x in jax.tree.leaves(tree)]
 
 
 def close(a: Any, b: Any, tolerance: float = 1e-5) -> bool:

@@ -24,10 +24,10 @@ class Simulators(Protocol):
     They truncate an episode at `Env.max_steps`. They may write into their arrays again, since `Worlds` copies them.
     """
 
-    def reset(self, seeds: np.ndarray) -> np.ndarray:
+    def reset(self, seeds: np.ndarray) -> PyTree:
         """The first observations [N, ...] of new episodes, with these seeds [N], uint32."""
 
-    def step(self, action: np.ndarray) -> tuple[np.ndarray, Step]:
+    def step(self, action: PyTree) -> tuple[PyTree, Step]:
         """The next observations [N, ...], after a reset where an episode ended; and the Step [N], before any reset."""
 
     def close(self) -> None:
@@ -53,8 +53,8 @@ class Worlds:
         self.time = np.zeros(len(seeds), np.int32)
         return _copied(self.simulators.reset(np.array(seeds)))
 
-    def step(self, action: np.ndarray) -> tuple[PyTree, Step]:
-        obs, seen = _copied(self.simulators.step(np.array(action)))
+    def step(self, action: PyTree) -> tuple[PyTree, Step]:
+        obs, seen = _copied(self.simulators.step(_copied(action)))
         seen = seen._replace(
             reward=seen.reward.astype(np.float32),
             truncated=seen.truncated & ~seen.terminated,
@@ -214,8 +214,8 @@ class _Lanes:
     def reset(self, seeds: Array) -> PyTree:
         return self._split(self.worlds.reset(np.asarray(seeds).reshape(-1)))
 
-    def step(self, action: Array) -> tuple[PyTree, Step]:
-        return self._split(self.worlds.step(np.asarray(action).reshape(-1, *action.shape[2:])))
+    def step(self, action: PyTree) -> tuple[PyTree, Step]:
+        return self._split(self.worlds.step(jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), action)))
 
     def close(self) -> None:
         self.worlds.close()

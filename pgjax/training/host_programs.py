@@ -4,6 +4,7 @@
 them, so an environment that needs no seed gives the same results as `vectorised`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -79,7 +80,7 @@ def act(
     def one(key, state, memory, time, obs):
         policy, params = policy_of(state)
         dist, memory = policy.act(params, _begun(policy, time, memory), obs)
-        action = jnp.where(greedy, dist.mode(), dist.sample(key))
+        action = jax.tree.map(functools.partial(jnp.where, greedy), dist.mode(), dist.sample(key))
         return action, dist.log_prob(action), memory
 
     return jax.vmap(one)(keys[t], states, memory, time, obs)

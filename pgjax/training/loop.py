@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from pgjax.numerics import keys
+from pgjax.training.evaluation import Along
 from pgjax.training.failures import all_finite, selected
 from pgjax.types import Array, Hypers, Learner, PyTree
 
@@ -25,7 +26,7 @@ def init(key: Array, learner: Learner, hypers: Hypers) -> TrainState:
 
 
 def train(
-    key: Array, learner: Learner, state: TrainState, hypers: Hypers, num_updates: int
+    key: Array, learner: Learner, state: TrainState, hypers: Hypers, num_updates: int, along: Along | None = None
 ) -> tuple[TrainState, dict[str, Array]]:
     """Make `num_updates` updates; metrics are [U].
 
@@ -33,6 +34,9 @@ def train(
     segments anywhere, with the same result. An update whose parameters are not finite is undone, and the state is
     frozen from there on: `finite` is false and the metrics are NaN. Only state that a learner has wrapped in
     `failures.Unselected` still changes.
+
+    Args:
+      along: further metrics of the state after each update, as `evaluation.along` gives them.
     """
 
     def update(state, _):
@@ -41,6 +45,8 @@ def train(
         acting = learner.behaviour(following)[1] if learner.behaviour else ()
         finite = state.finite & all_finite((learner.policy(following)[1], acting))
         kept = selected(finite, following, state.learner)
+        if along:
+            metrics = metrics | along(key, kept, hypers, state.updates + 1)
         metrics = jax.tree.map(lambda x: jnp.where(finite, x, jnp.nan), metrics)
         return TrainState(kept, finite, state.updates + 1), metrics
 

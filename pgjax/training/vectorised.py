@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from pgjax import rollout
-from pgjax.envs.parameters import with_params
 from pgjax.numerics import keys as reserved
-from pgjax.training import loop
+from pgjax.training import evaluation, loop
 from pgjax.types import Array, Env, Hypers, Learner, PyTree
 
 
@@ -33,10 +32,15 @@ def init(keys: Array, learner: Learner, hypers: Hypers) -> loop.TrainState:
 
 
 def segment(
-    keys: Array, learner: Learner, states: PyTree, hypers: Hypers, num_updates: int
+    keys: Array,
+    learner: Learner,
+    states: PyTree,
+    hypers: Hypers,
+    num_updates: int,
+    along: evaluation.Along | None = None,
 ) -> tuple[PyTree, dict[str, Array]]:
-    """`num_updates` updates of every lane; metrics are [L, U]."""
-    return jax.vmap(lambda key, s, h: loop.train(key, learner, s, h, num_updates))(keys, states, hypers)
+    """`num_updates` updates of every lane; metrics are [L, U]. `along` is as in `loop.train`."""
+    return jax.vmap(lambda key, s, h: loop.train(key, learner, s, h, num_updates, along))(keys, states, hypers)
 
 
 def evaluate(
@@ -45,18 +49,7 @@ def evaluate(
     """Whole episodes of every lane's policy, "stochastic" and "greedy": Episodes of [L, B]."""
 
     def one(key, state, hypers):
-        policy, params = learner.policy(state.learner)
-        env_params = with_params(env, hypers.env)
-        if env.held_out:
-            env_params = env.held_out(env_params)
-
-        def run(inputs):
-            key, greedy = inputs
-            return rollout.evaluate(key, env, policy, params, num_episodes, greedy=greedy, env_params=env_params)
-
-        # One after the other, so that the episodes are compiled only once.
-        both = jax.lax.map(run, (evaluation_keys(key), jnp.array([False, True])))
-        return {"stochastic": jax.tree.map(lambda x: x[0], both), "greedy": jax.tree.map(lambda x: x[1], both)}
+        return evaluation.episodes(evaluation_keys(key), env, learner, state.learner, hypers, num_episodes)
 
     return jax.vmap(one)(keys, states, hypers)
 

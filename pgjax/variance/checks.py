@@ -7,6 +7,7 @@ import numpy as np
 
 from pgjax.advantages.baselines import BASELINES
 from pgjax.declarations import Role, Trait, traits_of
+from pgjax.envs.observations import content
 from pgjax.hyperparameters import name_of, value_of
 from pgjax.oracle import mdp as oracle_mdp
 from pgjax.oracle.mdp import MDP
@@ -83,7 +84,7 @@ def possible(chosen: dict[str, Estimator], env: Env, policy: Policy, mdp: Any, d
         baseline = BASELINES[row.baseline]
         if row.over_actions and not hasattr(env.action_space, "n"):
             raise ValueError(f"estimator {name!r} sums over actions, and the action space is {env.action_space!r}")
-        if baseline.by_state and not hasattr(env.observation_space, "n"):
+        if baseline.by_state and not hasattr(content(env.observation_space), "n"):
             raise ValueError(f"estimator {name!r} has a baseline per state, and states are {env.observation_space!r}")
         steps = baseline.pilot == "least_variance" or row.precondition == "natural" or row.over_actions
         if steps and has_memory(policy):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from pgjax.envs import observations
 from pgjax.oracle import mdp as oracle_mdp
 from pgjax.oracle.mdp import MDP, probabilities
 from pgjax.types import Env, Policy, PyTree
@@ -63,7 +64,7 @@ class Plan(NamedTuple):
     @property
     def num_states(self) -> int:
         """States of a tabular environment, else 1."""
-        return getattr(self.setup.env.observation_space, "n", 1)
+        return getattr(observations.content(self.setup.env.observation_space), "n", 1)
 
 
 def make_plan(
@@ -90,7 +91,9 @@ def make_plan(
         wanted = 256  # unused: the gradient is given
     checks.counts(pilot=(options.pilot, 1), states=(options.states, 0), reference_episodes=(wanted, 256))
     if mdp is not None:
-        oracle_mdp.values(mdp, probabilities(policy, params, len(mdp.start)))  # raises if it can't be solved exactly
+        oracle_mdp.values(
+            mdp, probabilities(policy, params, len(mdp.start), mdp.legal)
+        )  # raises if it can't be solved exactly
     one_step = truths.example(env, policy, params)
     where = scores.layout(policy, params, one_step)
     devices = list(jax.devices() if devices is None else devices)

@@ -299,8 +299,12 @@ def test_a_bootstrapping_advantage_is_that_of_returns(name, bootstrapping, world
 
 def test_every_shipped_advantage_is_listed_under_its_name():
     average = {"differential", "relative", "relative_return"}
-    groups = {"leave_one_out", "group_relative"}
-    assert set(advantages.ADVANTAGES) == {"gae", "v_trace", "td", "n_step", "monte_carlo", *average, *groups}
+    groups = {"leave_one_out", "group_relative", "dynamic_sampling", "opo", "remax"}
+    assert set(advantages.ADVANTAGES) == {
+        *("gae", "v_trace", "td", "n_step", "q_lambda", "monte_carlo"),
+        *average,
+        *groups,
+    }
     assert tuple(name for name, row in advantages.BASELINES.items() if row.trains) == BASELINES
 
 

@@ -19,6 +19,7 @@ from pgjax.optimizers import adam
 from pgjax.types import Algorithm, Evaluation, Trajectory
 
 T, B, DISCOUNT = 5, 12, 0.9
+OF_GROUPS = [advantages.leave_one_out, advantages.group_relative, advantages.dynamic_sampling, advantages.opo]
 
 
 def episodes(reward, lengths):
@@ -84,16 +85,55 @@ def test_without_division_group_relative_is_a_share_of_leave_one_out(data, sampl
     np.testing.assert_allclose(relative, (samples - 1) / samples * others, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("plug", [advantages.leave_one_out, advantages.group_relative])
+@pytest.mark.parametrize("samples", [2, 3, 4, 6, 12])
+def test_opo_is_the_return_minus_the_mean_of_its_group_weighed_by_length(data, samples):
+    """And 1 minus the episode's share of the steps, times the return minus such a mean of the others: its bias."""
+    trajectory, now, totals = data
+    lengths = np.asarray(trajectory.mask, np.float64).sum(axis=0)
+    advantage, target = advantages.opo(trajectory, now, samples=samples, discount=DISCOUNT)
+    for b in range(B):
+        group = range(b - b % samples, b - b % samples + samples)
+        steps = sum(lengths[i] for i in group)
+        expected = totals[b] - sum(lengths[i] * totals[i] for i in group) / steps
+        np.testing.assert_allclose(advantage[:, b], expected, rtol=1e-4, atol=1e-5)
+        others = [i for i in group if i != b]
+        mean = sum(lengths[i] * totals[i] for i in others) / sum(lengths[i] for i in others)
+        np.testing.assert_allclose(expected, (1 - lengths[b] / steps) * (totals[b] - mean), rtol=1e-9)
+    np.testing.assert_array_equal(target, now.value)
+
+
+@pytest.mark.parametrize("samples", [2, 3, 4])
+def test_of_equal_lengths_opo_is_a_share_of_leave_one_out(samples):
+    whole = episodes(np.random.default_rng(1).normal(size=(T, B)).astype(np.float32), [T] * B)
+    others, _ = advantages.leave_one_out(*whole, samples=samples)
+    found, _ = advantages.opo(*whole, samples=samples)
+    np.testing.assert_allclose(found, (samples - 1) / samples * others, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("divide", [False, True])
+def test_dynamic_sampling_is_group_relative_and_says_which_groups_differ(data, divide):
+    trajectory, now, _ = data
+    reward = trajectory.reward.at[:, 4:8].set(0.5 / trajectory.mask[:, 4:8].sum(axis=0))  # the second of three groups
+    trajectory = trajectory._replace(reward=jnp.where(trajectory.mask > 0, reward, jnp.nan))
+    found = advantages.dynamic_sampling(trajectory, now, samples=4, divide=divide)
+    for mine, plain in zip(found, advantages.group_relative(trajectory, now, samples=4, divide=divide), strict=False):
+        np.testing.assert_array_equal(mine, plain)
+    unlike = np.repeat([True, False, True], 4)
+    np.testing.assert_array_equal(found[2], np.broadcast_to(unlike, (T, B)))
+    broken = advantages.dynamic_sampling(trajectory._replace(reward=jnp.nan * reward), now, samples=4, divide=divide)
+    assert np.asarray(broken[2]).all() and np.isnan(broken[0]).all()  # a failure isn't left out
+
+
+@pytest.mark.parametrize("plug", OF_GROUPS)
 @pytest.mark.parametrize("number", [0.0, 1.0, 0.1, -1234.567])
 @pytest.mark.parametrize("samples", [2, 3, 6])
 def test_a_group_of_equal_returns_teaches_nothing(plug, number, samples):
     """Nor does rounding: divided by itself, an error in the mean would be an advantage of 1."""
-    advantage, _ = plug(*episodes(np.full((1, 6), number), [1] * 6), samples=samples)
+    advantage = plug(*episodes(np.full((1, 6), number), [1] * 6), samples=samples)[0]
     np.testing.assert_array_equal(advantage, 0.0)
 
 
-@pytest.mark.parametrize("plug", [advantages.leave_one_out, advantages.group_relative])
+@pytest.mark.parametrize("plug", OF_GROUPS)
 @pytest.mark.parametrize("steps", [6, 40, 1000])
 def test_nor_do_the_same_rewards_in_another_order(plug, steps):
     g = np.random.default_rng(steps)
@@ -198,12 +238,12 @@ def test_they_train_on_control_tasks_too(name):
 
 
 def test_they_are_among_the_advantages():
-    assert advantages.ADVANTAGES["leave_one_out"] is advantages.leave_one_out
-    assert advantages.ADVANTAGES["group_relative"] is advantages.group_relative
+    for plug in OF_GROUPS:
+        assert advantages.ADVANTAGES[plug.__name__] is plug
 
 
 class TestMistakes:
-    @pytest.mark.parametrize("plug", [advantages.leave_one_out, advantages.group_relative])
+    @pytest.mark.parametrize("plug", OF_GROUPS)
     @pytest.mark.parametrize("samples", [0, 1, 5])
     def test_groups_that_do_not_come_out_even(self, data, plug, samples):
         message = f"{plug.__name__}: samples must be 2 or more and divide num_envs=12, got {samples}"

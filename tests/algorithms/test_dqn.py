@@ -162,7 +162,7 @@ def test_images_are_seen_by_a_convolution():
     env = envs.make("Breakout-MinAtar")
     made, hypers = make(env)
     shapes = jax.eval_shape(lambda: made.init(jax.random.key(0), hypers))
-    assert "convolution" in shapes.params["q"]["trunk"]["eye"]
+    assert "convolutions" in shapes.params["q"]["trunk"]["eye"]
     jax.eval_shape(lambda s: made.step(jax.random.key(0), s, hypers), shapes)
 
 

@@ -56,8 +56,8 @@ def made(request, maze):
         config = dataclasses.replace(config, num_epochs=2, num_minibatches=2)
     if "samples" in hyperparameters(algorithm.advantage):
         algorithm = algorithm._replace(advantage=bind(algorithm.advantage, samples=2))
-    policy = policies.make(maze, config)
-    built = row.learner(maze, policy, algorithm, config)
+    env = worlds.stretched((0, 0), (1, 1)) if request.param == "td3" else maze
+    built = row.learner(env, row.policy(env, config), algorithm, config)
     hypers = default_hypers(algorithm)
     traces = []
 
@@ -109,7 +109,7 @@ def test_the_state_says_what_to_act_with(made):
     close(params, lane(states, 0).params)
 
 
-SLOW = ("reinforce", "ppo", "npg", "trpo", "sac")
+SLOW = ("reinforce", "ppo", "npg", "trpo", "sac", "td3")
 
 
 @pytest.mark.parametrize("name", ["a2c", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
@@ -230,7 +230,7 @@ def test_a_choice_that_does_not_exist_is_refused_with_those_that_do(field, cartp
 
 
 def test_normalisation_that_makes_no_sense_is_refused(cartpole):
-    with pytest.raises(ValueError, match="normalize_obs needs a Box of observations, got Discrete"):
+    with pytest.raises(ValueError, match="normalize_obs needs a Box of observations that are numbers, got Discrete"):
         plain(envs.make("TabularMDP-pgjax"), Config(num_envs=B, num_steps=T, normalize_obs=True))
 
     def undiscounted(trajectory, now):

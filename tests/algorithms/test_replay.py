@@ -10,7 +10,7 @@ import pytest
 
 from pgjax import algorithms, envs, losses, policies, rollout
 from pgjax.advantages import gae, monte_carlo, td
-from pgjax.algorithms import dqn, sac
+from pgjax.algorithms import dqn, sac, td3
 from pgjax.algorithms.replay_options import replayed
 from pgjax.config import Config
 from pgjax.declarations import in_order, whole_episodes
@@ -238,6 +238,8 @@ def test_what_is_a_float_can_be_swept_and_the_rest_is_static():
     assert swept == {"tau", "epsilon_start", "epsilon_end", "epsilon_steps", "huber_delta"}
     swept = {name for name, x in hyperparameters(sac.sac).items() if isinstance(x, float)}
     assert swept == {"tau", "initial_alpha", "target_entropy_box", "target_entropy_finite"}
+    swept = {name for name, x in hyperparameters(td3.td3).items() if isinstance(x, float)}
+    assert swept == {"tau", "exploration_noise", "target_noise", "noise_clip"}
 
 
 @pytest.mark.parametrize("name", ["TabularMDP-pgjax", "Breakout-MinAtar", "CartPole-v1", "Pendulum-v1"])

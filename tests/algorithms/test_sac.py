@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnax.environments import spaces
+from twin_critics import BOX, HIGH, LOW, both, close, differences, double, network, shaken
 
 from pgjax import envs, hyperparameters, rollout, testing
 from pgjax.advantages import td
@@ -20,8 +21,6 @@ from pgjax.types import Algorithm, Batch, Evaluation, Trajectory
 
 TABLE = envs.make("TabularMDP-pgjax", horizon=3, terminal=np.arange(5) == 4)
 PENDULUM = envs.make("Pendulum-v1")
-LOW, HIGH = np.array([-2.0, 0.0]), np.array([2.0, 1.0])
-BOX = spaces.Box(LOW.astype(np.float32), HIGH.astype(np.float32), (2,), jnp.float32)
 TINY = Config(num_envs=2, num_steps=3, hidden=(3,))
 OPTIONS = {"batch_size": 4, "buffer_size": 50, "warmup": 0, "gradient_steps": 2}
 
@@ -32,20 +31,6 @@ def make(env, config=TINY, optimizer=adam, swept=(), **options):
 
 
 # ---- the papers, in float64 ----
-
-
-def network(params, x):
-    for layer in params.get("trunk", {"torso": {"layers": {}}})["torso"]["layers"].values():
-        x = np.tanh(x @ layer["kernel"] + layer["bias"])
-    return x @ params["output"]["kernel"] + params["output"]["bias"]
-
-
-def both(twins, obs, action=None):
-    """[2, N] for a Box of actions, which the critics see scaled to [-1, 1]; [2, N, A] for others."""
-    if action is None:
-        return np.stack([network(twins["both"][i], obs) for i in range(2)])
-    x = np.concatenate([obs, 2 * (action - LOW) / (HIGH - LOW) - 1], -1)
-    return np.stack([network(twins["both"][i], x)[:, 0] for i in range(2)])
 
 
 def draw(actor, obs, noise):
@@ -83,38 +68,6 @@ def losses(params, frozen, obs, action, target, noise, entropy_target):
     actor = (-np.exp(frozen["log_alpha"]) * entropy - worth).mean()
     entropy, _ = sums(frozen["actor"], frozen["twins"], obs, noise)
     return critic, actor, (np.exp(params["log_alpha"]) * (entropy - entropy_target)).mean()
-
-
-def differences(function, params, step=1e-5):
-    """The gradient of function(params), by central differences."""
-    leaves, tree = jax.tree.flatten(params)
-    out = []
-    for i, leaf in enumerate(leaves):
-        slope = np.zeros_like(leaf)
-        for j in np.ndindex(leaf.shape):
-            ends = []
-            for sign in (1, -1):
-                moved = [np.array(x) for x in leaves]
-                moved[i][j] += sign * step
-                ends.append(function(tree.unflatten(moved)))
-            slope[j] = (ends[0] - ends[1]) / (2 * step)
-        out.append(slope)
-    return tree.unflatten(out)
-
-
-def double(tree):
-    return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
-
-
-def close(a, b, tolerance=2e-4):
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance), a, b)
-
-
-def shaken(tree, size):
-    """Other numbers than the first weights, which are orthogonal and without biases."""
-    leaves, structure = jax.tree.flatten(tree)
-    g = np.random.default_rng(3)
-    return structure.unflatten([x + jnp.asarray(size * g.normal(size=x.shape), jnp.float32) for x in leaves])
 
 
 @pytest.fixture(scope="module", params=["box", "finite"])
@@ -186,7 +139,7 @@ def test_the_temperature_rises_where_the_entropy_is_too_low(case):
     run = jax.jit(lambda h: sac.sac(jax.random.key(0), policy, params, batch, **h))
     for h in (-5.0, 5.0):
         gradient, metrics = run({"target_entropy_box": h, "target_entropy_finite": h})
-        gap = metrics["entropy"] - policy.parts.target_entropy(h, h)
+        gap = metrics["entropy"] - policy.parts.target_entropy(h, h, policy.act(params, (), rows.obs)[0])
         np.testing.assert_allclose(gradient["log_alpha"], metrics["alpha"] * gap, rtol=1e-5)
         # The optimiser descends: alpha rises where the gap is negative.
         assert (gradient["log_alpha"] < 0) == (gap < 0)

@@ -241,6 +241,7 @@ def test_its_hyperparameters_are_those_of_the_region_and_of_the_loss():
         "normalize_advantage": False,
         "entropy_coef": 0.0,
         "clip_eps": 0.2,
+        "clip_high": 0.0,
         "kl_coef": 0.0,
     }
 

@@ -184,7 +184,7 @@ def test_an_algorithm_and_an_estimator_from_a_file(files, capsys):
 @pytest.mark.parametrize("place", ["policy", *PLUGS])
 def test_each_option_alone_is_what_is_trained(files, place, monkeypatch):
     jobs = []
-    monkeypatch.setattr("pgjax.cli.train.execute", lambda job: jobs.append(job) or 0)
+    monkeypatch.setattr("pgjax.cli.train.execute", lambda job, *_, **__: jobs.append(job) or 0)
     for command, spec in (("train", f"mine.py:{place}"), ("sweep", f"{files}/mine.py:{place}")):
         assert main.main([command, *WORLD, f"--{place}", spec, *TINY, "--out", command]) == 0
     for job in jobs:
@@ -192,7 +192,7 @@ def test_each_option_alone_is_what_is_trained(files, place, monkeypatch):
         assert job.config["objects"][place]["spec"] == f"{files}/mine.py:{place}"
         algorithm, name = job.plan.groups[0].algorithm, {"estimator": "policy_gradient"}.get(place, place)
         assert place == "policy" or name_of(getattr(algorithm, "estimator" if place == "loss" else place)) == name
-    monkeypatch.setattr("pgjax.cli.train.execute", lambda job: 0)
+    monkeypatch.setattr("pgjax.cli.train.execute", lambda job, *_, **__: 0)
     assert main.main(["train", *WORLD, "--optimizer", "sgd", "--loss", "policy_gradient", *TINY, "--out", "named"]) == 0
     assert objects_of(files / "named")["optimizer"] == {"name": "sgd"}
 
@@ -250,7 +250,8 @@ def test_what_is_no_algorithm_is_one_line(spec, capsys):
         ("advantage", "advantage advantage: One step.\n  discount=0.9\n"),
         (
             "estimator",
-            "estimator estimator\n  normalize_advantage=false\n  value_coef=0.5, must be 0 or more and finite",
+            "estimator estimator\n  normalize_advantage=false\n  noise=false\n"
+            "  value_coef=0.5, must be 0 or more and finite",
         ),
         ("running", "estimator running\n  target_kl=0.01, "),
         ("remembering", "advantage remembering\n  discount=0.9\n"),

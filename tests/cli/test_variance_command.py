@@ -68,7 +68,7 @@ def test_off_policy(run_folder, tmp_path):
 @pytest.mark.slow
 def test_each_point_sees_through_its_own_observation_moments(tmp_path, monkeypatch):
     from pgjax.cli import variance_policy
-    from pgjax.cli.options import Variance
+    from pgjax.cli.options_reading import Variance
 
     settings = {"normalize_obs": True, "scale_rewards": True, "num_envs": 2, "num_steps": 8, "num_minibatches": 1}
     path = tmp_path / "r"
@@ -127,7 +127,8 @@ def test_a_grid_and_an_estimator_of_ones_own(tmp_path, capsys, monkeypatch):
         ("CartPole-v1 --set gravity", "--set takes name=value, got 'gravity'"),
         (
             "CartPole-v1 --set network=mpl",
-            "network must be one of auto, mlp, cnn, gru, table, sigmoid, transformer; got 'mpl'",
+            "network must be one of auto, mlp, simba, cnn, resnet, gru, lstm, mingru, lru, table, sigmoid, transformer"
+            "; got 'mpl'",
         ),
         ("CartPole-v1 --at all", "give --params RUN with them"),
         ("--params nowhere", "nowhere"),

@@ -1,6 +1,7 @@
 """Successive halving: which settings go on, and that those that do come to what they come to anyway."""
 
 import json
+import shutil
 import signal
 import types
 
@@ -140,6 +141,7 @@ def test_those_that_go_on_are_what_they_would_have_been(tmp_path):
 def test_one_chunk_goes_through_every_rung(tmp_path, monkeypatch):
     """And Ctrl-C at the last segment of a rung is no end: the run goes on from there to the same."""
     options = {"seeds": 2, "updates": 8, "settings": {**TINY, "learning_rate": [1e-3, 3e-3, 1e-2, 1e-1]}, "halving": 2}
+    options["width"] = 8
     run = pgjax.run("a2c", "PolicyProbe-pgjax", progress=False, **options)
     assert [(c.stage, c.first, c.last, len(c.lanes)) for c in run.schedule.chunks] == [
         (0, 0, 2, 8),
@@ -162,6 +164,25 @@ def test_one_chunk_goes_through_every_rung(tmp_path, monkeypatch):
         stopped = pgjax.run("a2c", "PolicyProbe-pgjax", progress=False, out=tmp_path / "run", **options)
     assert stopped.interrupted
     xarray.testing.assert_identical(pgjax.resume(tmp_path / "run", progress=False).metrics, run.metrics)
+
+
+@pytest.mark.slow
+def test_a_rung_whose_checkpoint_is_gone_is_trained_again_and_may_be_stopped(tmp_path, monkeypatch):
+    """Its decision stands, and what is written of a run that was stopped there is short of it."""
+    settings = {**TINY, "learning_rate": [1e-3, 3e-3, 1e-2, 1e-1]}
+    options = {"seeds": 1, "updates": 8, "settings": settings, "halving": 2, "width": 4, "progress": False}
+    run = pgjax.run("a2c", "PolicyProbe-pgjax", out=tmp_path / "run", **options)
+    for place in (tmp_path / "run" / "chunks" / "00000").iterdir():
+        shutil.rmtree(place)
+    update = progress.Progress.update
+    with monkeypatch.context() as patched:
+        told = lambda *given: update(*given) or signal.raise_signal(signal.SIGINT)  # noqa: E731
+        patched.setattr(progress.Progress, "update", told)
+        stopped = pgjax.run("a2c", "PolicyProbe-pgjax", out=tmp_path / "run", checkpoint=0.0, **options)
+    assert stopped.interrupted
+    again = pgjax.run("a2c", "PolicyProbe-pgjax", out=tmp_path / "run", **options)
+    xarray.testing.assert_identical(again.metrics, run.metrics)
+    assert again.summary["halving"] == run.summary["halving"]
 
 
 def test_groups_that_cannot_be_compared_are_refused():

@@ -69,7 +69,7 @@ def test_a_run_that_is_gone_on_with_goes_on_logging(tmp_path, monkeypatch, words
 
     monkeypatch.setitem(loggers.KINDS, "tensorboard", make)
     monkeypatch.setattr(loggers, "Logger", lambda writer, lanes: asked.append(lanes) or LOGGER(writer, lanes))
-    typed = "sweep a2c PolicyProbe-pgjax --seeds 2 --updates 4 --devices 1 --log tensorboard --log-lanes "
+    typed = "sweep a2c PolicyProbe-pgjax --seeds 2 --updates 4 --devices 1 --width 2 --log tensorboard --log-lanes "
     typed += f"--out {tmp_path / 'run'} "
     typed += "--set hidden=4 num_steps=4 num_envs=2 eval_episodes=2"
     update = progress.Progress.update

@@ -185,9 +185,15 @@ class TestSurrogate:
             for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(alone[i]), strict=True):
                 np.testing.assert_allclose(np.asarray(a)[i], b, rtol=1e-5, atol=1e-6)
 
-    def test_its_hyperparameters_are_those_of_the_loss_and_one_more(self):
+    def test_its_hyperparameters_are_those_of_the_loss_and_two_more(self):
         estimator = surrogate(bind(losses.ppo_clip, clip_eps=0.3))
-        assert hyperparameters(estimator) == {"normalize_advantage": False, "clip_eps": 0.3, "kl_coef": 0.0}
+        assert hyperparameters(estimator) == {
+            "normalize_advantage": False,
+            "noise": False,
+            "clip_eps": 0.3,
+            "clip_high": 0.0,
+            "kl_coef": 0.0,
+        }
         assert estimator.__name__ == "ppo_clip"
 
     def test_the_loss_is_the_negative_objective(self, policy):

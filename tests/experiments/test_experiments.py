@@ -94,6 +94,22 @@ def test_ppo_details(tmp_path):
 
 
 @pytest.mark.slow
+def test_masks(tmp_path):
+    found = _smoke("masks", tmp_path, ["masks"])
+    assert len(found) == 3 and all(bool(run.finite.all()) for run in found.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", ["navix", "xminigrid", "jumanji", "pgx"])
+def test_suite(suite, tmp_path):
+    pytest.importorskip(suite)
+    main = runpy.run_path(str(EXPERIMENTS / "suite.py"))["main"]
+    found = main(["--smoke", "--only", suite, "--out", str(tmp_path / "suite")])
+    assert all(np.isfinite(x).all() for x in found[suite].values())
+    assert suite in (tmp_path / "suite" / "table.md").read_text()
+
+
+@pytest.mark.slow
 def test_lag(tmp_path):
     found = _smoke("lag", tmp_path, ["lag"])
     assert len(found) == 8 and all(np.isfinite(x).all() for x in found.values())
@@ -121,6 +137,16 @@ def test_grpo_bias(tmp_path):
             # Of two unlike answers both have advantages of 1 and -1.
             assert (samples > 2) == (rows["GRPO, summed"]["expected factors"].min() > 1.01)
             assert np.abs(rows["RLOO"]["z of truth"]).max() < 5 < np.abs(rows["GRPO"]["z of truth"][1])
+
+
+@pytest.mark.slow
+def test_grpo_family(tmp_path):
+    run = runpy.run_path(str(EXPERIMENTS / "grpo_family.py"))["main"]
+    found = run(["--smoke", "--seeds", "2", "--only", "dapo,remax,spo", "--out", str(tmp_path)])
+    assert {name: list(rows) for name, rows in found.items()} == {"addition": ["remax", "dapo"], "CartPole-v1": ["spo"]}
+    assert (tmp_path / "table.md").read_text().count("\n| ") == 4
+    for columns in found["addition"].values():
+        assert all(x.shape == (2,) and (x >= 0).all() and (x <= 1).all() for x in columns)
 
 
 @pytest.mark.slow

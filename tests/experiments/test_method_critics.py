@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.special
-import scipy.stats
 from experience import (
     ACTIONS,
     DISCOUNT,
@@ -17,7 +15,6 @@ from experience import (
     Rows,
     T,
     experience,
-    lambda_returns,
     plain,
     softmax,
     stream,
@@ -60,7 +57,7 @@ def made(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["hl_gauss", "symlog", "dae", "pqn", "retrace", "mean_actor_critic", "neurd"])
+@pytest.mark.parametrize("name", ["symlog", "dae", "retrace", "mean_actor_critic", "neurd"])
 def test_its_learner_keeps_the_rules_of_learners(name):
     check_learner(made(name)[0], default_hypers(load(name).algorithm))
 
@@ -74,26 +71,6 @@ def said(name):
     trajectory = experience(policies.make(make("TabularMDP-pgjax")))[1].trajectory
     rows = jax.tree.map(lambda x: x.reshape(-1)[:6], trajectory._replace(memory=(), action=trajectory.action % 2))
     return policy.evaluate(params, rows._replace(obs=obs, next_obs=obs[::-1]))
-
-
-def test_hl_gauss_learns_the_histogram_of_a_gaussian(experienced):
-    edges = np.linspace(-120, 120, 102)
-    params, batch = experienced
-    batch = batch._replace(target=batch.target.at[0, 0].set(300.0).at[1, 1].set(-33.3) * 4)
-    found, params, batch = critic("hl_gauss", (params, batch), (101,), spread=0.6, value_coef=0.7, **OFF)
-    expected = np.zeros((STATES, 101))
-    for t, b in np.ndindex(T, B):
-        target = np.clip(float(batch.target[t, b]), -120, 120)
-        below = scipy.stats.norm(target, 0.6 * 240 / 101).cdf(edges)
-        p = np.diff(below) / (below[-1] - below[0])
-        s = int(batch.trajectory.obs[t, b])
-        expected[s] += 0.7 * (softmax(np.float64(params["more"][s])) - p) / (T * B)
-    np.testing.assert_allclose(found["more"], expected, rtol=1e-3, atol=1e-6)
-    np.testing.assert_array_equal(found["value"], 0)
-    now = said("hl_gauss")
-    value = softmax(np.float64(now.extra)) @ ((edges[1:] + edges[:-1]) / 2)
-    np.testing.assert_allclose(now.value, value, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(now.next_value, value[::-1], rtol=1e-4, atol=1e-4)
 
 
 def test_symlog_fits_the_logarithm_and_the_value_is_its_inverse(experienced):
@@ -141,24 +118,6 @@ def test_dae_learns_advantages_from_backups(experienced):
     centred = f - np.sum(pi * f, axis=-1, keepdims=True)
     np.testing.assert_allclose(advantage, centred[tr.obs, tr.action], rtol=1e-4, atol=1e-5)
     assert said("dae").extra.shape == (6, 2)
-
-
-def test_pqn_is_q_lambda_with_greedy_values(experienced):
-    found, params, batch = critic("pqn", experienced, (ACTIONS,))
-    tr, q = plain(batch.trajectory), np.float64(params["more"])
-    expected = np.zeros((STATES, ACTIONS))
-    for t, b in np.ndindex(T, B):
-        s, a = tr.obs[t, b], tr.action[t, b]
-        expected[s, a] += (q[s, a] - float(batch.target[t, b])) / (T * B)
-    np.testing.assert_allclose(found["more"], expected, rtol=1e-4, atol=1e-6)
-    _, target = load("pqn").algorithm.advantage(batch.trajectory, batch.then, discount=DISCOUNT, q_lambda=0.6)
-    looped = lambda_returns(tr, np.float64(batch.then.next_value), np.full((T, B), 0.6))
-    np.testing.assert_allclose(target, looped, rtol=1e-4, atol=1e-5)
-    now = said("pqn")
-    np.testing.assert_allclose(now.value, now.extra.max(axis=-1))
-    np.testing.assert_allclose(now.next_value, now.value[::-1], rtol=1e-5)
-    np.testing.assert_array_equal(now.dist.mode(), now.extra.argmax(axis=-1))
-    assert set(np.asarray(jnp.exp(now.dist.log_probs())).ravel()) == {0.0, 1.0}
 
 
 def of_actions(name):

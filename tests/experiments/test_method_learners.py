@@ -1,69 +1,31 @@
 """Methods with a place of their own in the learner: they play on, average parameters, hold variables, add a phase."""
 
-import functools
 import math
 
+import chain
 import gallery
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from experience import ACTIONS, STATES, B, Rows, T, experience, softmax, stream
-from gymnax.environments import spaces
+from experience import B, T, experience, softmax
 
-from pgjax import policies, rollout
-from pgjax.algorithms import playing
+from pgjax import policies
 from pgjax.algorithms.on_policy import make_learner
 from pgjax.algorithms.roster import ROSTER
 from pgjax.config import Config
 from pgjax.envs.registry import make
 from pgjax.hyperparameters import default_hypers
 from pgjax.testing import check_advantage
-from pgjax.types import Batch, Env, Step
+from pgjax.types import Batch
 
 load, KEY = gallery.table.load, jax.random.key(0)
-LIMIT, DISCOUNT = 6, 0.9
-
-
-def chain():
-    """States 0 to 4 in a row; action 1 goes right, 0 left; a step pays a tenth of where it leads; 4 ends it."""
-
-    def step(key, params, state, action):
-        state = jnp.clip(state + 2 * action - 1, 0, 4)
-        return state, Step(state, 0.1 * state, terminated=state == 4, truncated=jnp.bool_(False))
-
-    start = lambda key, params: (jax.random.randint(key, (), 0, 3),) * 2  # noqa: E731
-    return Env({}, start, step, spaces.Discrete(5), spaces.Discrete(2), LIMIT)
+LIMIT, DISCOUNT = chain.LIMIT, 0.9
 
 
 @pytest.fixture(scope="module")
 def played():
-    """(params, trajectory with states, evaluation, play) on the chain; the greedy policy turns at 2 and 3."""
-    env = chain()
-    policy = policies.make(env)
-    params = {"preference": jnp.array([[0.0, 1], [0, 0.5], [0, 0.4], [0, -0.3], [0, 0]]), "value": jnp.zeros(5)}
-    collect = jax.jit(lambda key: rollout.episodes(key, env, policy, params, 10, LIMIT, keep_states=True)[0])
-    trajectory = collect(KEY)
-    play = jax.jit(
-        functools.partial(playing.play_on, jax.random.key(1), env, policy, params, env.params),
-        static_argnames=("greedy", "samples"),
-    )
-    return params, trajectory, policy.evaluate(params, trajectory), play
-
-
-def test_remax_takes_off_the_return_of_the_greedy_episode(played):
-    params, trajectory, now, play = played
-    found, _ = load("remax")(play, trajectory, now)
-    for b in range(10):
-        n = int(trajectory.mask[:, b].sum())
-        state, greedy = int(trajectory.obs[0, b]), 0.0
-        for _ in range(LIMIT):
-            state = min(max(state + 2 * int(np.argmax(params["preference"][state])) - 1, 0), 4)
-            greedy += 0.1 * state
-            if state == 4:
-                break
-        np.testing.assert_allclose(found[:n, b], np.float64(trajectory.reward[:n, b]).sum() - greedy, atol=1e-5)
-    check_advantage(load("remax"))
+    return chain.played()
 
 
 def test_the_values_of_vineppo_are_those_of_the_policy(played):
@@ -169,28 +131,6 @@ def test_batch_norm_gathers_the_moments_of_the_steps_that_count():
     hidden = np.tanh(np.float64(obs).reshape(-1, 4) @ layer["kernel"] + layer["bias"])
     np.testing.assert_allclose(after.statistics["norm"]["mean"], 0.1 * hidden.mean(axis=0), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(after.statistics["norm"]["var"], 0.9 + 0.1 * hidden.var(axis=0), rtol=1e-4)
-
-
-def test_the_phases_of_ppg_teach_values_and_hold_the_policy():
-    _, batch = stream(policies.make(make("TabularMDP-pgjax")))
-    g = np.random.default_rng(1)
-    shapes = {"preference": (STATES, ACTIONS), "value": (STATES,), "more": (STATES,)}
-    params = {key: g.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
-    loss = load("ppg").policy.__globals__["_joint"]
-    policy = policies.from_nnx(lambda rngs: Rows(()))
-
-    def objective(params):
-        return jnp.mean(loss(policy.evaluate(params, batch.trajectory), batch, clone_coef=0.7)[0])
-
-    found = jax.jit(jax.grad(objective))(params)
-    expected = {key: np.zeros(shape) for key, shape in shapes.items()}
-    for t, b in np.ndindex(T, B):
-        s, old = int(batch.trajectory.obs[t, b]), softmax(np.float64(batch.then.dist.logits[t, b]))
-        expected["preference"][s] += 0.7 * (softmax(np.float64(params["preference"][s])) - old) / (T * B)
-        for key in ("value", "more"):
-            expected[key][s] += (float(params[key][s]) - float(batch.target[t, b])) / (T * B)
-    for key, x in expected.items():
-        np.testing.assert_allclose(found[key], x, rtol=1e-4, atol=1e-6)
 
 
 def test_popart_normalises_targets_and_keeps_values():

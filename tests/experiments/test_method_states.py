@@ -31,26 +31,6 @@ def counted(x):
     return np.float64(x)[np.arange(T)[:, None] < LENGTHS]
 
 
-def test_the_multipliers_of_v_mpo_descend_their_duals(policy):
-    params, batch = experience(policy)
-    plug, now = (
-        bind(load("v_mpo"), dual_rate=0.3, eps_eta=0.1, eps_alpha=0.02),
-        policy.evaluate(params, batch.trajectory),
-    )
-    state, eta, alpha = plug.init(), 1.0, 5.0
-    advantage = counted(batch.advantage)
-    top = advantage[advantage >= np.median(advantage)]
-    kl = np.mean([s.old @ np.log(s.old / s.pi) for episode in episodes(params, batch)[0] for s in episode])
-    dual = lambda eta: eta * (0.1 + np.log(np.mean(np.exp(top / eta))))  # noqa: E731
-    for _ in range(3):
-        state, (_, metrics) = plug.apply(state, now, batch)
-        np.testing.assert_allclose((metrics["eta"], metrics["alpha"]), (eta, alpha), rtol=1e-4)
-        eta -= 0.3 * (dual(eta + 1e-5) - dual(eta - 1e-5)) / 2e-5
-        alpha -= 0.3 * (0.02 - kl)
-    np.testing.assert_allclose(state, (eta, alpha), rtol=1e-4)
-    assert plug.apply((jnp.float32(1e-8), jnp.float32(0.0)), now, batch)[0][1] >= 1e-8
-
-
 def test_the_entropys_weight_grows_below_the_target(policy):
     params, batch = experience(policy)
     now = policy.evaluate(params, batch.trajectory)

@@ -179,6 +179,7 @@ class TestActorCritic:
             "value_coef": 0.5,
             "entropy_coef": 0.0,
             "clip_eps": 0.2,
+            "clip_high": 0.0,
             "kl_coef": 0.0,
             "value_clip": np.inf,
         }
@@ -214,6 +215,22 @@ class TestActorCritic:
 
         with pytest.raises(ValueError, match="mine: hyperparameter 'entropy_coef' is taken by the plug around"):
             losses.actor_critic(mine)
+
+
+def test_awr_weighs_each_action_by_its_exponentiated_advantage_up_to_a_bound():
+    """Peng et al. 2019, algorithm 1: the gradient to log pi is minus the weight."""
+    g = np.random.default_rng(6)
+    log_prob, advantage = g.normal(size=(2, *SHAPE)).astype(np.float32)
+    batch, expected = _batch(advantage), np.zeros(SHAPE)
+    for t, b in np.ndindex(*SHAPE):
+        expected[t, b] = min(np.exp(float(advantage[t, b]) / 0.5), 3.0)
+    assert (expected == 3).any() and (expected < 3).any()
+    loss = lambda x: losses.awr(_evaluation(x), batch, beta=0.5, max_weight=3.0)  # noqa: E731
+    per_step, metrics = loss(log_prob)
+    np.testing.assert_allclose(per_step, -expected * log_prob, rtol=1e-5)
+    np.testing.assert_allclose(metrics["weight"], expected, rtol=1e-5)
+    slope = jax.grad(lambda x: jnp.sum(loss(x)[0]))(jnp.asarray(log_prob))
+    np.testing.assert_allclose(slope, -expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (7,)])

@@ -243,9 +243,8 @@ def test_a_fused_network_is_the_same_function_of_the_same_parameters(observation
 @pytest.mark.parametrize("kind", ["gru", "table", "sigmoid"])
 def test_a_network_without_towers_refuses_the_kernel(kind):
     observation = VECTOR if kind == "gru" else spaces.Discrete(3)
-    with pytest.raises(
-        ValueError, match=f"kernel='fused' only applies to network='mlp' or 'cnn', but the network is '{kind}'"
-    ):
+    line = f"kernel=fused only applies to network='mlp' or 'cnn' or 'resnet', but the network is '{kind}'"
+    with pytest.raises(ValueError, match=line):
         policies.make(world(observation, TWO), Config(network=kind, kernel="fused"))
 
 

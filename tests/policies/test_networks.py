@@ -8,7 +8,7 @@ from gymnax.environments import spaces
 
 from pgjax import envs, policies
 from pgjax.config import Config
-from pgjax.policies import networks, orthogonal
+from pgjax.policies import orthogonal
 from pgjax.policies.distributions import Categorical, DiagGaussian
 from pgjax.types import Env, Trajectory
 
@@ -118,11 +118,12 @@ def test_the_convolution_is_a_convolution():
     policy = policies.make(world(IMAGE, TWO), SMALL)
     params = noisy(policy)
     obs = np.random.default_rng(0).normal(size=(4, 6, 7, 3)).astype(np.float32)
-    kernel = params["convolution"]["kernel"].reshape(3, 3, 3, networks.CNN.channels)
+    layer = params["eye"]["convolutions"][0]["layer"]
+    kernel = layer["kernel"].reshape(3, 3, 3, 16)
     maps = jax.lax.conv_general_dilated(
         obs, kernel, window_strides=(1, 1), padding="VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    x = np.maximum(np.asarray(maps, np.float64) + np.asarray(params["convolution"]["bias"], np.float64), 0)
+    x = np.maximum(np.asarray(maps, np.float64) + np.asarray(layer["bias"], np.float64), 0)
     logits, _ = towers(x.reshape(4, -1), params)
     np.testing.assert_allclose(policy.act(params, (), obs)[0].logits, logits, rtol=1e-4, atol=1e-4)
 
@@ -213,13 +214,15 @@ def test_a_gaussian_table_has_a_spread_for_each_observation():
 @pytest.mark.parametrize(
     ("network", "space", "message"),
     [
-        ("mlp", spaces.Discrete(4), r"network='mlp' needs an array observation, got Discrete\(4.*network='auto'"),
-        ("gru", spaces.Discrete(4), r"network='gru' needs an array observation, got Discrete\(4.*network='auto'"),
-        ("cnn", VECTOR, r"network='cnn' needs images \[H, W, C\] of 3 x 3 or more, got Box\(.*network='auto'"),
-        ("cnn", spaces.Box(0, 1, (2, 5, 1)), r"network='cnn' needs images \[H, W, C\] of 3 x 3 or more"),
+        (
+            "cnn",
+            VECTOR,
+            r"network='cnn' needs images \[H, W, C\] or \[C, H, W\] of 3 x 3 or more, got Box\(.*network='auto'",
+        ),
+        ("cnn", spaces.Box(0, 1, (2, 5, 1)), r"network='cnn' needs images \[H, W, C\] or \[C, H, W\] of 3 x 3 or more"),
         ("table", VECTOR, r"network='table' needs a discrete observation, got Box\(.*network='auto'"),
     ],
-    ids=["mlp", "gru", "cnn of a vector", "cnn of a small image", "table"],
+    ids=["cnn of a vector", "cnn of a small image", "table"],
 )
 def test_a_network_that_does_not_fit_the_observation_is_refused(network, space, message):
     with pytest.raises(ValueError, match=message):
@@ -233,8 +236,8 @@ def test_a_network_without_a_layer_is_refused(network):
 
 
 def test_an_unknown_network_or_activation_is_refused_by_name():
-    with pytest.raises(ValueError, match="network must be one of .*; got 'lstm'"):
-        policies.make(world(VECTOR, TWO), Config(num_steps=2, network="lstm"))
+    with pytest.raises(ValueError, match="network must be one of .*; got 'lstn'"):
+        policies.make(world(VECTOR, TWO), Config(num_steps=2, network="lstn"))
     with pytest.raises(ValueError, match="activation must be .*'gelu'"):
         policies.make(world(VECTOR, TWO), Config(num_steps=2, activation="gelu"))
 
@@ -250,7 +253,7 @@ def test_auto_chooses_by_the_observation():
         policy = policies.make(world(space, TWO), SMALL)
         names[name] = set(jax.eval_shape(policy.init, jax.random.key(0)))
     assert names["table"] == {"preference", "value"}
-    assert "convolution" in names["cnn"] and "convolution" not in names["mlp"]
+    assert "eye" in names["cnn"] and "eye" not in names["mlp"]
 
 
 def test_a_temperature_that_would_do_nothing_is_refused():

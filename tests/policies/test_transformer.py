@@ -280,7 +280,11 @@ class TestMistakes:
             ("letters", {"heads": 3}, "heads=3 must divide the width 64; choose another number"),
             ("letters", {"hidden": (6,), "heads": 2, "positions": "rotary"}, "6 into an even number"),
             ("letters", {"positions": "relative"}, "positions must be one of learned, rotary; got 'relative'"),
-            ("letters", {"kernel": "fused"}, "kernel='fused' does not apply to network='transformer'; remove kernel"),
+            (
+                "letters",
+                {"kernel": "fused"},
+                "kernel=fused only applies to .* is 'transformer'; remove kernel",
+            ),
             ("letters", {"critic": "action_value"}, "critic='action_value' does not apply to network='transformer'"),
             ("letters", {"heads": 0}, "heads"),
             ("CartPole-v1", {"network": "transformer"}, "network='transformer' needs observations of tokens, got Box"),

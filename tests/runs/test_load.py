@@ -180,15 +180,15 @@ def test_interruption_keeps_the_snapshots_written(tmp_path, monkeypatch):
     assert result.interrupted
     run = load.load(tmp_path / "run")
     assert run.updates == [0, 2, 3]
-    assert_same(run.lane(seed=0, num_envs=2)[2], result.lane(seed=0, num_envs=2)[2])
+    assert_same(run.lane(seed=0, num_envs=4)[2], result.lane(seed=0, num_envs=4)[2])
     for lanes in (run, result):
         with pytest.raises(ValueError, match=r"lane .* has no parameters: the run stopped before its turn"):
-            lanes.lane(seed=0, num_envs=4)
+            lanes.lane(seed=0, num_envs=2)
     # As a killed run leaves it.
     (tmp_path / "run" / "summary.json").unlink()
     killed = load.load(tmp_path / "run")
     assert killed.updates == [0, 2, 3] and killed.summary == {}
-    assert_same(killed.lane(seed=0, num_envs=2, update=3)[2], killed.lane(seed=0, num_envs=2)[2])
+    assert_same(killed.lane(seed=0, num_envs=4, update=3)[2], killed.lane(seed=0, num_envs=4)[2])
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def run(**options):
 def result(tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "one"
     settings = {"learning_rate": [1e-3, 1e-2], "num_envs": [2, 4]}
-    return run(seeds=3, seed=7, updates=6, settings=settings, out=out)
+    return run(seeds=3, seed=7, updates=6, settings=settings, width=6, out=out)
 
 
 def test_metrics_have_labelled_axes(result):
@@ -66,6 +66,7 @@ def test_the_folder_holds_what_the_object_holds(result):
         "curve.png",
         "metrics.zarr",
         "summary.json",
+        "work",
     ]
     stored = xarray.open_zarr(result.path / "metrics.zarr", consolidated=False)
     xarray.testing.assert_identical(stored.load(), result.metrics)
@@ -84,7 +85,7 @@ def state_of(result, number):
 
 
 def test_the_whole_state_of_every_lane_is_saved(result):
-    again = run(seeds=3, seed=7, updates=6, settings={"learning_rate": [1e-3, 1e-2], "num_envs": [2, 4]})
+    again = run(seeds=3, seed=7, updates=6, width=6, settings={"learning_rate": [1e-3, 1e-2], "num_envs": [2, 4]})
     for number in range(2):
         saved, kept = state_of(result, number), state_of(again, number)
         assert jax.tree.structure(saved) == jax.tree.structure(kept)
@@ -141,7 +142,7 @@ def test_interruption_writes_what_there_is(tmp_path, monkeypatch):
         monkeypatch.setattr(progress.Progress, "update", update)
 
     monkeypatch.setattr(progress.Progress, "update", interrupt_once)
-    stopped = run(seeds=2, updates=80, settings={"num_envs": 2}, out=tmp_path / "stopped")
+    stopped = run(seeds=2, updates=80, width=2, settings={"num_envs": 2}, out=tmp_path / "stopped")
     assert stopped.interrupted and stopped.summary["interrupted"]
     done = np.isfinite(stopped.metrics.loss.values).all(axis=0)
     assert done[:2].all() and not done[2:].any()

@@ -147,6 +147,8 @@ def test_every_number_of_the_roster_says_where_it_makes_sense():
         "advantage.clip_rho",
         "advantage.clip_c",
         "estimator.clip_eps",
+        "estimator.clip_low",
+        "estimator.clip_high",
         "estimator.value_clip",
         "estimator.huber_delta",
         "estimator.stop_kl",

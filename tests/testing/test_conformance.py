@@ -12,7 +12,7 @@ from pgjax.config import Config
 from pgjax.declarations import Role, in_order, whole_episodes
 from pgjax.envs.tabular import TabularMDP
 from pgjax.estimators import pieces
-from pgjax.hyperparameters import bind, by_role, default_hypers
+from pgjax.hyperparameters import bind, by_role, declare, default_hypers
 from pgjax.losses import actor_critic
 from pgjax.numerics import masked
 from pgjax.types import Env, Step
@@ -79,15 +79,15 @@ def test_losses_conform(loss, lifted):
 
 
 def test_losses_conform_with_every_option_on():
-    testing.check_loss(actor_critic(losses.ppo_clip), kl_coef=0.3, value_clip=0.1, entropy_coef=0.1)
+    testing.check_loss(actor_critic(losses.ppo_clip), clip_high=0.3, kl_coef=0.3, value_clip=0.1, entropy_coef=0.1)
     testing.check_loss(losses.policy_gradient, importance=True, reevaluate=True)
     testing.check_loss(actor_critic(losses.policy_gradient, losses.action_value_error), importance=True)
 
 
 @pytest.mark.parametrize("name", [name for name in advantages.ADVANTAGES if name != "monte_carlo"])
 def test_advantages_conform(name):
-    small = {"relative_return": {"length": 3}, "leave_one_out": {"samples": 2}, "group_relative": {"samples": 2}}
-    testing.check_advantage(advantages.ADVANTAGES[name], **small.get(name, {}))
+    plug, small = advantages.ADVANTAGES[name], {"length": 3} if name == "relative_return" else {}
+    testing.check_advantage(plug, **({"samples": 2} if Role.SAMPLES in by_role(plug) else small))
 
 
 MONTE_CARLO += [{"importance": True, "baseline": "value", "gamma_t": True}, {"importance": True, "bootstrap": True}]
@@ -111,8 +111,16 @@ def test_estimators_conform(reduce, name):
 @pytest.mark.parametrize("name", algorithms.ROSTER)
 def test_estimators_of_the_roster_conform(name):
     row = algorithms.ROSTER[name]
-    if not row.own_policy and Role.REFERENCE not in by_role(row.algorithm.estimator):
-        testing.check_estimator(row.algorithm.estimator)
+    if row.own_policy or Role.REFERENCE in by_role(row.algorithm.estimator):
+        return
+    estimator = row.algorithm.estimator
+
+    def told(key, policy, params, batch, **hypers):
+        """With what `selected` needs from the advantage: all episodes but one."""
+        chosen = jnp.broadcast_to(jnp.arange(batch.trajectory.mask.shape[1]) > 0, batch.trajectory.mask.shape)
+        return estimator(key, policy, params, batch._replace(extra=chosen), **hypers)
+
+    testing.check_estimator(declare(told, estimator) if name == "dapo" else estimator)
 
 
 @pytest.mark.parametrize("optimizer", optimizers.OPTIMIZERS.values(), ids=optimizers.OPTIMIZERS)
@@ -132,7 +140,7 @@ def test_optimizers_accept_traced_hyperparameters(optimizer):
 @pytest.mark.parametrize("name", algorithms.ROSTER)
 def test_learners_conform(name):
     row = algorithms.ROSTER[name]
-    env = envs.from_gymnax(TabularMDP(horizon=4))
+    env = envs.make("Pendulum-v1") if name == "td3" else envs.from_gymnax(TabularMDP(horizon=4))
     steps = 0 if row.config.rollout == "episodes" else 8
     config = dataclasses.replace(row.config, num_envs=4, num_steps=steps, num_minibatches=1)
     algorithm = row.algorithm
@@ -141,7 +149,7 @@ def test_learners_conform(name):
         algorithm = algorithm._replace(estimator=small)
     if samples := by_role(algorithm.advantage).get(Role.SAMPLES):
         algorithm = algorithm._replace(advantage=bind(algorithm.advantage, **{samples: 2}))
-    made = row.learner(env, policies.make(env, config), algorithm, config)
+    made = row.learner(env, row.policy(env, config), algorithm, config)
     testing.check_learner(made, default_hypers(algorithm))
 
 

@@ -5,29 +5,19 @@ from typing import Any
 
 import optax
 
-from experiments.methods.awr import awr
 from experiments.methods.batch_norm import batch_norm
-from experiments.methods.beta_policy import beta_policy
-from experiments.methods.cispo import cispo
-from experiments.methods.clip_higher import clip_higher
 from experiments.methods.dae import dae
-from experiments.methods.dapo import dapo
 from experiments.methods.decoupled_ppo import decoupled_ppo
-from experiments.methods.dr_grpo import dr_grpo
 from experiments.methods.dropout import dropout
 from experiments.methods.dual_clip import dual_clip
 from experiments.methods.entropy_target import entropy_target
 from experiments.methods.gmpo import gmpo
-from experiments.methods.gspo import gspo
-from experiments.methods.hl_gauss import hl_gauss
 from experiments.methods.mdpo import mdpo
 from experiments.methods.mdpo_annealed import mdpo_annealed
 from experiments.methods.mdpo_sampled import mdpo_sampled
 from experiments.methods.mean_actor_critic import mean_actor_critic
-from experiments.methods.mixture_policy import mixture_policy
 from experiments.methods.muon import muon
 from experiments.methods.neurd import neurd
-from experiments.methods.opo import opo
 from experiments.methods.optimal_baseline import optimal_baseline
 from experiments.methods.p3o import p3o
 from experiments.methods.pass_at_k import pass_at_k
@@ -37,25 +27,19 @@ from experiments.methods.plateau import plateau
 from experiments.methods.pmpo import pmpo
 from experiments.methods.polyak import polyak
 from experiments.methods.popart import popart
-from experiments.methods.ppg import ppg
 from experiments.methods.ppo_ewma import ppo_ewma
 from experiments.methods.ppo_lagrangian import ppo_lagrangian
 from experiments.methods.ppo_rb import ppo_rb
-from experiments.methods.pqn import pqn
-from experiments.methods.reinforce_pp import reinforce_pp
-from experiments.methods.remax import remax
 from experiments.methods.retrace import retrace
 from experiments.methods.rnd import rnd
 from experiments.methods.sam import sam
 from experiments.methods.sapo import sapo
 from experiments.methods.schedule_free import schedule_free
 from experiments.methods.self_imitation import self_imitation
-from experiments.methods.spo import spo
 from experiments.methods.symlog import symlog
 from experiments.methods.topr import topr
 from experiments.methods.truly_ppo import truly_ppo
 from experiments.methods.upgo import upgo
-from experiments.methods.v_mpo import v_mpo
 from experiments.methods.vineppo import vineppo
 from pgjax import Config, Env, Policy
 from pgjax.algorithms.roster import Entry
@@ -66,22 +50,16 @@ losses: list[LossFn] = [
     dual_clip,
     ppo_rb,
     truly_ppo,
-    clip_higher,
-    spo,
-    awr,
     mdpo,
     mdpo_sampled,
     pmpo,
     p3o,
-    cispo,
-    gspo,
     gmpo,
     sapo,
     topr,
     decoupled_ppo,
 ]
 advantages: list[AdvantageFn] = [
-    opo,
     pass_at_k,
     upgo,
 ]
@@ -98,31 +76,21 @@ finishing: list[Callable[..., Finishing]] = [
     schedule_free,
 ]
 policies: list[Callable[[Env, Config], Policy]] = [
-    beta_policy,
-    mixture_policy,
     dropout,
     batch_norm,
 ]
 algorithms: list[Entry] = [
-    hl_gauss,
     symlog,
     dae,
-    pqn,
     retrace,
     mean_actor_critic,
     neurd,
-    dr_grpo,
-    reinforce_pp,
-    dapo,
-    ppg,
     popart,
 ]
 playing: list[Callable[..., Any]] = [
-    remax,
     vineppo,
 ]
 running: list[Running] = [
-    v_mpo,
     entropy_target,
     mdpo_annealed,
     optimal_baseline,

@@ -27,6 +27,14 @@ def test_the_shape_of_a_generalised_pareto_tail(k):
     assert abs(found.mean() - k) < 5 * error / math.sqrt(200) + 0.01 and 0.8 * error < found.std() < 1.25 * error
 
 
+def test_a_candidate_that_is_an_exponential_tail_is_its_limit():
+    """Of 1,140 numbers the tail is 102 long, its candidates are 40, and the third one is 0 where most are equal."""
+    values = np.concatenate([np.linspace(0, 1, 1038), np.full(90, 2.0), np.linspace(1.2, 1.9, 12)])
+    jittered = values * (1 + 1e-9 * np.random.default_rng(0).normal(size=1140))
+    assert math.isfinite(tails.pareto_k(values))
+    np.testing.assert_allclose(tails.pareto_k(values), tails.pareto_k(jittered), atol=1e-3)
+
+
 def test_the_same_shape_by_the_formulas_of_the_paper_in_a_loop():
     """Zhang & Stephens (2009), written out one candidate at a time."""
     values = np.sort(pareto(0.4, 400))

@@ -1,12 +1,13 @@
 """`Plugs` and `Sampler`: estimators of the user's own, which are no rows of the grid."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from pgjax.declarations import Role
+from pgjax.algorithms.compatibility import checked_advantage, checked_estimate
+from pgjax.declarations import Role, Trait, traits_of
 from pgjax.estimators import pieces
 from pgjax.hyperparameters import by_role, name_of
 from pgjax.running import running
@@ -51,19 +52,32 @@ def estimates(
 
     def one(inputs):
         key, group = inputs
-        now = policy.evaluate(params, group)
-        advantage = estimator.advantage
-        if Role.GAIN_RATE in by_role(advantage):
-            now = pieces.continued(policy, params, group, now, ())
-        batch = Batch(group, now.value, now.value, now.value, now)
-        output = running(advantage).apply(running(advantage).init(key, policy, params, batch), group, now)[1]
-        weight, target, *extra = output
-        batch = Batch(group, weight, target, now.value, now, extra[0] if extra else ())
-        plug = running(estimator.estimator)
-        gradient, _ = plug.apply(plug.init(key, policy, params, batch), key, policy, params, batch)[1]
-        return jax.tree.map(jnp.negative, checked_gradient(name, gradient, params))
+        return checked_gradient(name, estimate(estimator, key, policy, params, group)[0], params)
 
     return jax.lax.map(one, (keys, groups(trajectory, estimator.batch)))
+
+
+def estimate(
+    estimator: Plugs, key: Array, policy: Policy, params: PyTree, trajectory: Trajectory, play: Any = None
+) -> tuple[PyTree, dict[str, Array]]:
+    """Minus the gradient that the plugs give for whole episodes [T, B], and the metrics; in their first state.
+
+    Args:
+      play: what an advantage that plays is given: see `declarations.plays`.
+    """
+    now = policy.evaluate(params, trajectory)
+    advantage, plug = running(estimator.advantage), running(estimator.estimator)
+    if Role.GAIN_RATE in by_role(estimator.advantage):
+        now = pieces.continued(policy, params, trajectory, now, ())
+    batch = Batch(trajectory, now.value, now.value, now.value, now)
+    playing = (play,) if Trait.PLAYS in traits_of(estimator.advantage) else ()
+    state = advantage.init(key, policy, params, batch)
+    output = advantage.apply(state, *playing, trajectory, now)[1]
+    weight, target, extra = checked_advantage(name_of(estimator.advantage), output, trajectory.mask)
+    batch = Batch(trajectory, weight, target, now.value, now, extra)
+    output = plug.apply(plug.init(key, policy, params, batch), key, policy, params, batch)[1]
+    gradient, metrics = checked_estimate(name_of(estimator.estimator), output, params)
+    return jax.tree.map(jnp.negative, gradient), metrics
 
 
 def groups(trajectory: Trajectory, batch: int) -> Trajectory:

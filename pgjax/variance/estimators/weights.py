@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from pgjax.advantages.baselines import BASELINES, Fitted, Sample
 from pgjax.advantages.returns import RETURNS, Episodes
+from pgjax.envs.observations import state_index
 from pgjax.numerics.masked import normalized
 from pgjax.types import Array, Evaluation, Trajectory
 from pgjax.variance.estimators.score_functions import ScoreFunction
@@ -24,7 +25,7 @@ def critic(row: ScoreFunction, trajectory: Trajectory, now: Evaluation, tables: 
     if row.critic == "learned":
         return now
     assert tables is not None  # `checks.possible` refuses exact critics without tables
-    time, obs, following = trajectory.time, trajectory.obs, trajectory.next_obs
+    time, obs, following = trajectory.time, state_index(trajectory.obs), state_index(trajectory.next_obs)
     return now._replace(value=tables.value[time, obs], next_value=tables.value[time + 1, following])
 
 

@@ -42,7 +42,9 @@ def pareto_k(values: np.ndarray) -> float:
     quartile = above[int(m / 4 + 0.5) - 1]
     theta = 1 / above[-1] + (1 - np.sqrt(points / place)) / (3 * quartile)
     shape = np.mean(np.log1p(-theta[:, None] * above[None]), axis=1)
-    likelihood = m * (np.log(-theta / shape) - shape - 1)
+    # At theta = 0 the tail is exponential, and -theta / shape has the limit 1 / mean.
+    rate = np.where(theta == 0, 1 / np.mean(above), -theta / np.where(theta == 0, 1.0, shape))
+    likelihood = m * (np.log(rate) - shape - 1)
     weight = np.exp(likelihood - likelihood.max())
     return float(np.mean(np.log1p(-np.sum(theta * weight) / np.sum(weight) * above)))
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from pgjax import rollout
 from pgjax.advantages.baselines import Fitted
+from pgjax.envs.observations import state_index
 from pgjax.policies.distributions import check_fields
 from pgjax.policies.traits import has_memory
 from pgjax.types import Array, Env, Evaluation, Policy, PyTree, Trajectory
@@ -75,7 +76,7 @@ def gradients(
         if names:
             if kind == "exact":
                 assert inputs.tables is not None  # `checks.possible` refuses exact critics without tables
-                action_value = inputs.tables.action_value[trajectory.time, trajectory.obs]
+                action_value = inputs.tables.action_value[trajectory.time, state_index(trajectory.obs)]
             else:
                 action_value = lookahead.action_values(
                     key_ahead, setup.env, policy, params, trajectory, states, inputs.discount

@@ -12,6 +12,7 @@ import numpy as np
 
 from pgjax.advantages.baselines import BASELINES, Fitted
 from pgjax.advantages.returns import RETURNS
+from pgjax.envs.observations import state_index
 from pgjax.types import Array, Policy, PyTree, Trajectory
 from pgjax.variance.estimators.score_functions import ScoreFunction
 from pgjax.variance.estimators.weights import Tables, critic, returned, weights
@@ -40,7 +41,7 @@ def sums(
     scores of different steps are uncorrelated, so each b can be found by itself).
     """
     now, mask = policy.evaluate(params, trajectory), trajectory.mask
-    states = jax.nn.one_hot(trajectory.obs, num_states) if num_states > 1 else mask[..., None]
+    states = jax.nn.one_hot(state_index(trajectory.obs), num_states) if num_states > 1 else mask[..., None]
     found: dict[str, Any] = {"count": jnp.sum(mask, axis=1)}
     if any(row.precondition == "natural" for row in rows.values()):
         found["fisher"] = _fisher(policy, params, trajectory, where)

@@ -46,7 +46,7 @@ def exact_gradient(
         return chosen(found), None
     if mdp is None:
         return None, None
-    values = oracle_mdp.values(mdp, probabilities(policy, params, len(mdp.start)))
+    values = oracle_mdp.values(mdp, probabilities(policy, params, len(mdp.start), mdp.legal))
     tables = Tables(jnp.asarray(values.value, jnp.float32), jnp.asarray(values.action_value, jnp.float32))
     return chosen(oracle_mdp.gradient(mdp, policy, params)[1]), tables
 
@@ -56,11 +56,12 @@ def world(mdp: MDP, env: Env, policy: Policy, params: PyTree, behaviour: PyTree,
     states = len(mdp.start)
     columns = np.split(np.arange(sum(np.size(x) for x in jax.tree.leaves(params))), _ends(params))
     kept = np.concatenate([columns[i] for i in where.leaves])
-    pi, acting = (probabilities(policy, p, states) for p in (params, behaviour))
+    pi, acting = (probabilities(policy, p, states, mdp.legal) for p in (params, behaviour))
     rows = jax.tree.map(lambda x: jnp.zeros((1, states, *x.shape[2:]), x.dtype), example(env, policy, params))
-    value = policy.evaluate(params, rows._replace(obs=jnp.arange(states)[None])).value[0]
+    seen = jax.tree.map(lambda x: x[None], oracle_mdp.observed(states, mdp.legal))
+    value = policy.evaluate(params, rows._replace(obs=seen)).value[0]
     return exact.World(
-        mdp, pi, acting, np.asarray(value, np.float64), oracle_mdp.scores(policy, params, states)[..., kept]
+        mdp, pi, acting, np.asarray(value, np.float64), oracle_mdp.scores(policy, params, states, mdp.legal)[..., kept]
     )
 
 

@@ -1,0 +1,1 @@
+"""Environments of other packages, one module for each suite: see `pgjax.envs.registry.SUITES`."""
