@@ -16,5 +16,25 @@ if Version(importlib.metadata.version("jaxlib")) < Version("0.11.1"):
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
 
 import jax  # noqa: E402
+import pytest  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def _as_planted(request):
+    """A test that puts something in the place of the package's own code finds no older program, and leaves none."""
+    if "monkeypatch" not in request.fixturenames:
+        yield
+        return
+    _forget()
+    yield
+    _forget()
+
+
+def _forget():
+    from pgjax.engine import programs
+    from pgjax.sweeps import group
+
+    programs.KEPT.forget()
+    group.BUILT.forget()

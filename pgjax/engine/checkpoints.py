@@ -219,7 +219,7 @@ Archive = Folder | Memory
 
 def shapes(group: Group, width: int) -> PyTree:
     """The shapes of the TrainState of `width` lanes on a device."""
-    one = jax.eval_shape(lambda key: loop.init(key, group.learner, group.hypers[0]), jax.random.key(0))
+    one = loop.TrainState(group.state, jax.ShapeDtypeStruct((), jnp.bool_), jax.ShapeDtypeStruct((), jnp.int32))
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), one)
 
 

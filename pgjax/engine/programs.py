@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pgjax.config import check_config
 from pgjax.engine import checkpoints, files, memory
 from pgjax.sweeps.group import Group
+from pgjax.sweeps.identity import Kept
 from pgjax.training import evaluation, failures, host_loop, host_programs, vectorised
 from pgjax.types import PyTree
 
@@ -48,6 +49,9 @@ class Programs(NamedTuple):
     close: Callable[[], None] = lambda: None  # releases the simulators; no step follows
 
 
+KEPT: Kept[Programs] = Kept(8)
+
+
 def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Programs:
     """The programs of `width` lanes; where there are several devices, they share the environments.
 
@@ -55,9 +59,18 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     would go through XLA's passes for several partitions, which fuse differently and so round differently: a lane
     would depend on the number of devices.
 
+    The programs of the last few groups are kept, so that a later run of the same ones compiles nothing; but not those
+    that hold simulators.
+
     Args:
       length: updates of one call of `step`.
     """
+    options = os.environ.get("XLA_FLAGS", "")
+    key = None if group.key is None else (group.key, width, length, tuple(devices), options)
+    return KEPT.get(key, lambda: _compiled(group, width, length, devices))
+
+
+def _compiled(group: Group, width: int, length: int, devices: list[Any]) -> Programs:
     mesh = Mesh(np.array(devices), ("envs",))
     lanes = NamedSharding(mesh, PartitionSpec())
     states = checkpoints.shapes(group, width)

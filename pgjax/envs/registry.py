@@ -61,7 +61,7 @@ def make(name: str, **params: Any) -> Env:
     if name not in registry.registered_envs:
         others = [gymnasium.PREFIX + name] if gymnasium.known(name) else registry.registered_envs
         raise ValueError(unknown("no environment", name, others))
-    accepted = _constructor(registry, name) if params else {}
+    accepted = _constructor(name) if params else {}
     rest = {key: value for key, value in params.items() if key not in accepted}
     try:
         world, defaults = registry.make(name, **{key: value for key, value in params.items() if key in accepted})
@@ -78,7 +78,7 @@ def settable(name: str) -> Static:
         found = module.settable(name)
         return found if isinstance(found, Static) else Static(found)
     params = param_names(make(name).params)
-    built = _constructor(_registry(), name)
+    built = _constructor(name)
     return Static({**built, **params}, built)
 
 
@@ -90,12 +90,18 @@ def notes(name: str) -> list[str]:
     return [NOTES[name]] if name in NOTES else []
 
 
-def _constructor(registry: Any, name: str) -> dict[str, Any]:
-    """The name and default of every argument of the environment's constructor."""
+def factory(name: str) -> Any:
+    """What makes the environment `name`, with its constructor's arguments: a function, a class or a suite's module."""
+    if module := suite(name):
+        return module
     # gymnax has no public way from a name to its factory; without the private one, the class serves.
-    factories = getattr(registry, "_registry", {})
-    factory = factories[name] if name in factories else type(registry.make(name)[0])
-    found = inspect.signature(factory).parameters.values()
+    factories = getattr(_registry(), "_registry", {})
+    return factories[name] if name in factories else type(_registry().make(name)[0])
+
+
+def _constructor(name: str) -> dict[str, Any]:
+    """The name and default of every argument of the environment's constructor."""
+    found = inspect.signature(factory(name)).parameters.values()
     return {p.name: p.default for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
 
 

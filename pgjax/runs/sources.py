@@ -64,7 +64,7 @@ def texts(thing: Any, spec: str | None = None) -> dict[str, bytes]:
         parts = list(_parts(thing, {}))
     except RecursionError:  # objects nested a thousand deep: the module of the first stands for all
         first = thing if isinstance(thing, (types.FunctionType, type)) else type(thing)
-        parts = [first] if _own(_namespace(first)) else []
+        parts = [first] if neighbours.own(_namespace(first)) else []
     for part in parts:
         space = _namespace(part)
         if space.get("__name__") == "__main__":
@@ -101,12 +101,16 @@ def _parts(thing: Any, seen: dict[int, Any]) -> Iterator[Any]:
     elif isinstance(thing, types.MethodType):
         yield from _parts([thing.__func__, thing.__self__], seen)
     elif isinstance(thing, types.FunctionType):
-        if _own(thing.__globals__):
+        if neighbours.own(thing.__globals__):
             yield thing
         held = [cell.cell_contents for cell in thing.__closure__ or () if _filled(cell)]
         yield from _parts([*held, thing.__defaults__ or (), thing.__kwdefaults__ or {}], seen)
     else:
-        kinds = [kind for kind in (thing if isinstance(thing, type) else type(thing)).__mro__ if _own(_namespace(kind))]
+        kinds = [
+            kind
+            for kind in (thing if isinstance(thing, type) else type(thing)).__mro__
+            if neighbours.own(_namespace(kind))
+        ]
         yield from kinds
         inner = [_wrapped(thing)]
         if kinds and not isinstance(thing, type):
@@ -124,7 +128,7 @@ def _wrapped(thing: Any) -> Any:
 
 def _files(space: dict[str, Any], seen: set[str]) -> set[str]:
     """The files of a module, given by its namespace, and of all of the user's own modules that it imports."""
-    if not _own(space) or space.get("__file__") in (None, *seen):
+    if not neighbours.own(space) or space.get("__file__") in (None, *seen):
         return seen
     seen.add(space["__file__"])
     for module in _imported(space):
@@ -163,14 +167,6 @@ def _namespace(part: Any) -> dict[str, Any]:
     methods = (x for x in vars(part).values() if isinstance(x, types.FunctionType) and x.__module__ == part.__module__)
     method = next(methods, None)
     return method.__globals__ if method else vars(sys.modules.get(part.__module__, types.ModuleType("")))
-
-
-def _own(space: dict[str, Any]) -> bool:
-    """Whether a module is a file of the user's, a notebook or a script."""
-    file = space.get("__file__")
-    if not isinstance(file, str):
-        return space.get("__name__") == "__main__"
-    return file.endswith(".py") and not neighbours.installed(file)
 
 
 def _filled(cell: Any) -> bool:

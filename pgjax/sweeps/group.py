@@ -1,7 +1,7 @@
 """Groups of lanes: the settings that share one compiled program, each with its learner, rehearsed in shapes alone."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,15 +11,27 @@ from pgjax import hyperparameters
 from pgjax.algorithms import acting, roster
 from pgjax.config import Config, check_config
 from pgjax.declarations import Role
+from pgjax.envs import registry
 from pgjax.envs.parameters import check_values
 from pgjax.errors import named
 from pgjax.plugs import made_policy
 from pgjax.running import check_state
 from pgjax.sweeps import environment, names
+from pgjax.sweeps.identity import Kept, key_of
 from pgjax.sweeps.values import checked_updates
-from pgjax.types import Algorithm, Env, Hypers, Learner, Policy
+from pgjax.types import Algorithm, Env, Hypers, Learner, Policy, PyTree
 
 PARTS = ("env", *Algorithm._fields, "config")
+
+
+class Built(NamedTuple):
+    """What is made of the static choices alone."""
+
+    policy: Policy
+    algorithm: Algorithm
+    learner: Learner
+    state: PyTree  # the shapes of a learner's state
+    metrics: tuple[str, ...]  # names
 
 
 class Group(NamedTuple):
@@ -34,6 +46,11 @@ class Group(NamedTuple):
     hypers: list[Hypers]  # one for each setting
     updates: int
     steps_per_update: int  # at most: with whole episodes, the time limit counts in full
+    state: PyTree  # the shapes of a learner's state
+    key: Hashable | None  # groups of one key have the same programs; None where that can't be told
+
+
+BUILT: Kept[Built] = Kept(16)
 
 
 def make_group(
@@ -66,34 +83,31 @@ def make_group(
         given = names.part("env", {**chosen, **points[0]})
         built_env = built_env._replace(action_space=environment.made(env, given).action_space)
     config = dataclasses.replace(row.config, **names.part("config", frozen))
-    algorithm = row.algorithm._replace(
-        **{
-            part: hyperparameters.bind(plug, **names.part(part, frozen))
-            for part, plug in hyperparameters.plugs(row.algorithm).items()
-        }
-    )
     check_config(built_env, config)
-    policy = made_policy(make_policy, built_env, config)
-    built = row.learner(built_env, policy, algorithm, config)
-    if built.update and built.learn:
-        raise ValueError("a Learner has either update or learn; with both, it would be unclear which of them runs")
-    if built_env.host and built.learn is None:
-        raise ValueError("this learner needs a JAX environment, and this one is stepped in Python; choose another")
     where = env if isinstance(env, str) else "the environment"
-    hypers = [_hypers(built_env, algorithm, {**chosen, **point}, known, where) for point in points]
+    hypers = [_hypers(built_env, row.algorithm, {**chosen, **point}, known, where) for point in points]
     per_update = config.num_envs * (config.num_steps or built_env.max_steps)
     updates = checked_updates(updates or -(-(steps or row.steps) // per_update))
-    _rehearse(built_env, policy, algorithm, built, config, hypers, taken)
+    # What programs read of the environment's other numbers is in the spaces.
+    spaces, replaced = (built_env.observation_space, built_env.action_space), sorted(hypers[0].env)
+    made_by = registry.factory(env) if isinstance(env, str) else env
+    key = None if built_env.host else key_of(env, made_by, spaces, replaced, make_policy, row, frozen)
+    built = BUILT.get(key, lambda: _built(row, built_env, make_policy, frozen, config, hypers[0]))
+    _check_stop(built.algorithm, config, hypers)
+    if found := [name for name in built.metrics if name in taken]:
+        raise ValueError(f"metric {found[0]!r} has the name of a setting given as a list; rename the metric")
     return Group(
         env=built_env,
-        policy=policy,
-        algorithm=algorithm,
-        learner=built,
+        policy=built.policy,
+        algorithm=built.algorithm,
+        learner=built.learner,
         config=config,
         settings=selectors,
         hypers=hypers,
         updates=updates,
         steps_per_update=per_update,
+        state=built.state,
+        key=key,
     )
 
 
@@ -104,33 +118,34 @@ def _hypers(env: Env, algorithm: Algorithm, values: dict[str, Any], known: names
     return hyperparameters.default_hypers(algorithm, **{part: names.part(part, swept) for part in PARTS[:-1]})
 
 
-def _rehearse(
+def _built(
+    row: roster.Entry,
     env: Env,
-    policy: Policy,
-    algorithm: Algorithm,
-    learner: Learner,
+    make_policy: Callable[[Env, Config], Policy],
+    frozen: dict[str, Any],
     config: Config,
-    hypers: list[Hypers],
-    taken: set[str],
-) -> None:
-    """One update of shapes alone: a loss or a network of the user's is traced before anything is compiled or written.
+    hypers: Hypers,
+) -> Built:
+    """The learner, and one update of it in shapes alone.
 
-    Args:
-      taken: names that a metric can't have.
+    A loss or a network of the user's is so traced before anything is compiled or written.
     """
-    stop = hyperparameters.by_role(algorithm.estimator).get(Role.STOP_KL)
-    finite = stop is not None and any(float(h.estimator[stop]) < jnp.inf for h in hypers)
-    if finite and (config.lag or config.epsilon):
-        raise ValueError(
-            f"{stop} needs lag=0 and epsilon=0, as it measures the KL to the acting policy; set those, or {stop}=inf"
-        )
+    plugs = hyperparameters.plugs(row.algorithm)
+    bound = {part: hyperparameters.bind(plug, **names.part(part, frozen)) for part, plug in plugs.items()}
+    algorithm = row.algorithm._replace(**bound)
+    policy = made_policy(make_policy, env, config)
+    learner = row.learner(env, policy, algorithm, config)
+    if learner.update and learner.learn:
+        raise ValueError("a Learner has either update or learn; with both, it would be unclear which of them runs")
+    if env.host and learner.learn is None:
+        raise ValueError("this learner needs a JAX environment, and this one is stepped in Python; choose another")
     with named("the policy"):
         acting.check_acting(env, policy)
     with named("one update"):
 
         def first(key):
-            begun = learner.init(key, hypers[0])
-            return begun, *learner.step(key, begun, hypers[0])
+            begun = learner.init(key, hypers)
+            return begun, *learner.step(key, begun, hypers)
 
         try:
             begun, following, metrics = jax.eval_shape(first, jax.random.key(0))
@@ -140,6 +155,14 @@ def _rehearse(
             line = "jax_enable_x64=True: one update mixes 32 and 64 bits; turn it off (JAX_ENABLE_X64=0)"
             raise ValueError(line) from error
     check_state("the learner", begun, following, "step")
-    for name in metrics:
-        if name in taken:
-            raise ValueError(f"metric {name!r} has the name of a setting given as a list; rename the metric")
+    return Built(policy, algorithm, learner, begun, tuple(metrics))
+
+
+def _check_stop(algorithm: Algorithm, config: Config, hypers: list[Hypers]) -> None:
+    """ValueError where updates would be stopped at a KL that can't be measured."""
+    stop = hyperparameters.by_role(algorithm.estimator).get(Role.STOP_KL)
+    finite = stop is not None and any(float(h.estimator[stop]) < jnp.inf for h in hypers)
+    if finite and (config.lag or config.epsilon):
+        raise ValueError(
+            f"{stop} needs lag=0 and epsilon=0, as it measures the KL to the acting policy; set those, or {stop}=inf"
+        )

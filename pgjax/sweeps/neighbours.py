@@ -63,6 +63,14 @@ def installed(file: str) -> bool:
     return bool(INSTALLED & set(parents)) or any(x.name in ("site-packages", "dist-packages") for x in parents)
 
 
+def own(space: dict[str, Any]) -> bool:
+    """Whether a module, given by its namespace, is a file of the user's, a notebook or a script."""
+    file = space.get("__file__")
+    if not isinstance(file, str):
+        return space.get("__name__") == "__main__"
+    return file.endswith(".py") and not installed(file)
+
+
 def _changed(made: types.ModuleType) -> bool:
     try:
         return pathlib.Path(made.__file__ or "").read_bytes() != _read.get(made.__name__)
