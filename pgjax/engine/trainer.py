@@ -1,5 +1,6 @@
 """Trains chunks of lanes, each on one team of devices, and saves their checkpoints."""
 
+import collections
 import dataclasses
 import math
 import threading
@@ -32,7 +33,8 @@ class Engine:
     Attributes:
       devices: those of this process.
       teams: lists of devices; each trains a chunk of its own: one device (shard="lanes"), or all of them, which share
-        the chunk's environments (shard="envs").
+        the chunk's environments (shard="envs"). The devices of a CPU are its cores, and any core can run a program of
+        the first: so all teams have that one, whose programs are compiled once.
       clock: how long this process compiled, trained and evaluated.
     """
 
@@ -51,23 +53,28 @@ class Engine:
         self.plan, self.archive, self.every, self.watch = plan, archive, every, watch
         if any(group.env.host for group in plan.groups):
             devices = devices[:1]  # all would wait for the same host
-        self.devices, self.teams = devices, [[d] for d in devices] if shard == "lanes" else [devices]
+        own = devices[:1] * len(devices) if devices[0].platform == "cpu" else devices
+        self.devices, self.teams = devices, [[d] for d in own] if shard == "lanes" else [devices]
         self.clock = Clock()
-        self.programs: dict[tuple[int, int], tuple[tuple[int, int], programs.Programs]] = {}  # of a group and a team
+        self.programs: dict[Any, tuple[tuple[int, int], programs.Programs]] = {}  # of a group and devices
         self.longest: dict[int, int] = {}  # group -> updates of a segment, where segments had to be cut
         self.lock = threading.Lock()  # of `watch`
+        self.compiling: dict[Any, threading.Lock] = collections.defaultdict(threading.Lock)  # as `programs`
 
     def compile(self, g: int, width: int, length: int, team: int = 0) -> programs.Programs:
         """The programs of a group for a team, compiled unless it has them."""
-        have = self.programs.get((g, team))
-        if have is not None and have[0] == (width, length):
-            return have[1]
-        with self.clock("compile_seconds"):
-            made = programs.compiled(self.plan.groups[g], width, length, self.teams[team])
-        if have is not None:
-            have[1].close()
-        self.programs[g, team] = (width, length), made
-        return made
+        devices = self.teams[team]
+        place = g, tuple(devices)
+        with self.compiling[place]:
+            have = self.programs.get(place)
+            if have is not None and have[0] == (width, length):
+                return have[1]
+            with self.clock("compile_seconds"):
+                made = programs.compiled(self.plan.groups[g], width, length, devices)
+            if have is not None:
+                have[1].close()
+            self.programs[place] = (width, length), made
+            return made
 
     def close(self) -> None:
         """Release the simulators of environments that are stepped in Python."""
@@ -103,7 +110,7 @@ class Engine:
             return True
         # A segment that was cut before may have left the chunk between two ends of this process's segments.
         length = math.gcd(self.longest.get(g, schedule.segments[g]), at - chunk.first)
-        if (g, team) not in self.programs:
+        if (g, tuple(self.teams[team])) not in self.programs:
             bar.say(f"compiling for {width} lanes")
         on = self.compile(g, width, length, team)
         if kept is not None:
