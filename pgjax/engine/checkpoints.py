@@ -219,7 +219,7 @@ Archive = Folder | Memory
 
 def shapes(group: Group, width: int) -> PyTree:
     """The shapes of the TrainState of `width` lanes on a device."""
-    one = loop.TrainState(group.state, jax.ShapeDtypeStruct((), jnp.bool_), jax.ShapeDtypeStruct((), jnp.int32))
+    one = jax.eval_shape(lambda state: loop.TrainState(state, jnp.bool_(True), jnp.int32(0)), group.state)
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), one)
 
 

@@ -13,6 +13,7 @@ from pgjax.sweeps.values import bounded, checked_updates
 
 # Up to this many environments in all lanes two cores are faster than a GPU (with 4: 3e5 steps/s, and 1e5 on an H200).
 SLOW = 16
+TOGETHER = 128  # environments stepped in Python that a chunk has, if there are so many: each step costs two calls
 
 
 def first_schedule(
@@ -60,7 +61,11 @@ def fitting(engine: Engine, g: int, lanes: int, length: int, budget: float | Non
     Raises:
       ValueError: where not even one lane fits.
     """
-    share = width = memory.share(lanes, engine.devices)
+    group = engine.plan.groups[g]
+    share = memory.share(lanes, engine.devices)
+    if group.env.host:  # of which a process trains one chunk at a time
+        share = max(share, min(lanes, -(-TOGETHER // group.config.num_envs)))
+    width = share
     together, alone = memory.room(budget, engine.devices)
     while True:
         made = engine.compile(g, width, length)

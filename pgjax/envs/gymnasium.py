@@ -3,6 +3,9 @@
 A Gymnasium environment is an ordinary program: JAX compiles the learner, and `host_loop` steps the environments between
 two calls of it. The Env's own reset and step only show shapes, and the reward of that step is NaN.
 
+A named environment is stepped by one process for each core, where there are enough of it for that; one of your own by
+this process alone, unless `from_gymnasium` is told otherwise, since environments of your own may share something.
+
 Arrays are copied in both directions, since either side may write into its arrays again. `info` is dropped, because
 nothing reads it.
 
@@ -11,10 +14,10 @@ back, but a stream begins new episodes there, with seeds of (lane, update). Whol
 anyway, so they resume bit for bit.
 """
 
-import copy
 import functools
 import inspect
 import numbers
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pgjax import dependencies
-from pgjax.envs import gymnasium_spaces, spaces
+from pgjax.envs import gymnasium_spaces, spaces, stepping
 from pgjax.errors import unknown
 from pgjax.types import Env, PyTree, Step
 
@@ -31,6 +34,7 @@ PREFIX = "gymnasium:"
 
 
 LIMIT = "max_episode_steps"
+FEW = 16  # environments for which a process of their own is not worth it
 
 
 def from_name(name: str, **arguments: Any) -> Env:
@@ -54,7 +58,7 @@ def from_name(name: str, **arguments: Any) -> Env:
     if limit < 1:
         raise ValueError(f"{name}: {LIMIT} must be 1 or more, got {limit}")
     build = functools.partial(_gymnasium().make, spec, max_episode_steps=limit, disable_env_checker=True, **arguments)
-    return from_gymnasium(build, limit, name)
+    return from_gymnasium(build, limit, name, _cores())
 
 
 def known(name: str) -> bool:
@@ -74,13 +78,15 @@ def settable(name: str) -> dict[str, Any]:
     return {LIMIT: spec.max_episode_steps or 0, **plain}
 
 
-def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the environment") -> Env:
+def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the environment", processes: int = 1) -> Env:
     """An Env of the user's own gymnasium environments.
 
     Args:
       build: () -> gymnasium.Env, a new environment at each call.
       max_steps: the time limit of an episode, in training and in evaluation: reaching it truncates. The environment
         may end an episode earlier.
+      processes: between how many the environments of a run are divided, where `build` can be pickled (cloudpickle) and
+        what it makes shares nothing.
 
     Raises:
       TypeError: where build is no function.
@@ -122,72 +128,101 @@ def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the en
         observation_space=seen,
         action_space=taken,
         max_steps=limit,
-        host=lambda count: Simulators(build, count, limit),
+        host=lambda count: Simulators(build, count, limit, min(processes, max(1, count // FEW))),
     )
 
 
-class World:
-    """One environment inside the vector environment: its arrays are copied, and `limit` steps end an episode."""
-
-    def __init__(self, inner: Any, limit: int):
-        self.inner, self.limit, self.time = inner, limit, 0
-        self.metadata = dict(inner.metadata)  # the vector environment writes into it
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def reset(self, **how: Any) -> tuple[PyTree, dict[str, Any]]:
-        self.time = 0
-        return copy.deepcopy(self.inner.reset(**how)[0]), {}
-
-    def step(self, action: Any) -> tuple[PyTree, Any, bool, bool, dict[str, Any]]:
-        obs, reward, terminated, truncated, _ = self.inner.step(copy.deepcopy(action))
-        self.time += 1
-        return copy.deepcopy(obs), reward, terminated, truncated or self.time >= self.limit, {}
-
-
 class Simulators:
-    """N environments in one vector environment, each reset by itself in the step that ends its episode."""
+    """N environments, each reset by itself in the step that ends its episode; several processes share them.
 
-    def __init__(self, build: Callable[[], Any], count: int, limit: int):
-        vector = _gymnasium().vector
-        made = [build() for _ in range(count)]
-        if len({id(world.unwrapped) for world in made}) < count:
+    Actions of a Box are clipped to its bounds.
+    """
+
+    def __init__(self, build: Callable[[], Any], count: int, limit: int, processes: int = 1):
+        """Args:
+        processes: between how many the environments are divided, of which this is one; what they do is the same.
+        """
+        processes = min(processes, count)
+        pickled = _pickled(build) if processes > 1 else None
+        mine = count if pickled is None else -(-count // processes)
+        made = [build() for _ in range(mine)]
+        if len({id(world.unwrapped) for world in made}) < mine:
             raise ValueError("build returned the same environment twice; make a new one at each call")
-        builds = [functools.partial(World, world, limit) for world in made]
-        self.worlds = worlds = vector.SyncVectorEnv(builds, autoreset_mode=vector.AutoresetMode.SAME_STEP)
-        self.observed, self.acted = worlds.single_observation_space, worlds.single_action_space
+        self.observed, self.acted = made[0].observation_space, made[0].action_space
+        for world in made[1:]:
+            if (world.observation_space, world.action_space) != (self.observed, self.acted):
+                raise ValueError("build returned environments of different spaces; make equal ones")
+        layout = stepping.Rows(
+            ((), np.dtype(np.uint32)),
+            gymnasium_spaces.layout(self.acted),
+            gymnasium_spaces.layout(self.observed),
+            gymnasium_spaces.layout(self.observed),
+            ((), np.dtype(np.float32)),
+            ((), np.dtype(bool)),
+            ((), np.dtype(bool)),
+        )
+        self.others: list[stepping.Beside] = []
+        if pickled is None:
+            self.rows = stepping.plain(layout, count)
+        else:
+            memory = stepping.Shared(layout, count)
+            self.rows = memory.rows
+            for first in range(mine, count, mine):
+                self.others.append(stepping.Beside(pickled, min(mine, count - first), limit, memory, first))
+            memory.file.close()
+            self._wait()
+        self.block = stepping.Block(made, limit, stepping.part_of(self.rows, 0, mine))
 
     def reset(self, seeds: np.ndarray) -> PyTree:
         """The first observations [N, ...] of new episodes, with these seeds [N]."""
-        return gymnasium_spaces.seen(self.observed, self.worlds.reset(seed=[int(x) for x in seeds])[0])
+        self.rows.seeds[:] = seeds
+        self._together(stepping.RESET, self.block.reset)
+        return gymnasium_spaces.seen(self.observed, self.rows.obs)
 
     def step(self, action: PyTree) -> tuple[PyTree, Step]:
-        """The next observations [N, ...], after a reset where an episode ended; and the Step [N], before any reset.
-
-        Actions of a Box are clipped to its bounds.
-        """
-        obs, reward, terminated, truncated, infos = self.worlds.step(gymnasium_spaces.taken(self.acted, action))
-        obs = gymnasium_spaces.seen(self.observed, obs)
-        next_obs = obs
-        if ended := np.flatnonzero(terminated | truncated).tolist():
-            last = jax.tree.map(lambda *x: np.stack(x), *[infos["final_obs"][i] for i in ended])
-            next_obs = jax.tree.map(_put(ended), obs, gymnasium_spaces.seen(self.observed, last))
-        return obs, Step(next_obs, reward.astype(np.float32), terminated, truncated & ~terminated)
+        """The next observations [N, ...], after a reset where an episode ended; and the Step [N], before any reset."""
+        rows = self.rows
+        stepping.fill(rows.action, gymnasium_spaces.taken(self.acted, action))
+        self._together(stepping.STEP, self.block.step)
+        obs, last = (gymnasium_spaces.seen(self.observed, x) for x in (rows.obs, rows.last))
+        return obs, Step(last, rows.reward, rows.terminated, rows.truncated & ~rows.terminated)
 
     def close(self) -> None:
-        self.worlds.close()
+        for other in self.others:
+            other.close()
+        self.block.close()
+
+    def _together(self, what: bytes, mine: Callable[[], None]) -> None:
+        for other in self.others:
+            other.begin(what)
+        try:
+            mine()
+        finally:
+            self._wait()
+
+    def _wait(self) -> None:
+        for other in self.others:
+            other.end()
 
 
-def _put(rows: list[int]) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """(x [N, ...], others) -> x with the others at `rows`, in an array of its own."""
+def _pickled(build: Callable[[], Any]) -> bytes | None:
+    """The function for other processes; None where they can't be had, or it can't be pickled."""
+    if os.name != "posix":
+        return None
+    with dependencies.importing("cloudpickle", "gymnasium"):
+        import cloudpickle
+    try:
+        found: bytes = cloudpickle.dumps(build)
+    except Exception:  # whatever an object of the user's raises as it is pickled
+        return None
+    return found
 
-    def put(x: np.ndarray, others: np.ndarray) -> np.ndarray:
-        x = x.copy()
-        x[rows] = others
-        return x
 
-    return put
+def _cores() -> int:
+    """How many cores this process may use: one where it is a worker of many on this machine."""
+    if os.environ.get("JAX_NUM_CPU_DEVICES") == "1":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _spec(name: str) -> Any:
@@ -234,5 +269,4 @@ def _gymnasium() -> Any:
     # Imported where it is used: most of the package does without Gymnasium.
     with dependencies.importing("gymnasium", "gymnasium", f"env {PREFIX}ID"):
         import gymnasium
-        from gymnasium.vector import AutoresetMode  # noqa: F401  (from 1.1 on)
     return gymnasium

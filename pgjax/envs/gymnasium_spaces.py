@@ -36,6 +36,16 @@ def taken(space: Any, action: PyTree) -> PyTree:
     return np.asarray(action, space.dtype)
 
 
+def layout(space: Any) -> Any:
+    """The (shape, dtype) of a value of a gymnasium space, or a tree of them."""
+    inside = getattr(space, "spaces", None)
+    if isinstance(inside, Mapping):
+        return {name: layout(part) for name, part in inside.items()}
+    if inside is not None:
+        return tuple(layout(part) for part in inside)
+    return tuple(space.shape), np.dtype(space.dtype)
+
+
 def converted(space: Any) -> Any:
     """The gymnax space, or MultiDiscrete, of a gymnasium space; one of another kind is given back as it is."""
     with dependencies.importing("gymnax"):

@@ -115,14 +115,14 @@ def _filmed(env: Env, played: Episode) -> Pictures | None:
     with contextlib.closing(env.host(1)) as shown:
         if not isinstance(shown, Simulators):
             return None
-        spec, metadata = shown.worlds.envs[0].spec, shown.worlds.envs[0].metadata
+        spec, metadata = shown.block.worlds[0].spec, shown.block.worlds[0].metadata
     if spec is None or "rgb_array" not in metadata.get("render_modes", ()):
         return None
     build = lambda: Filmed(gymnasium.make(spec, render_mode="rgb_array"))  # noqa: E731
 
     def film():
         with contextlib.closing(Simulators(build, 1, env.max_steps)) as world:
-            one = world.worlds.envs[0].inner
+            one = world.block.worlds[0]
             world.reset(np.array([played.seed]))
             yield np.array(one.render(), np.uint8)
             for t in range(len(played.reward)):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from pgjax.sweeps import neighbours
@@ -112,7 +113,7 @@ def _key(x: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
 def _array(x: Any) -> Hashable:
     if isinstance(x, jax.core.Tracer) or x.dtype == object:
         raise _Unknown
-    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return str(jax.random.key_impl(x)), _array(jax.random.key_data(x))
     return str(x.dtype), x.shape, hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
 

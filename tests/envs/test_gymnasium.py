@@ -1,22 +1,30 @@
 """Worlds on the host: against the same world as pure functions, against Gymnasium by hand, and end to end."""
 
+import contextlib
 import dataclasses
 import functools
+import os
 import re
 import signal
 import sys
+import threading
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import xarray
+from echoes import KINDS, Count, Echo, Raising, Unlike
 from gymnax.environments import spaces
 
 import pgjax
 from pgjax import envs
 from pgjax.engine import memory as engine_memory
 from pgjax.engine import programs, progress, trainer
+from pgjax.envs import gymnasium as gymnasium_envs
 from pgjax.envs import registry
+from pgjax.envs.gymnasium import Simulators
 from pgjax.policies.distributions import Categorical
 from pgjax.sweeps import plan as sweeps_plan
 from pgjax.training import host_loop, host_programs, loop, vectorised
@@ -295,13 +303,13 @@ def test_worlds_are_closed_in_the_end(monkeypatch):
 
 def test_all_devices_but_the_first_stay_out():
     plan = sweeps_plan.plan("a2c", NAME, seeds=4, settings=SMALL)
-    assert len(trainer.Engine(plan, None, ["first", "second"], "lanes", 60.0).teams) == 1
+    assert len(trainer.Engine(plan, None, jax.devices() * 2, "lanes", 60.0).teams) == 1
 
 
 def test_parameters_reach_the_world_and_a_list_makes_groups():
     name = "gymnasium:Pendulum-v1"
     plan = sweeps_plan.plan("a2c", name, seeds=1, settings={**SMALL, "g": [5.0, 9.0], "max_episode_steps": 30})
-    assert [group.env.host(1).worlds.envs[0].unwrapped.g for group in plan.groups] == [5.0, 9.0]
+    assert [group.env.host(1).block.worlds[0].unwrapped.g for group in plan.groups] == [5.0, 9.0]
     assert [group.env.max_steps for group in plan.groups] == [30, 30]
     assert plan.axes == {"g": [5.0, 9.0]}
     assert registry.settable(name) == {"max_episode_steps": 200, "g": 10.0}
@@ -343,34 +351,10 @@ def test_spaces_that_do_not_begin_at_zero_are_shifted(monkeypatch):
     assert run(env=lambda: env, updates=1).metrics.loss.size == 1
 
 
-class Count(gymnasium.Env):
-    """Shows how many steps it made, in one array that is its own if `own`; pays 1; never ends by itself."""
-
-    observation_space = gymnasium.spaces.Box(0, 100, (1,), np.float32)
-    action_space = gymnasium.spaces.Box(-1, 1, (2,), np.float32)
-
-    def __init__(self, own=True, limit=100):
-        self.place, self.own, self.limit, self.given = np.zeros(1, np.float32), own, limit, []
-
-    def seen(self):
-        return self.place if self.own else self.place.copy()
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.place[:] = 0
-        return self.seen(), {"final_obs": self.place, "notes": np.zeros(2)}
-
-    def step(self, action):
-        self.given.append(action)
-        self.place += 1
-        kind = "of a kind" if self.place[0] == 1 else 2.0
-        return self.seen(), 1.0, False, bool(self.place[0] >= self.limit), {"final_obs": self.place, "notes": kind}
-
-
 def test_what_ended_an_episode_is_seen_though_the_world_writes_into_one_array():
     found = {}
     for own in (False, True):
-        worlds = envs.from_gymnasium(lambda own=own: Count(own, 3), 9).host(2)
+        worlds = host_loop.Worlds(envs.from_gymnasium(lambda own=own: Count(own, 3), 9).host, 9, 2)
         shown = [worlds.reset(np.array([0, 1], np.uint32))]
         rows = [worlds.step(np.zeros((2, 2), np.float32)) for _ in range(4)]
         shown += [obs for obs, _ in rows]
@@ -390,7 +374,7 @@ def test_worlds_that_share_one_array_do_not_see_each_other():
 
     worlds = envs.from_gymnasium(Sharing, 9).host(2)
     worlds.reset(np.array([0, 1], np.uint32))
-    worlds.worlds.envs[0].inner.place[:] = 5
+    worlds.block.worlds[0].place[:] = 5
     obs, step = worlds.step(np.zeros((2, 2), np.float32))
     np.testing.assert_array_equal(obs[:, 0], [6, 1])
     np.testing.assert_array_equal(step.obs[:, 0], [6, 1])
@@ -405,11 +389,80 @@ def test_a_world_may_write_into_the_action_that_it_is_given_and_keep_it():
     world = host_loop.Worlds(envs.from_gymnasium(Doubling, 9).host, 9, 1)
     world.reset(np.array([0], np.uint32))
     given = np.asarray(jnp.full((1, 2), 0.25))  # a view of what JAX owns, which nobody may write into
-    for _ in range(2):
-        world.step(given)
+    for times in (1, 2):
+        world.step(times * given)
     np.testing.assert_array_equal(given, 0.25)
-    [one] = world.simulators.worlds.envs
-    np.testing.assert_array_equal(one.inner.given, 0.5)
+    [one] = world.simulators.block.worlds
+    np.testing.assert_array_equal(one.given, [[0.5, 0.5], [1.0, 1.0]])
+
+
+class TestProcesses:
+    """Simulators that several processes share do what one process does."""
+
+    @pytest.mark.parametrize("kind", ["box", "number", "dict"])
+    def test_every_row_is_the_same(self, kind):
+        actions = gymnasium.vector.utils.batch_space(KINDS[kind], 5)
+        actions.seed(1)
+        played = [actions.sample() for _ in range(12)]
+        if kind == "number":
+            played = [x - 1 for x in played]  # ours count from 0
+        found = []
+        for processes in (1, 2, 3):
+            worlds = host_loop.Worlds(lambda count, n=processes: Simulators(lambda: Echo(kind), count, 6, n), 99, 5)
+            assert len(worlds.simulators.others) == processes - 1
+            with contextlib.closing(worlds):
+                found.append([worlds.reset(np.arange(5, dtype=np.uint32)), *map(worlds.step, played)])
+        chex.assert_trees_all_equal(*found)
+        ended = np.array([step.terminated | step.truncated for _, step in found[0][1:]])
+        assert ended.any(0).all() and not ended.all()
+
+    def test_training_is_the_same(self, monkeypatch):
+        found = []
+        for few in (99, 2):  # six environments in one process, and in two
+            monkeypatch.setattr(gymnasium_envs, "FEW", few)
+            monkeypatch.setattr(gymnasium_envs, "_cores", lambda: 2)
+            found.append(run(updates=2, seeds=2).metrics.drop_attrs())
+        xarray.testing.assert_identical(*found)
+
+    def test_an_error_says_what_the_environment_said(self, monkeypatch):
+        monkeypatch.setenv("THE_CALLER", str(os.getpid()))
+        with contextlib.closing(Simulators(lambda: Raising(False), 2, 9, 2)) as worlds:
+            worlds.reset(np.arange(2))
+            worlds.step(np.zeros((2, 2), np.float32))
+            with pytest.raises(RuntimeError, match="KeyError: 'no such place'"):
+                worlds.step(np.zeros((2, 2), np.float32))
+
+    def test_a_death_is_noticed(self, monkeypatch):
+        monkeypatch.setenv("THE_CALLER", str(os.getpid()))
+        with contextlib.closing(Simulators(lambda: Raising(True), 2, 9, 2)) as worlds:
+            worlds.reset(np.arange(2))
+            worlds.step(np.zeros((2, 2), np.float32))
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match=r"has died \(exit code 7\)"):
+                    worlds.step(np.zeros((2, 2), np.float32))
+
+    def test_what_cant_be_pickled_stays_here(self):
+        lock = threading.Lock()
+        with contextlib.closing(Simulators(lambda: (lock, Count())[1], 4, 9, 2)) as worlds:
+            assert worlds.others == []
+
+    def test_environments_of_different_spaces_are_refused(self):
+        with pytest.raises(ValueError, match="environments of different spaces"):
+            Simulators(Unlike, 2, 9)
+
+    def test_an_observation_of_another_shape_is_refused(self):
+        class Short(Count):
+            def seen(self):
+                return np.float32(1)
+
+        with pytest.raises(ValueError, match=r"an observation has shape \(\), and its space \(1,\)"):
+            Simulators(Short, 2, 9).reset(np.arange(2))
+
+    def test_no_process_is_left(self):
+        worlds = Simulators(Count, 4, 9, 2)
+        (other,) = worlds.others
+        worlds.close()
+        assert other.process.returncode == 0
 
 
 def test_simulators_of_ones_own_may_write_into_their_arrays():

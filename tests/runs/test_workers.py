@@ -11,6 +11,7 @@ import pytest
 import xarray
 from workers import TINY, assert_identical, begun, sweep, what, workers
 
+from pgjax.config import Config
 from pgjax.engine import memory, stages
 from pgjax.engine.board import Board
 from pgjax.engine.chunks import Chunk, Schedule
@@ -89,7 +90,7 @@ def test_halving_waits_for_its_rungs_and_decides_as_one_process_does(tmp_path):
 
 @pytest.mark.slow
 def test_a_search(tmp_path):
-    from pgjax.sweeps.search import Range, sample
+        from pgjax.sweeps.search import Range, sample
 
     settings = sample({**TINY, "learning_rate": Range("log", 1e-4, 1e-1)}, 4, "sobol", 0)
     assert_identical(workers(begun(tmp_path / "run", settings), 2), sweep(settings))
@@ -98,12 +99,17 @@ def test_a_search(tmp_path):
 def test_widths_do_not_depend_on_the_number_of_devices():
     cpu = types.SimpleNamespace(platform="cpu")
     made = types.SimpleNamespace(bytes=1e6, idle=0.0)
+
+    def width(lanes, devices, host=None):
+        group = types.SimpleNamespace(env=types.SimpleNamespace(host=host), config=Config(num_envs=16))
+        plan = types.SimpleNamespace(groups=[group])
+        engine = types.SimpleNamespace(plan=plan, devices=[cpu] * devices, compile=lambda *_: made)
+        return stages.fitting(engine, 0, lanes, 1, None)
+
     for lanes in (1, 5, 64, 1000):
-        found = {
-            stages.fitting(types.SimpleNamespace(devices=[cpu] * n, compile=lambda *_: made), 0, lanes, 1, None)
-            for n in (1, 2, 8)
-        }
-        assert len(found) == 1 and found == {memory.share(lanes, [cpu])}
+        assert {width(lanes, n) for n in (1, 2, 8)} == {memory.share(lanes, [cpu])}
+    # Of environments stepped in Python a chunk has 128, if there are so many.
+    assert [width(lanes, 2, host=list) for lanes in (1, 5, 64, 1000)] == [1, 5, 8, 125]
 
 
 def test_the_longest_comes_first_and_none_before_what_it_begins_from():

@@ -1,0 +1,237 @@
+"""Steps Gymnasium environments in this process and in others beside it, all of which write into the same arrays.
+
+Run as a program it is such a process, and so it imports neither JAX nor the rest of this package. It ends with the
+process that started it.
+"""
+
+import mmap
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+RESET, STEP = b"r", b"s"
+WELL, ERROR = b"w", b"e"
+LENGTH = 8  # bytes that tell how many follow
+
+
+class Rows(NamedTuple):
+    """What goes in and out of N environments: arrays [N, ...], and trees of them as their spaces are."""
+
+    seeds: Any
+    action: Any
+    obs: Any  # after a reset where an episode ended
+    last: Any  # before it
+    reward: Any
+    terminated: Any
+    truncated: Any
+
+
+class Block:
+    """Environments that are stepped one after the other; `limit` steps end an episode."""
+
+    def __init__(self, worlds: list[Any], limit: int, rows: Rows):
+        self.worlds, self.limit, self.rows, self.time = worlds, limit, rows, [0] * len(worlds)
+
+    def reset(self) -> None:
+        for i, world in enumerate(self.worlds):
+            self.time[i] = 0
+            _put(self.rows.obs, i, world.reset(seed=int(self.rows.seeds[i]))[0])
+
+    def step(self) -> None:
+        _, action, shown, last, reward, terminated, truncated = self.rows
+        for i, world in enumerate(self.worlds):
+            # The arrays are copied at once, since an environment may write into its own again.
+            obs, reward[i], ended, cut, _ = world.step(_row(action, i))
+            _put(last, i, obs)
+            self.time[i] += 1
+            terminated[i], truncated[i] = ended, cut or self.time[i] >= self.limit
+            if terminated[i] or truncated[i]:
+                self.time[i], (obs, _) = 0, world.reset()
+            _put(shown, i, obs)
+
+    def close(self) -> None:
+        for world in self.worlds:
+            world.close()
+
+
+class Beside:
+    """A block in a process of its own: `begin` has it work, and `end` waits until it has."""
+
+    def __init__(self, build: bytes, count: int, limit: int, memory: "Shared", first: int):
+        """Args:
+        build: the pickled function that makes an environment; count: how many; first: the row of the first.
+        """
+        ours, theirs = os.pipe(), os.pipe()
+        command = [sys.executable, "-P", __file__, str(theirs[0]), str(ours[1]), str(memory.file.fileno())]
+        self.process = subprocess.Popen(command, pass_fds=(theirs[0], ours[1], memory.file.fileno()))
+        self.read, self.write = os.fdopen(ours[0], "rb", 0), os.fdopen(theirs[1], "wb", 0)
+        for end in (theirs[0], ours[1]):
+            os.close(end)
+        _send(self.write, pickle.dumps((sys.path, build, count, limit, memory.layout, first)))
+
+    def begin(self, what: bytes) -> None:
+        try:
+            self.write.write(what)
+        except OSError:
+            self.end()
+
+    def end(self) -> None:
+        """Wait.
+
+        Raises:
+          RuntimeError: where an environment raised, with its traceback, and where the process is gone.
+        """
+        said = self.read.read(1)
+        if said == ERROR:
+            error, text = pickle.loads(_received(self.read))
+            raise RuntimeError(f"{error}\n\n{text}")
+        if said != WELL:
+            raise RuntimeError(f"a process that steps environments has died (exit code {self.process.wait()})")
+
+    def close(self) -> None:
+        self.write.close()
+        self.process.wait()
+        self.read.close()
+
+
+class Shared:
+    """The memory of `Rows` that several processes write into."""
+
+    def __init__(self, layout: Any, count: int, file: Any = None):
+        """Args:
+        layout: Rows of (shape, dtype) without the leading N, or trees of them; file: None makes one.
+        """
+        self.layout, self.file = (layout, count), file or tempfile.TemporaryFile()
+        size = sum(_size(leaf, count) for leaf in _leaves(layout))
+        if file is None:
+            self.file.truncate(size)
+        memory, at = mmap.mmap(self.file.fileno(), size), 0
+
+        def array(leaf: tuple[Any, Any]) -> np.ndarray:
+            nonlocal at
+            (shape, dtype), start = leaf, at
+            at += _size(leaf, count)
+            return np.ndarray((count, *shape), dtype, memory, start)
+
+        self.rows = Rows(*(_mapped(array, part) for part in layout))
+
+
+def plain(layout: Any, count: int) -> Rows:
+    """Arrays of this process alone."""
+    return Rows(*(_mapped(lambda leaf: np.zeros((count, *leaf[0]), leaf[1]), part) for part in layout))
+
+
+def part_of(rows: Rows, first: int, count: int) -> Rows:
+    """The rows of some of the environments, which share their memory."""
+    return Rows(*(_mapped(lambda x: x[first : first + count], part) for part in rows))
+
+
+def fill(into: Any, values: Any) -> None:
+    """Copy a tree of arrays into another."""
+    if isinstance(into, dict):
+        for name, part in into.items():
+            fill(part, values[name])
+    elif type(into) is tuple:
+        for part, value in zip(into, values, strict=True):
+            fill(part, value)
+    else:
+        np.copyto(into, values)
+
+
+def _is_leaf(x: Any) -> bool:
+    """Whether it is an array, or the (shape, dtype) of one."""
+    return isinstance(x, np.ndarray) or (type(x) is tuple and len(x) == 2 and isinstance(x[1], np.dtype))
+
+
+def _mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    if _is_leaf(tree):
+        return function(tree)
+    if isinstance(tree, dict):
+        return {name: _mapped(function, part) for name, part in tree.items()}
+    return tuple(_mapped(function, part) for part in tree)
+
+
+def _leaves(layout: Any) -> list[tuple[Any, Any]]:
+    found: list[tuple[Any, Any]] = []
+    for part in layout:
+        _mapped(found.append, part)
+    return found
+
+
+def _size(leaf: tuple[Any, Any], count: int) -> int:
+    """Bytes, such that what follows is aligned."""
+    return -(-int(np.prod(leaf[0], dtype=int)) * count * leaf[1].itemsize // 64) * 64
+
+
+def _row(tree: Any, i: int) -> Any:
+    if isinstance(tree, np.ndarray):
+        found = tree[i]
+        return found.copy() if isinstance(found, np.ndarray) else found  # an environment may keep it
+    if isinstance(tree, dict):
+        return {name: _row(part, i) for name, part in tree.items()}
+    return tuple(_row(part, i) for part in tree)
+
+
+def _put(tree: Any, i: int, value: Any) -> None:
+    if isinstance(tree, np.ndarray):
+        if np.shape(value) != tree.shape[1:]:
+            raise ValueError(f"an observation has shape {np.shape(value)}, and its space {tree.shape[1:]}")
+        tree[i] = value
+    elif isinstance(tree, dict):
+        for name, part in tree.items():
+            _put(part, i, value[name])
+    else:
+        for part, x in zip(tree, value, strict=True):
+            _put(part, i, x)
+
+
+def _send(stream: Any, what: bytes) -> None:
+    data = memoryview(len(what).to_bytes(LENGTH, "little") + what)
+    while data:
+        data = data[stream.write(data) :]
+
+
+def _received(stream: Any) -> bytes:
+    def exactly(count: int) -> bytes:
+        found = b""
+        while len(found) < count:
+            if not (more := stream.read(count - len(found))):
+                raise EOFError
+            found += more
+        return found
+
+    return exactly(int.from_bytes(exactly(LENGTH), "little"))
+
+
+def _serve(read: Any, write: Any, file: Any) -> None:
+    block: Block | None = None
+    while True:
+        try:
+            if block is None:
+                path, build, count, limit, (layout, every), first = pickle.loads(_received(read))
+                sys.path[:] = path
+                make = pickle.loads(build)
+                rows = part_of(Shared(layout, every, file).rows, first, count)
+                block = Block([make() for _ in range(count)], limit, rows)
+            else:
+                {RESET: block.reset, STEP: block.step, b"": sys.exit}[read.read(1)]()
+            write.write(WELL)
+        except EOFError:  # it is closed before it is told what to do
+            return
+        except Exception as error:
+            write.write(ERROR)
+            said = f"{type(error).__name__}: {error}"
+            _send(write, pickle.dumps((said, traceback.format_exc())))
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to every process
+    _serve(*(os.fdopen(int(fd), mode, 0) for fd, mode in zip(sys.argv[1:], ("rb", "wb", "r+b"), strict=True)))
