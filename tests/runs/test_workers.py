@@ -90,7 +90,7 @@ def test_halving_waits_for_its_rungs_and_decides_as_one_process_does(tmp_path):
 
 @pytest.mark.slow
 def test_a_search(tmp_path):
-        from pgjax.sweeps.search import Range, sample
+    from pgjax.sweeps.search import Range, sample
 
     settings = sample({**TINY, "learning_rate": Range("log", 1e-4, 1e-1)}, 4, "sobol", 0)
     assert_identical(workers(begun(tmp_path / "run", settings), 2), sweep(settings))
