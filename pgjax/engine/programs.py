@@ -82,7 +82,7 @@ def _compiled(group: Group, width: int, length: int, devices: list[Any]) -> Prog
     # Twice, since a checkpoint holds a second copy.
     idle = 2.0 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(failures.unselected(states)))
 
-    # XLA compiles outside of Python's lock, each program while the next is traced: the largest comes last.
+    # XLA compiles outside of Python's lock, each program while the next is traced: the largest comes first.
     pool = concurrent.futures.ThreadPoolExecutor(3)
 
     def build(function, arguments, out, effort, donate=()):
@@ -97,19 +97,21 @@ def _compiled(group: Group, width: int, length: int, devices: list[Any]) -> Prog
         return pool.submit(lowered.compile, accepted(effort) if mine else None)
 
     effort = OFTEN if group.config.pretrain else SMALL  # supervised pretraining runs for long
-    init = build(lambda k, h: vectorised.init(k, group.learner, h), (keys, hypers), where, effort)
+    draw = lambda k, h: vectorised.init(k, group.learner, h)  # noqa: E731
     if group.env.host:
+        init = build(draw, (keys, hypers), where, effort)
         step, evaluate, parts = _hosted(group, length, (keys, states, hypers), build, lanes, where)
         pool.shutdown(wait=False)
         needed = max(memory.needed(x) for x in (init.result(), *parts))
         return Programs(init.result(), step, evaluate, lanes, where, needed, idle, step.close)
-    measure = lambda k, s, h: vectorised.evaluate(k, group.env, group.learner, s, h, episodes)  # noqa: E731
-    evaluate = build(measure, (keys, states, hypers), lanes, ONCE)
     along, every = None, group.config.eval_every
     if every:
         along = evaluation.along(group.env, group.learner, episodes, every)
     segment = lambda k, s, h: vectorised.segment(k, group.learner, s, h, length, along)  # noqa: E731
     step = build(segment, (keys, states, hypers), (where, lanes), OFTEN, donate=1)
+    init = build(draw, (keys, hypers), where, effort)
+    measure = lambda k, s, h: vectorised.evaluate(k, group.env, group.learner, s, h, episodes)  # noqa: E731
+    evaluate = build(measure, (keys, states, hypers), lanes, ONCE)
     pool.shutdown(wait=False)
     done = init.result(), step.result(), evaluate.result()
     return Programs(*done, lanes, where, max(memory.needed(x) for x in done), idle)
