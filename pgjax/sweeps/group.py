@@ -14,6 +14,7 @@ from pgjax.declarations import Role
 from pgjax.envs import registry
 from pgjax.envs.parameters import check_values
 from pgjax.errors import named
+from pgjax.numerics import threefry
 from pgjax.plugs import made_policy
 from pgjax.running import check_state
 from pgjax.sweeps import environment, names
@@ -148,7 +149,7 @@ def _built(
             return begun, *learner.step(key, begun, hypers)
 
         try:
-            begun, following, metrics = jax.eval_shape(first, jax.random.key(0))
+            begun, following, metrics = jax.eval_shape(first, threefry.key(0, config.generator))
         except TypeError as error:
             if not jax.config.read("jax_enable_x64") or not any(kind in str(error) for kind in ("float64", "int64")):
                 raise

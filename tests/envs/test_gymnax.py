@@ -191,12 +191,13 @@ def test_what_a_world_is_built_with_compiles_anew_and_is_not_swept():
 
 
 def test_a_registry_without_its_private_table_still_gives_constructor_arguments(monkeypatch):
-    expected = registry._constructor(registry._registry(), "DeepSea-bsuite")
+    expected = registry._constructor("DeepSea-bsuite")
 
     class Public:
         make = staticmethod(gymnax.make)
 
-    assert registry._constructor(Public, "DeepSea-bsuite") == expected == {"size": 8, "action_mapping_key": None}
+    monkeypatch.setattr(registry, "_registry", lambda: Public)
+    assert registry._constructor("DeepSea-bsuite") == expected == {"size": 8, "action_mapping_key": None}
 
 
 # --- wrappers
