@@ -14,7 +14,7 @@ from pgjax import algorithms, envs, hyperparameters, policies, rollout
 from pgjax.estimators import pieces
 from pgjax.training import vectorised
 
-PACKAGES = ("pgjax", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
+PACKAGES = ("pgjax-research", "jax", "jaxlib", "flax", "optax", "gymnax", "numpy")
 
 
 def main() -> None:
