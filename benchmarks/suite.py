@@ -1,7 +1,7 @@
 """Run the benchmarks, one after another, and say what was written.
 
     python benchmarks/suite.py                 # all that this machine can run
-    python benchmarks/suite.py --quick         # a small look, written to runs/benchmarks
+    python benchmarks/suite.py --quick         # a small look, written to runs/benchmarks; prints ratios to results/
     python benchmarks/suite.py --only training,lanes
 
 Each is a process of its own; one that fails is reported, and the others go on. The environments of the peers are made
@@ -9,6 +9,7 @@ under --venvs where they are missing, or given with --rejax-python and --torch-p
 """
 
 import argparse
+import json
 import os
 import pathlib
 import shutil
@@ -21,7 +22,7 @@ from common import HERE, RESULTS
 # name -> what its command line has in a full run, and for a small look
 SCRIPTS = {
     "training": ([], ["--seconds", ".5", "--repeats", "2", "--only", "rollout,ppo"]),
-    "peers": (["--returns", "200000"], ["--repeats", "1", "--scale", ".25"]),
+    "peers": (["--returns", "200000"], ["--repeats", "1", "--scale", ".25", "--only", "rejax"]),
     "lanes": ([], ["--most", "64", "--repeats", "1"]),
     "gradients": ([], ["--smoke"]),
     "decoding": ([], ["--smoke"]),
@@ -39,6 +40,30 @@ def command(name, options):
         words += ["--venvs", str(options.venvs)]
         words += [word for pair in given.items() if pair[1] for word in pair]
     return words
+
+
+def speeds(name, found):
+    """What -> speed, of a benchmark's JSON: larger is faster. Those that a small look writes nothing of have none."""
+    if name == "training":
+        rows = [(f"{r['program']} {r['lanes']} x {r['envs']}", r["env_steps_per_second"]) for r in found["rows"]]
+        return {what: rate["median"] for what, rate in rows}
+    if name == "peers":
+        both = [(f"{c['peer']}, {c['name']}", one) for c in found["cases"] for one in c["comparisons"]]
+        return {f"ratio to {case}, {one['name']}": one["median_of_paired_ratios"] for case, one in both}
+    if name == "lanes":
+        return {f"{r['lanes']} lanes": 1 / r["seconds_per_lane_update"]["median"] for r in found["rows"]}
+    if name == "compiling":
+        return {f"wall, {kind}": 1 / found[kind]["wall_seconds"]["median"] for kind in ("cold", "cached")}
+    return {}
+
+
+def compared(folder):
+    """(what, its speed now over the stored one) of everything that both have."""
+    for name in SCRIPTS:
+        now, before = (path / f"{name}.json" for path in (folder, RESULTS))
+        if now.is_file() and before.is_file():
+            now, before = (speeds(name, json.loads(path.read_text())) for path in (now, before))
+            yield from ((f"{name}: {what}", x / before[what]) for what, x in now.items() if what in before)
 
 
 def main():
@@ -70,6 +95,10 @@ def main():
         ended = f"in {time.perf_counter() - began:.0f} s" if code == 0 else f"FAILED with exit code {code}"
         report.append(f"{name}: {ended}; {', '.join(written) or 'nothing written'}")
     print("\n".join(report))
+    if options.quick:
+        print("\nagainst the stored results, above 1 where it is faster now (and on this machine):")
+        for what, ratio in compared(folder):
+            print(f"{ratio:6.2f}  {what}")
     return int(failed)
 
 

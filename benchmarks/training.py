@@ -73,11 +73,10 @@ def unending():
     import jax
 
     from pgjax import rollout
-    from pgjax.algorithms import minibatches
-    from pgjax.estimators import surrogate
+    from pgjax.estimators import pieces
 
     with contextlib.ExitStack() as stack:
-        for module in (minibatches, surrogate, rollout):
+        for module in (pieces, rollout):
             whole = lambda step, carry, inputs, going: jax.lax.scan(step, carry, inputs)  # noqa: E731
             stack.enter_context(mock.patch.object(module, "scan_while", whole))
         yield

@@ -19,7 +19,8 @@ from common import RESULTS, commit, cpu, spread, write_json
 
 from pgjax import rollout
 from pgjax.algorithms import minibatches
-from pgjax.estimators import surrogate
+from pgjax.estimators import pieces, surrogate
+from pgjax.numerics import threefry
 from pgjax.policies import has_memory
 from pgjax.sweeps import plan
 from pgjax.training import vectorised
@@ -40,6 +41,10 @@ def asked_twice(policy, params, trajectory):
     return jax.tree.map(lambda x: x.reshape(steps, *x.shape[2:]), now)
 
 
+def jaxs_own(seed, generator=None):
+    return jax.random.key(seed, impl=generator)
+
+
 def scan(step, carry, inputs, going):
     del going
     return jax.lax.scan(step, carry, inputs)
@@ -52,10 +57,11 @@ def patched(module, name, value):
 # What is undone or tried: name -> (cases, a context to trace in, settings, options of the compiler, devices).
 TRICKS = {
     "one device for all cores": (PPO, contextlib.nullcontext, {}, {}, 1),
-    "gradient of a minibatch at once": (PPO, patched(surrogate, "_pieces", lambda shape: 1), {}, {}, None),
-    "critic asked at every next observation": (PPO, patched(minibatches, "evaluate", asked_twice), {}, {}, None),
+    "gradient of a minibatch at once": (PPO, patched(surrogate, "row_pieces", lambda shape: 1), {}, {}, None),
+    "critic asked at every next observation": (PPO, patched(pieces, "evaluate", asked_twice), {}, {}, None),
     "shuffle by random.permutation": (PPO, patched(minibatches, "shuffle", jax.random.permutation), {}, {}, None),
     "no shuffle at all": (PPO, patched(minibatches, "shuffle", lambda key, rows: jnp.arange(rows)), {}, {}, None),
+    "random numbers by jax's own loops": (PPO, patched(threefry, "key", jaxs_own), {}, {}, None),
     "generator philox4x32": (PPO, contextlib.nullcontext, {"generator": "philox4x32"}, {}, None),
     "LLVM level 3": (PPO, contextlib.nullcontext, {}, {LEVEL: 3}, None),
     "LLVM level 1": (PPO, contextlib.nullcontext, {}, {LEVEL: 1}, None),
@@ -63,7 +69,7 @@ TRICKS = {
     "vectors of 512 bits": (PPO, contextlib.nullcontext, {}, {"xla_cpu_prefer_vector_width": 512}, None),
     "rows behind the end of all episodes computed": (
         REINFORCE,
-        lambda: _all(patched(m, "scan_while", scan) for m in (minibatches, surrogate, rollout)),
+        lambda: _all(patched(m, "scan_while", scan) for m in (pieces, rollout)),
         {},
         {},
         None,
@@ -91,8 +97,8 @@ class Program:
         for place, device in enumerate(found):
             width = lanes // len(found)
             seeds = list(range(place * width, (place + 1) * width))
-            keys, hypers = jax.device_put(vectorised.lanes(group.hypers, seeds, group.config.generator), device)
             with jax.default_device(device), context():
+                keys, hypers = jax.device_put(vectorised.lanes(group.hypers, seeds, group.config.generator), device)
                 states = jax.jit(lambda k, h: vectorised.init(k, group.learner, h))(keys, hypers)
                 step = jax.jit(lambda k, s, h: vectorised.segment(k, group.learner, s, h, 1), donate_argnums=1)
                 lowered = step.lower(keys, states, hypers)
