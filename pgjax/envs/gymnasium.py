@@ -201,8 +201,15 @@ class Simulators:
             self._wait()
 
     def _wait(self) -> None:
+        """Until all have done what they were told: an answer that nobody read would be taken for the next one."""
+        errors = []
         for other in self.others:
-            other.end()
+            try:
+                other.end()
+            except RuntimeError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
 
 def _pickled(build: Callable[[], Any]) -> bytes | None:

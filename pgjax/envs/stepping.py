@@ -19,6 +19,7 @@ import numpy as np
 
 RESET, STEP = b"r", b"s"
 WELL, ERROR = b"w", b"e"
+PATIENCE = 5.0  # seconds in which a process must have closed its environments
 LENGTH = 8  # bytes that tell how many follow
 
 
@@ -98,7 +99,11 @@ class Beside:
 
     def close(self) -> None:
         self.write.close()
-        self.process.wait()
+        try:
+            self.process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:  # an environment that takes long for a step, or never ends one
+            self.process.kill()
+            self.process.wait()
         self.read.close()
 
 

@@ -432,6 +432,15 @@ class TestProcesses:
             with pytest.raises(RuntimeError, match="KeyError: 'no such place'"):
                 worlds.step(np.zeros((2, 2), np.float32))
 
+    def test_after_an_error_nothing_is_out_of_step(self, monkeypatch):
+        monkeypatch.setenv("THE_CALLER", str(os.getpid()))
+        with contextlib.closing(Simulators(lambda: Raising(False), 3, 9, 3)) as worlds:
+            for _ in range(3):  # both of the others raise, each time
+                np.testing.assert_array_equal(worlds.reset(np.arange(3)), 0)
+                np.testing.assert_array_equal(worlds.step(np.zeros((3, 2), np.float32))[0], 1)
+                with pytest.raises(RuntimeError, match="no such place"):
+                    worlds.step(np.zeros((3, 2), np.float32))
+
     def test_a_death_is_noticed(self, monkeypatch):
         monkeypatch.setenv("THE_CALLER", str(os.getpid()))
         with contextlib.closing(Simulators(lambda: Raising(True), 2, 9, 2)) as worlds:
