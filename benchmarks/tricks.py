@@ -21,7 +21,6 @@ from common import RESULTS, commit, cpu, spread, write_json
 from pgjax import rollout
 from pgjax.algorithms import minibatches
 from pgjax.estimators import pieces
-from pgjax.numerics import threefry
 from pgjax.policies import has_memory
 from pgjax.sweeps import plan
 from pgjax.training import vectorised
@@ -43,10 +42,6 @@ def asked_twice(policy, params, trajectory):
     return jax.tree.map(lambda x: x.reshape(steps, *x.shape[2:]), now)
 
 
-def jaxs_own(seed, generator=None):
-    return jax.random.key(seed, impl=generator)
-
-
 def scan(step, carry, inputs, going):
     del going
     return jax.lax.scan(step, carry, inputs)
@@ -63,7 +58,6 @@ TRICKS = {
     "critic asked at every next observation": (PPO, patched(pieces, "evaluate", asked_twice), {}, {}, None),
     "shuffle by random.permutation": (PPO, patched(minibatches, "shuffle", jax.random.permutation), {}, {}, None),
     "no shuffle at all": (PPO, patched(minibatches, "shuffle", lambda key, rows: jnp.arange(rows)), {}, {}, None),
-    "random numbers by jax's own loops": (PPO, patched(threefry, "key", jaxs_own), {}, {}, None),
     "generator philox4x32": (PPO, contextlib.nullcontext, {"generator": "philox4x32"}, {}, None),
     "LLVM level 3": (PPO, contextlib.nullcontext, {}, {LEVEL: 3}, None),
     "LLVM level 1": (PPO, contextlib.nullcontext, {}, {LEVEL: 1}, None),

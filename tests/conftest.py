@@ -37,4 +37,4 @@ def _forget():
     from pgjax.sweeps import group
 
     programs.KEPT.forget()
-    group.BUILT.forget()
+    group.REHEARSED.forget()

@@ -126,7 +126,7 @@ def reporting(engine: Engine, board: Board, bar: Progress) -> Iterator[None]:
     if not isinstance(board.claims, Shared):
         yield
         return
-    claims, over, where = board.claims, threading.Event(), device([one for team in engine.teams for one in team])
+    claims, over, where = board.claims, threading.Event(), device(engine.devices)
 
     def tell() -> None:
         mine = {number: bar.made.get(number, 0) for number in list(board.mine)}

@@ -47,6 +47,7 @@ class Programs(NamedTuple):
     bytes: float  # on each device, of the largest
     idle: float  # of these, arrays of which a call touches only a few rows: a replay buffer
     close: Callable[[], None] = lambda: None  # releases the simulators; no step follows
+    calls: bool = False  # whether they call Python, where objects of the user's listen
 
 
 KEPT: Kept[Programs] = Kept(8)
@@ -67,7 +68,7 @@ def compiled(group: Group, width: int, length: int, devices: list[Any]) -> Progr
     """
     options = os.environ.get("XLA_FLAGS", "")
     key = None if group.key is None else (group.key, width, length, tuple(devices), options)
-    return KEPT.get(key, lambda: _compiled(group, width, length, devices))
+    return KEPT.get(key, lambda: _compiled(group, width, length, devices), lambda made: not made.calls)
 
 
 def _compiled(group: Group, width: int, length: int, devices: list[Any]) -> Programs:
@@ -85,14 +86,19 @@ def _compiled(group: Group, width: int, length: int, devices: list[Any]) -> Prog
     # XLA compiles outside of Python's lock, each program while the next is traced: the largest comes first.
     pool = concurrent.futures.ThreadPoolExecutor(3)
 
+    calls = False
+
     def build(function, arguments, out, effort, donate=()):
+        nonlocal calls
         with contextlib.ExitStack() as context:
             context.enter_context(warnings.catch_warnings())
             # JAX warns that some donated buffers (PRNG keys) cannot be reused. That is expected and harmless.
             warnings.filterwarnings("ignore", message="Some donated buffers were not usable")
             if group.config.precision != "default":
                 context.enter_context(jax.default_matmul_precision(group.config.precision))
-            lowered = jax.jit(function, out_shardings=out, donate_argnums=donate).lower(*arguments)
+            traced = jax.jit(function, out_shardings=out, donate_argnums=donate).trace(*arguments)
+            calls = calls or _calls(traced.jaxpr.jaxpr)
+            lowered = traced.lower()
         mine = devices[0].platform == "cpu" and LEVEL not in os.environ.get("XLA_FLAGS", "")
         return pool.submit(lowered.compile, accepted(effort) if mine else None)
 
@@ -114,7 +120,18 @@ def _compiled(group: Group, width: int, length: int, devices: list[Any]) -> Prog
     evaluate = build(measure, (keys, states, hypers), lanes, ONCE)
     pool.shutdown(wait=False)
     done = init.result(), step.result(), evaluate.result()
-    return Programs(*done, lanes, where, max(memory.needed(x) for x in done), idle)
+    return Programs(*done, lanes, where, max(memory.needed(x) for x in done), idle, calls=calls)
+
+
+def _calls(jaxpr: Any) -> bool:
+    """Whether a program calls Python as it runs: by a callback, or to print."""
+    for equation in jaxpr.eqns:
+        if "callback" in equation.primitive.name or "debug" in equation.primitive.name:
+            return True
+        inner = jax.tree.leaves(list(equation.params.values()), is_leaf=lambda x: hasattr(x, "eqns"))
+        if any(_calls(x) for x in inner if hasattr(x, "eqns")):
+            return True
+    return False
 
 
 def accepted(options: dict[str, Any]) -> dict[str, Any]:

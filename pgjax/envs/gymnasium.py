@@ -98,6 +98,8 @@ def from_gymnasium(build: Callable[[], Any], max_steps: int, name: str = "the en
         raise TypeError(
             f"build={build!r} must be a function that makes a new environment at each call; give lambda: ..."
         )
+    if isinstance(processes, bool) or not isinstance(processes, numbers.Integral) or processes < 1:
+        raise ValueError(f"processes={processes!r} must be a whole number of 1 or more")
     if isinstance(max_steps, bool) or not isinstance(max_steps, numbers.Integral) or max_steps < 1:
         raise ValueError(f"max_steps={max_steps!r} must be a whole number of 1 or more: the time limit, in steps")
     limit = int(max_steps)
@@ -142,16 +144,8 @@ class Simulators:
         """Args:
         processes: between how many the environments are divided, of which this is one; what they do is the same.
         """
-        processes = min(processes, count)
-        pickled = _pickled(build) if processes > 1 else None
-        mine = count if pickled is None else -(-count // processes)
-        made = [build() for _ in range(mine)]
-        if len({id(world.unwrapped) for world in made}) < mine:
-            raise ValueError("build returned the same environment twice; make a new one at each call")
-        self.observed, self.acted = made[0].observation_space, made[0].action_space
-        for world in made[1:]:
-            if (world.observation_space, world.action_space) != (self.observed, self.acted):
-                raise ValueError("build returned environments of different spaces; make equal ones")
+        one = build()
+        self.observed, self.acted, self.others = one.observation_space, one.action_space, list[stepping.Beside]()
         layout = stepping.Rows(
             ((), np.dtype(np.uint32)),
             gymnasium_spaces.layout(self.acted),
@@ -161,17 +155,44 @@ class Simulators:
             ((), np.dtype(bool)),
             ((), np.dtype(bool)),
         )
-        self.others: list[stepping.Beside] = []
+        self.rows = self._beside(build, count, limit, layout, min(processes, count)) or stepping.plain(layout, count)
+        mine = self.others[0].first if self.others else count
+        self.block = stepping.Block([one], limit, stepping.part_of(self.rows, 0, mine))
+        try:
+            self._fill(build, mine)
+        except BaseException:
+            self.close()
+            raise
+
+    def _fill(self, build: Callable[[], Any], mine: int) -> None:
+        """Make the other environments of this process."""
+        made = self.block.worlds
+        made += [build() for _ in range(mine - 1)]
+        self.block.time = [0] * mine
+        if len({id(world.unwrapped) for world in made}) < mine:
+            raise ValueError("build returned the same environment twice; make a new one at each call")
+        if any((x.observation_space, x.action_space) != (self.observed, self.acted) for x in made):
+            raise ValueError("build returned environments of different spaces; make equal ones")
+
+    def _beside(
+        self, build: Callable[[], Any], count: int, limit: int, layout: stepping.Rows, processes: int
+    ) -> stepping.Rows | None:
+        """Start the other processes; None where none is wanted, or none can make the environments as this one can."""
+        pickled = _pickled(build) if processes > 1 else None
         if pickled is None:
-            self.rows = stepping.plain(layout, count)
-        else:
-            memory = stepping.Shared(layout, count)
-            self.rows = memory.rows
-            for first in range(mine, count, mine):
-                self.others.append(stepping.Beside(pickled, min(mine, count - first), limit, memory, first))
-            memory.file.close()
+            return None
+        memory, each = stepping.Shared(layout, count), -(-count // processes)
+        for first in range(each, count, each):
+            self.others.append(stepping.Beside(pickled, min(each, count - first), limit, memory, first))
+        memory.file.close()
+        try:
             self._wait()
-        self.block = stepping.Block(made, limit, stepping.part_of(self.rows, 0, mine))
+        except RuntimeError:  # such as an environment that was registered in a script
+            for other in self.others:
+                other.close()
+            self.others = []
+            return None
+        return memory.rows
 
     def reset(self, seeds: np.ndarray) -> PyTree:
         """The first observations [N, ...] of new episodes, with these seeds [N]."""
@@ -193,9 +214,9 @@ class Simulators:
         self.block.close()
 
     def _together(self, what: bytes, mine: Callable[[], None]) -> None:
-        for other in self.others:
-            other.begin(what)
         try:
+            for other in self.others:
+                other.begin(what)
             mine()
         finally:
             self._wait()

@@ -91,9 +91,7 @@ def notes(name: str) -> list[str]:
 
 
 def factory(name: str) -> Any:
-    """What makes the environment `name`, with its constructor's arguments: a function, a class or a suite's module."""
-    if module := suite(name):
-        return module
+    """The function or class that makes the environment `name`, one without a suite's prefix."""
     # gymnax has no public way from a name to its factory; without the private one, the class serves.
     factories = getattr(_registry(), "_registry", {})
     return factories[name] if name in factories else type(_registry().make(name)[0])

@@ -4,6 +4,7 @@ Run as a program it is such a process, and so it imports neither JAX nor the res
 process that started it.
 """
 
+import contextlib
 import mmap
 import os
 import pickle
@@ -70,19 +71,20 @@ class Beside:
         """Args:
         build: the pickled function that makes an environment; count: how many; first: the row of the first.
         """
+        self.first = first
         ours, theirs = os.pipe(), os.pipe()
         command = [sys.executable, "-P", __file__, str(theirs[0]), str(ours[1]), str(memory.file.fileno())]
-        self.process = subprocess.Popen(command, pass_fds=(theirs[0], ours[1], memory.file.fileno()))
+        ends = (theirs[0], ours[1], memory.file.fileno())
+        # In a session of its own, since a signal to this process's group is this process's to heed.
+        self.process = subprocess.Popen(command, pass_fds=ends, start_new_session=True)
         self.read, self.write = os.fdopen(ours[0], "rb", 0), os.fdopen(theirs[1], "wb", 0)
         for end in (theirs[0], ours[1]):
             os.close(end)
         _send(self.write, pickle.dumps((sys.path, build, count, limit, memory.layout, first)))
 
     def begin(self, what: bytes) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the process has died, as `end` says
             self.write.write(what)
-        except OSError:
-            self.end()
 
     def end(self) -> None:
         """Wait.
@@ -217,26 +219,38 @@ def _received(stream: Any) -> bytes:
 
 
 def _serve(read: Any, write: Any, file: Any) -> None:
+    """Make the environments, and reset or step them as told, until the other end closes."""
     block: Block | None = None
-    while True:
-        try:
-            if block is None:
-                path, build, count, limit, (layout, every), first = pickle.loads(_received(read))
-                sys.path[:] = path
-                make = pickle.loads(build)
-                rows = part_of(Shared(layout, every, file).rows, first, count)
-                block = Block([make() for _ in range(count)], limit, rows)
-            else:
-                {RESET: block.reset, STEP: block.step, b"": sys.exit}[read.read(1)]()
-            write.write(WELL)
-        except EOFError:  # it is closed before it is told what to do
-            return
-        except Exception as error:
-            write.write(ERROR)
-            said = f"{type(error).__name__}: {error}"
-            _send(write, pickle.dumps((said, traceback.format_exc())))
+
+    def built() -> Block:
+        path, build, count, limit, (layout, every), first = pickle.loads(_received(read))
+        sys.path[:] = path
+        make, rows = pickle.loads(build), part_of(Shared(layout, every, file).rows, first, count)
+        return Block([make() for _ in range(count)], limit, rows)
+
+    try:
+        while block is None or (what := read.read(1)):
+            try:
+                if block is None:
+                    block = built()
+                else:
+                    {RESET: block.reset, STEP: block.step}[what]()
+                write.write(WELL)
+            except Exception as error:
+                write.write(ERROR)
+                _send(write, pickle.dumps((f"{type(error).__name__}: {error}", traceback.format_exc())))
+                if block is None:
+                    return
+    finally:
+        if block is not None:
+            block.close()
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # which a terminal sends to every process
-    _serve(*(os.fdopen(int(fd), mode, 0) for fd, mode in zip(sys.argv[1:], ("rb", "wb", "r+b"), strict=True)))
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # it ends with the process that started it
+        signal.signal(one, signal.SIG_IGN)
+    files = []
+    for fd, mode in zip(sys.argv[1:], ("rb", "wb", "r+b"), strict=True):
+        os.set_inheritable(int(fd), False)
+        files.append(os.fdopen(int(fd), mode, 0))
+    _serve(*files)

@@ -14,7 +14,6 @@ from pgjax.declarations import Role
 from pgjax.envs import registry
 from pgjax.envs.parameters import check_values
 from pgjax.errors import named
-from pgjax.numerics import threefry
 from pgjax.plugs import made_policy
 from pgjax.running import check_state
 from pgjax.sweeps import environment, names
@@ -25,12 +24,9 @@ from pgjax.types import Algorithm, Env, Hypers, Learner, Policy, PyTree
 PARTS = ("env", *Algorithm._fields, "config")
 
 
-class Built(NamedTuple):
-    """What is made of the static choices alone."""
+class Rehearsal(NamedTuple):
+    """What one update in shapes alone has shown."""
 
-    policy: Policy
-    algorithm: Algorithm
-    learner: Learner
     state: PyTree  # the shapes of a learner's state
     metrics: tuple[str, ...]  # names
 
@@ -51,7 +47,7 @@ class Group(NamedTuple):
     key: Hashable | None  # groups of one key have the same programs; None where that can't be told
 
 
-BUILT: Kept[Built] = Kept(16)
+REHEARSED: Kept[Rehearsal] = Kept(64)
 
 
 def make_group(
@@ -84,30 +80,36 @@ def make_group(
         given = names.part("env", {**chosen, **points[0]})
         built_env = built_env._replace(action_space=environment.made(env, given).action_space)
     config = dataclasses.replace(row.config, **names.part("config", frozen))
+    plugs = hyperparameters.plugs(row.algorithm)
+    bound = {part: hyperparameters.bind(plug, **names.part(part, frozen)) for part, plug in plugs.items()}
+    algorithm = row.algorithm._replace(**bound)
     check_config(built_env, config)
+    policy = made_policy(make_policy, built_env, config)
+    learner = row.learner(built_env, policy, algorithm, config)
+    if learner.update and learner.learn:
+        raise ValueError("a Learner has either update or learn; with both, it would be unclear which of them runs")
+    if built_env.host and learner.learn is None:
+        raise ValueError("this learner needs a JAX environment, and this one is stepped in Python; choose another")
     where = env if isinstance(env, str) else "the environment"
-    hypers = [_hypers(built_env, row.algorithm, {**chosen, **point}, known, where) for point in points]
+    hypers = [_hypers(built_env, algorithm, {**chosen, **point}, known, where) for point in points]
     per_update = config.num_envs * (config.num_steps or built_env.max_steps)
     updates = checked_updates(updates or -(-(steps or row.steps) // per_update))
-    # What programs read of the environment's other numbers is in the spaces.
-    spaces, replaced = (built_env.observation_space, built_env.action_space), sorted(hypers[0].env)
-    made_by = registry.factory(env) if isinstance(env, str) else env
-    key = None if built_env.host else key_of(env, made_by, spaces, replaced, make_policy, row, frozen)
-    built = BUILT.get(key, lambda: _built(row, built_env, make_policy, frozen, config, hypers[0]))
-    _check_stop(built.algorithm, config, hypers)
-    if found := [name for name in built.metrics if name in taken]:
+    _check_stop(algorithm, config, hypers)
+    key = None if built_env.host else _key(env, built_env, sorted(hypers[0].env), make_policy, row, frozen)
+    rehearsed = REHEARSED.get(key, lambda: _rehearsed(built_env, policy, learner, hypers[0]))
+    if found := [name for name in rehearsed.metrics if name in taken]:
         raise ValueError(f"metric {found[0]!r} has the name of a setting given as a list; rename the metric")
     return Group(
         env=built_env,
-        policy=built.policy,
-        algorithm=built.algorithm,
-        learner=built.learner,
+        policy=policy,
+        algorithm=algorithm,
+        learner=learner,
         config=config,
         settings=selectors,
         hypers=hypers,
         updates=updates,
         steps_per_update=per_update,
-        state=built.state,
+        state=rehearsed.state,
         key=key,
     )
 
@@ -119,27 +121,28 @@ def _hypers(env: Env, algorithm: Algorithm, values: dict[str, Any], known: names
     return hyperparameters.default_hypers(algorithm, **{part: names.part(part, swept) for part in PARTS[:-1]})
 
 
-def _built(
-    row: roster.Entry,
-    env: Env,
-    make_policy: Callable[[Env, Config], Policy],
-    frozen: dict[str, Any],
-    config: Config,
-    hypers: Hypers,
-) -> Built:
-    """The learner, and one update of it in shapes alone.
+def _key(
+    given: Any, env: Env, replaced: list[str], make_policy: Any, row: roster.Entry, frozen: dict[str, Any]
+) -> Hashable | None:
+    """The key of a group's programs.
 
-    A loss or a network of the user's is so traced before anything is compiled or written.
+    Args:
+      given: the environment as the user named or gave it; env: what was made of it.
+      replaced: the names of the parameters that the lanes bring along. What programs read of the numbers that the
+        environment was made with is in its spaces.
     """
-    plugs = hyperparameters.plugs(row.algorithm)
-    bound = {part: hyperparameters.bind(plug, **names.part(part, frozen)) for part, plug in plugs.items()}
-    algorithm = row.algorithm._replace(**bound)
-    policy = made_policy(make_policy, env, config)
-    learner = row.learner(env, policy, algorithm, config)
-    if learner.update and learner.learn:
-        raise ValueError("a Learner has either update or learn; with both, it would be unclear which of them runs")
-    if env.host and learner.learn is None:
-        raise ValueError("this learner needs a JAX environment, and this one is stepped in Python; choose another")
+    if not isinstance(given, str):
+        maker = given
+    elif ":" in given:  # a suite's own registry may name another class by now
+        maker = env.reset, env.step
+    else:
+        maker = registry.factory(given)
+    spaces = env.observation_space, env.action_space
+    return key_of(given if isinstance(given, str) else "", maker, spaces, replaced, make_policy, row, frozen)
+
+
+def _rehearsed(env: Env, policy: Policy, learner: Learner, hypers: Hypers) -> Rehearsal:
+    """One update in shapes alone: so a loss or a network of the user's is traced before anything is compiled."""
     with named("the policy"):
         acting.check_acting(env, policy)
     with named("one update"):
@@ -149,14 +152,14 @@ def _built(
             return begun, *learner.step(key, begun, hypers)
 
         try:
-            begun, following, metrics = jax.eval_shape(first, threefry.key(0, config.generator))
+            begun, following, metrics = jax.eval_shape(first, jax.random.key(0))
         except TypeError as error:
             if not jax.config.read("jax_enable_x64") or not any(kind in str(error) for kind in ("float64", "int64")):
                 raise
             line = "jax_enable_x64=True: one update mixes 32 and 64 bits; turn it off (JAX_ENABLE_X64=0)"
             raise ValueError(line) from error
     check_state("the learner", begun, following, "step")
-    return Built(policy, algorithm, learner, begun, tuple(metrics))
+    return Rehearsal(begun, tuple(metrics))
 
 
 def _check_stop(algorithm: Algorithm, config: Config, hypers: list[Hypers]) -> None:

@@ -6,6 +6,7 @@ objects. Where that can't be told, such as of a module of the user's, whose attr
 """
 
 import collections
+import dis
 import enum
 import functools
 import hashlib
@@ -24,10 +25,18 @@ from pgjax.sweeps import neighbours
 
 T = TypeVar("T")
 
-PLAIN = (str, bytes, int, float, complex, type(None), type(Ellipsis), type(NotImplemented))
-NAMED = (np.dtype, np.ufunc, enum.Enum)  # one object for each name
-# Attributes of a class or a function that say nothing of what it does, or that are looked at on their own.
-LEFT_OUT = {"__dict__", "__weakref__", "__doc__", "__module__", "__wrapped__", "__signature__", "__annotations__"}
+PLAIN = {str, bytes, int, float, complex, bool, type(None), type(Ellipsis), type(NotImplemented), range, slice}
+# What a class statement makes of a name, and what works by its name alone.
+NAMED = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, np.ufunc)
+FIELD: Any = type(vars(collections.namedtuple("_Pair", "x"))["x"])  # of a NamedTuple
+WRAPPERS = (type(jax.jit(lambda: 0)), functools._lru_cache_wrapper)  # which add nothing to what they wrap
+# Attributes that say nothing of what a thing does, or that are looked at on their own.
+LEFT_OUT = {"__dict__", "__weakref__", "__doc__", "__module__", "__signature__", "__annotations__", "_abc_impl"}
+BY_NAME = {"globals", "vars", "eval", "exec", "__import__", "import_module"}  # what these read, no text names
+
+
+STATE = ("__reduce__", "__reduce_ex__", "__getstate__")  # say what an object holds, where it isn't its attributes
+HEAP = 1 << 9  # of a class's flags: it was made by a class statement, or could have been
 
 
 class Kept(Generic[T]):
@@ -46,8 +55,12 @@ class Kept(Generic[T]):
         with self.lock:
             self.things.clear()
 
-    def get(self, key: Hashable | None, make: Callable[[], T]) -> T:
-        """The thing of a key, made now unless it is there; one without a key is made and not kept."""
+    def get(self, key: Hashable | None, make: Callable[[], T], keep: Callable[[T], bool] = lambda made: True) -> T:
+        """The thing of a key, made now unless it is there; one without a key is made and not kept.
+
+        Args:
+          keep: whether what was made may be kept.
+        """
         if key is None:
             return make()
         with self.lock:
@@ -55,6 +68,8 @@ class Kept(Generic[T]):
                 self.things.move_to_end(key)
                 return self.things[key]
         made = make()
+        if not keep(made):
+            return made
         with self.lock:
             self.things[key] = made
             while len(self.things) > self.most:
@@ -69,9 +84,11 @@ class _Unknown(Exception):
 def key_of(*things: Any) -> Hashable | None:
     """The key of some objects together, which it keeps alive; None where they can't be told."""
     try:
-        return tuple(_key(thing, {}) for thing in things), _settings()
-    except (_Unknown, RecursionError):
+        found = tuple(_key(thing, {}) for thing in things), _settings()
+        hash(found)
+    except Exception:  # whatever an attribute or a `repr` of the user's raises
         return None
+    return found
 
 
 def _settings() -> Hashable:
@@ -80,30 +97,37 @@ def _settings() -> Hashable:
 
 
 def _key(x: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
-    if isinstance(x, PLAIN):
-        return type(x), repr(x)  # 1, 1.0 and True are equal, and so are 0.0 and -0.0
-    if isinstance(x, NAMED):
+    kind: Any = type(x)
+    if kind in PLAIN:
+        return kind, repr(x)  # 1, 1.0 and True are equal, and so are 0.0 and -0.0
+    if isinstance(x, np.dtype):
         return x
+    if isinstance(x, NAMED):
+        return kind, x.__name__, repr(getattr(x, "__objclass__", None))
+    if kind is FIELD:
+        return kind, repr(x.__reduce__())
+    if isinstance(x, enum.Enum):
+        return kind, x.name, *_class(kind, seen)
     if id(x) in seen:
         return "again", seen[id(x)][0]
     seen[id(x)] = len(seen), x  # held, since another object could get the id of one that is gone
     if isinstance(x, (np.ndarray, np.generic, jax.Array)):
         return _array(x)
-    if isinstance(x, dict):
-        return type(x), tuple((_key(name, seen), _key(value, seen)) for name, value in x.items())
-    if isinstance(x, (tuple, list)):
-        return _key(type(x), seen), tuple(_key(value, seen) for value in x)
-    if isinstance(x, (set, frozenset)):
-        return type(x), tuple(_key(value, seen) for value in sorted(x, key=repr))
-    if isinstance(x, functools.partial):
-        return functools.partial, _key((x.func, x.args, x.keywords, vars(x)), seen)
-    if isinstance(x, types.MethodType):
-        return types.MethodType, _key((x.__func__, x.__self__), seen)
-    if isinstance(x, (staticmethod, classmethod)):
-        return type(x), _key(x.__func__, seen)
-    if isinstance(x, property):
-        return property, _key((x.fget, x.fset), seen)
-    if isinstance(x, types.FunctionType):
+    if kind in (dict, types.MappingProxyType):
+        return kind, tuple((_key(name, seen), _key(value, seen)) for name, value in x.items())
+    if kind in (tuple, list) or (isinstance(x, tuple) and hasattr(kind, "_fields")):
+        return _key(kind, seen), tuple(_key(value, seen) for value in x)
+    if kind in (set, frozenset):
+        return kind, tuple(_key(value, seen) for value in sorted(x, key=repr))
+    if kind is functools.partial:
+        return kind, _key((x.func, x.args, x.keywords, vars(x)), seen)
+    if kind is types.MethodType:
+        return kind, _key((x.__func__, x.__self__), seen)
+    if kind in (staticmethod, classmethod):
+        return kind, _key(x.__func__, seen)
+    if kind is property:
+        return kind, _key((x.fget, x.fset), seen)
+    if kind is types.FunctionType:
         return _function(x, seen)
     if isinstance(x, type):
         return _class(x, seen)
@@ -115,14 +139,18 @@ def _array(x: Any) -> Hashable:
         raise _Unknown
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return str(jax.random.key_impl(x)), _array(jax.random.key_data(x))
-    return str(x.dtype), x.shape, hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
+    weak = isinstance(x, jax.Array), getattr(x, "weak_type", False)
+    return *weak, str(x.dtype), x.shape, hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()
 
 
 def _function(x: types.FunctionType, seen: dict[int, tuple[int, Any]]) -> Hashable:
     held = tuple(_filled(cell) for cell in x.__closure__ or ())
-    inside = [held, x.__defaults__, x.__kwdefaults__, _others(x), _signature(x), repr(inspect.get_annotations(x))]
-    if neighbours.own(x.__globals__):
-        inside.append({name: x.__globals__[name] for name in _names(x.__code__) if name in x.__globals__})
+    inside = [held, x.__defaults__, x.__kwdefaults__, _others(x), _signature(x), repr(x.__annotations__)]
+    if not _installed(x.__globals__):
+        names = set(_names(x.__code__))
+        if names & BY_NAME:
+            raise _Unknown
+        inside.append({name: x.__globals__[name] for name in sorted(names) if name in x.__globals__})
     return x.__module__, x.__qualname__, x.__code__, _key(inside, seen)
 
 
@@ -134,8 +162,13 @@ def _filled(cell: Any) -> Any:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """Every name that a function, or one inside it, may look up in its module."""
+    """Every name that a function of the user's, or one inside it, may look up in its module."""
     yield from code.co_names
+    for step in dis.get_instructions(code):
+        if step.opname == "IMPORT_NAME":
+            module = sys.modules.get(step.argval)
+            if module is None or not _installed(vars(module)):
+                raise _Unknown
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             yield from _names(inner)
@@ -148,29 +181,33 @@ def _signature(x: Any) -> Any:
     return [(p.name, int(p.kind), p.default, repr(p.annotation)) for p in parameters]
 
 
-def _class(x: type, seen: dict[int, tuple[int, Any]]) -> Hashable:
+def _class(x: type, seen: dict[int, tuple[int, Any]]) -> tuple[Hashable, ...]:
     # The class itself, whatever it does: a tree of another class is another tree.
-    if x.__module__ == "builtins" or not _of_user(x):
-        return x
-    return x, _key([_others(x), x.__bases__, repr(inspect.get_annotations(x))], seen)
+    module = sys.modules.get(x.__module__)
+    if module is not None and _installed(vars(module)):
+        return (x,)
+    return x, _key([_others(x), x.__bases__], seen)
 
 
 def _object(x: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
     if isinstance(x, types.ModuleType):
-        if neighbours.own(vars(x)):
+        if not _installed(vars(x)):
             raise _Unknown
         return types.ModuleType, x.__name__
     if isinstance(x, types.BuiltinFunctionType):
-        if not isinstance(x.__self__, (types.ModuleType, type(None))):
+        if not isinstance(x.__self__, (types.ModuleType, type, type(None))):
             raise _Unknown
-        return x.__module__, x.__qualname__
-    if hasattr(type(x), "__wrapped__") or "__wrapped__" in getattr(x, "__dict__", {}):  # by jax.jit, by a cache
-        return type(x), _key(x.__wrapped__, seen)
+        return x.__module__, x.__qualname__, *(_class(x.__self__, seen) if isinstance(x.__self__, type) else ())
+    if isinstance(x, WRAPPERS):
+        return type(x), _key(getattr(x, "__wrapped__"), seen)  # noqa: B009
+    in_c = any(kind is not object and not kind.__flags__ & HEAP for kind in type(x).__mro__)
+    if in_c or any(getattr(type(x), name) is not getattr(object, name) for name in STATE):
+        raise _Unknown  # since it may hold more than its attributes
     slots = [name for kind in type(x).__mro__ for name in _listed(vars(kind).get("__slots__", ()))]
     if not hasattr(x, "__dict__") and not slots:
         raise _Unknown
     held = {name: getattr(x, name) for name in slots if hasattr(x, name) and name not in LEFT_OUT}
-    return _key(type(x), seen), _key({**held, **_others(x)}, seen)
+    return _key(type(x), seen), _key({**held, **_others(x), "signature": _signature(x)}, seen)
 
 
 def _listed(slots: Any) -> tuple[str, ...]:
@@ -182,6 +219,10 @@ def _others(x: Any) -> dict[str, Any]:
     return {name: value for name, value in getattr(x, "__dict__", {}).items() if name not in LEFT_OUT}
 
 
-def _of_user(x: type) -> bool:
-    module = sys.modules.get(x.__module__)
-    return module is None or neighbours.own(vars(module))
+def _installed(space: dict[str, Any]) -> bool:
+    """Whether a module, given by its namespace, is Python's own or an installed package's, which stay as they are."""
+    file, name = space.get("__file__"), space.get("__name__")
+    if isinstance(file, str):
+        return neighbours.installed(file)
+    loader = getattr(space.get("__spec__"), "origin", None)
+    return name in sys.builtin_module_names or loader in ("built-in", "frozen")

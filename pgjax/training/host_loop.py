@@ -99,6 +99,13 @@ class Training:
         self.last: Array | None = None  # the number of updates [L] of the states returned last
 
     def __call__(self, keys: Array, states: PyTree, hypers: Hypers) -> tuple[PyTree, dict[str, np.ndarray]]:
+        try:
+            return self._updates(keys, states, hypers)
+        except BaseException:  # the simulators stand wherever they stood
+            self.close()
+            raise
+
+    def _updates(self, keys: Array, states: PyTree, hypers: Hypers) -> tuple[PyTree, dict[str, np.ndarray]]:
         found = []
         for _ in range(self.length):
             drawn = self.draw(keys, states.updates)

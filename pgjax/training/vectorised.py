@@ -9,7 +9,6 @@ import jax.numpy as jnp
 
 from pgjax import rollout
 from pgjax.numerics import keys as reserved
-from pgjax.numerics import threefry
 from pgjax.training import evaluation, loop
 from pgjax.types import Array, Env, Hypers, Learner, PyTree
 
@@ -21,7 +20,9 @@ def lanes(settings: list[Hypers], seeds: list[int], generator: str | None = None
       generator: the `impl` of `jax.random.key`; by default jax's own.
     """
     stacked = jax.tree.map(lambda *x: jnp.repeat(jnp.stack(x), len(seeds), axis=0), *settings)
-    keys = jax.vmap(lambda seed: threefry.key(seed, generator))(jnp.tile(jnp.asarray(seeds, jnp.uint32), len(settings)))
+    keys = jax.vmap(lambda seed: jax.random.key(seed, impl=generator))(
+        jnp.tile(jnp.asarray(seeds, jnp.uint32), len(settings))
+    )
     return keys, stacked
 
 

@@ -89,3 +89,12 @@ class Raising(Count):
                 os._exit(7)
             raise KeyError("no such place")
         return super().step(action)
+
+
+class OnlyHere(Count):
+    """Can be made by the caller alone."""
+
+    def __init__(self):
+        if str(os.getpid()) != os.environ["THE_CALLER"]:
+            raise OSError("not here")
+        super().__init__()

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
-from echoes import KINDS, Count, Echo, Raising, Unlike
+from echoes import KINDS, Count, Echo, OnlyHere, Raising, Unlike
 from gymnax.environments import spaces
 
 import pgjax
@@ -454,6 +454,23 @@ class TestProcesses:
         lock = threading.Lock()
         with contextlib.closing(Simulators(lambda: (lock, Count())[1], 4, 9, 2)) as worlds:
             assert worlds.others == []
+
+    def test_what_no_other_process_can_make_is_made_here(self, monkeypatch):
+        monkeypatch.setenv("THE_CALLER", str(os.getpid()))
+        with contextlib.closing(Simulators(OnlyHere, 4, 9, 2)) as worlds:
+            assert worlds.others == [] and len(worlds.block.worlds) == 4
+            np.testing.assert_array_equal(worlds.reset(np.arange(4)), 0)
+
+    def test_signals_are_the_callers_to_heed(self):
+        with contextlib.closing(Simulators(Count, 2, 9, 2)) as worlds:
+            for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                worlds.others[0].process.send_signal(one)
+            np.testing.assert_array_equal(worlds.reset(np.arange(2)), 0)
+
+    @pytest.mark.parametrize("processes", [0, -1, True, "2", 1.5])
+    def test_a_number_of_processes_that_is_none_is_refused(self, processes):
+        with pytest.raises(ValueError, match="processes=.* must be a whole number of 1 or more"):
+            envs.from_gymnasium(Count, 9, processes=processes)
 
     def test_environments_of_different_spaces_are_refused(self):
         with pytest.raises(ValueError, match="environments of different spaces"):

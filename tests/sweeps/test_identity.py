@@ -1,9 +1,15 @@
 """Programs are kept by what they are: nothing is compiled twice, and nothing that changed is taken from before."""
 
+import abc
+import collections
+import dataclasses
+import enum
 import functools
 import gc
+import random
 import types
 import weakref
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +53,7 @@ def count(monkeypatch):
 
         return counted
 
-    monkeypatch.setattr(group, "_built", counting("built", group._built))
+    monkeypatch.setattr(group, "_rehearsed", counting("built", group._rehearsed))
     monkeypatch.setattr(programs, "_compiled", counting("compiled", programs._compiled))
     return found
 
@@ -55,7 +61,7 @@ def count(monkeypatch):
 def anew(**options):
     """The same run, of which nothing is kept."""
     programs.KEPT.forget()
-    group.BUILT.forget()
+    group.REHEARSED.forget()
     return run(**options)
 
 
@@ -199,6 +205,31 @@ class TestCodeOfTheUsers:
         assert not equal(one, run(loss=loss, optimizer="sgd"))
         assert count == {"built": 2, "compiled": 2}
 
+    def test_an_object_that_changed_is_in_no_later_program(self):
+        """Of other shapes either, which are compiled when the object is another one."""
+        make = lambda held: lambda now, batch: (-held["scale"] * now.log_prob * batch.advantage, {})  # noqa: E731
+        held = {"scale": 1.0}
+        run(loss=make(held), optimizer="sgd")
+        held["scale"] = 2.0
+        run(loss=make(held), optimizer="sgd")
+        wide = {"num_envs": 4}
+        again = run(loss=make({"scale": 1.0}), optimizer="sgd", settings=wide)
+        assert equal(again, anew(loss=make({"scale": 1.0}), optimizer="sgd", settings=wide))
+
+    def test_who_listens_hears_every_run(self):
+        def heard():
+            seen = []
+
+            def loss(now, batch):
+                jax.debug.callback(lambda x: seen.append(1), now.log_prob[0])
+                return -now.log_prob * batch.advantage, {}
+
+            run(loss=loss, optimizer="sgd")
+            jax.effects_barrier()
+            return len(seen)
+
+        assert heard() == heard() > 0
+
 
 def closing(by):
     def inner(x):
@@ -264,6 +295,105 @@ class TestKeys:
         one, other = Doubling(1), Doubling(1)
         one.me, other.me = one, other
         assert key_of(one) == key_of(other) != key_of(Doubling(1))
+
+
+def custom(backward):
+    @jax.custom_vjp
+    def function(x):
+        return x
+
+    function.defvjp(lambda x: (x, None), backward)
+    return function
+
+
+class Wrapped:
+    def __init__(self, function, by):
+        functools.update_wrapper(self, function)
+        self.by = by
+
+
+class Named(dict):
+    pass
+
+
+class Method(enum.Enum):
+    ONE = 1
+
+    def scaled(self):
+        return SCALE
+
+
+@dataclasses.dataclass
+class Data:
+    x: int = 1
+
+
+class Pair(NamedTuple):
+    x: int = 1
+
+
+class Abstract(abc.ABC):
+    @abc.abstractmethod
+    def x(self): ...
+
+
+def imports_of_its_own():
+    import test_identity
+
+    return test_identity.SCALE
+
+
+def reads_by_name():
+    return globals()["SCALE"]
+
+
+class TestWhatIsSeen:
+    def test_rules_of_a_custom_gradient(self):
+        once, twice = custom(lambda _, g: (g,)), custom(lambda _, g: (2 * g,))
+        assert key_of(once) is None or key_of(once) != key_of(twice)
+
+    def test_an_object_that_wraps_a_function(self):
+        assert key_of(Wrapped(closing, 1.0)) not in (None, key_of(Wrapped(closing, 2.0)))
+
+    def test_a_method_of_an_enum(self, monkeypatch):
+        before = key_of(Method.ONE)
+        monkeypatch.setattr(f"{__name__}.SCALE", 3.0)
+        assert before is None or before != key_of(Method.ONE)
+
+    def test_weak_types_and_arrays_of_both_packages(self):
+        kinds = jnp.asarray(1.0), jnp.float32(1), np.float32(1), np.asarray(1, np.float32)
+        assert len({key_of(x) for x in kinds}) >= 3
+
+    @pytest.mark.parametrize(
+        "thing",
+        [Named(a=1), random.Random(0), collections.defaultdict(list), imports_of_its_own, reads_by_name],
+        ids=["dict", "generator", "defaultdict", "import", "globals"],
+    )
+    def test_what_holds_more_than_is_seen_has_none(self, thing):
+        assert key_of(thing) is None
+
+    @pytest.mark.parametrize("thing", [Data, Data(2), Pair, Pair(2), Abstract, range(3), slice(1)], ids=str)
+    def test_common_things_have_one(self, thing):
+        assert key_of(thing) is not None
+
+    def test_a_module_without_a_file_is_the_users(self, tmp_path, monkeypatch):
+        (tmp_path / "no_init").mkdir()
+        (tmp_path / "no_init" / "settings.py").write_text("SCALE = 1.0")
+        monkeypatch.syspath_prepend(tmp_path)
+        import no_init.settings
+
+        assert key_of(no_init) is None and key_of(no_init.settings) is None
+        function = types.FunctionType(closing.__code__, {})
+        assert key_of(function) != key_of(closing)
+
+    def test_an_error_of_the_users_is_no_error(self):
+        class Rude:
+            __slots__ = ("x",)
+
+            def __getattribute__(self, name):
+                raise RuntimeError(name)
+
+        assert key_of(Rude()) is None
 
 
 class TestKept:
