@@ -102,7 +102,7 @@ def _filmed(env: Env, played: Episode) -> Pictures | None:
     with importing("gymnasium", "gymnasium"):
         import gymnasium
 
-    from pgjax.envs.gymnasium import Simulators
+    from pgjax.envs.gymnasium_simulators import Simulators
 
     class Filmed(gymnasium.Wrapper[Any, Any, Any, Any]):
         def step(self, action):

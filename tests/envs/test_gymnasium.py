@@ -24,7 +24,7 @@ from pgjax.engine import memory as engine_memory
 from pgjax.engine import programs, progress, trainer
 from pgjax.envs import gymnasium as gymnasium_envs
 from pgjax.envs import registry
-from pgjax.envs.gymnasium import Simulators
+from pgjax.envs.gymnasium_simulators import Simulators
 from pgjax.policies.distributions import Categorical
 from pgjax.sweeps import plan as sweeps_plan
 from pgjax.training import host_loop, host_programs, loop, vectorised
