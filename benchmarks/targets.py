@@ -2,7 +2,7 @@
 
     git clone . ../before && git -C ../before checkout 8298b1b
     python -m venv ../venv && ../venv/bin/pip install six jax==0.10.2 -e "../before[gymnasium]"
-    python benchmarks/targets.py --other ../venv/bin/pgjax            # about twelve minutes on two cores
+    python benchmarks/targets.py --other ../venv/bin/pgjax            # about half an hour on two cores
     python benchmarks/targets.py --other ../venv/bin/pgjax --repeats 1 --only first
 
 Both are programs of the command line, in a folder of their own, with the same words. `first` begins with an empty cache

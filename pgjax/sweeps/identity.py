@@ -29,10 +29,7 @@ PLAIN = {str, bytes, int, float, complex, bool, type(None), type(Ellipsis), type
 # What a class statement makes of a name, and what works by its name alone.
 NAMED = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, np.ufunc)
 FIELD: Any = type(vars(collections.namedtuple("_Pair", "x"))["x"])  # of a NamedTuple
-WRAPPERS = (
-    type(jnp.tanh),
-    functools._lru_cache_wrapper,
-)  # by jax.jit and by a cache: they add nothing to what they wrap
+WRAPPERS = (type(jnp.tanh), functools._lru_cache_wrapper)  # of jax.jit and of a cache, which add nothing
 # Attributes that say nothing of what a thing does, or that are looked at on their own.
 LEFT_OUT = {"__dict__", "__weakref__", "__doc__", "__module__", "__signature__", "__annotations__", "_abc_impl"}
 BY_NAME = {"globals", "vars", "eval", "exec", "__import__", "import_module"}  # what these read, no text names
