@@ -31,7 +31,8 @@ NAMED = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDe
 FIELD: Any = type(vars(collections.namedtuple("_Pair", "x"))["x"])  # of a NamedTuple
 WRAPPERS = (type(jnp.tanh), functools._lru_cache_wrapper)  # of jax.jit and of a cache, which add nothing
 # Attributes that say nothing of what a thing does, or that are looked at on their own.
-LEFT_OUT = {"__dict__", "__weakref__", "__doc__", "__module__", "__signature__", "__annotations__", "_abc_impl"}
+LEFT_OUT = {"__dict__", "__weakref__", "__doc__", "__module__", "__signature__", "__annotations__"}
+LEFT_OUT |= {"__orig_bases__", "_abc_impl"}
 BY_NAME = {"globals", "vars", "eval", "exec", "__import__", "import_module"}  # what these read, no text names
 
 
