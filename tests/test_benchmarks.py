@@ -6,6 +6,8 @@ import pathlib
 
 import pytest
 
+from pgjax.cli.options import COMMANDS
+
 BENCHMARKS = pathlib.Path(__file__).parents[1] / "benchmarks"
 
 
@@ -35,3 +37,10 @@ def test_the_small_look_is_compared_with_what_is_stored(benchmark):
     found = dict(suite.compared(suite.RESULTS))
     assert len(found) > 20 and set(found.values()) == {1.0}
     assert {what.partition(":")[0] for what in found} == {"training", "peers", "lanes", "compiling"}
+
+
+def test_what_is_timed_against_another_commit_is_a_command(benchmark):
+    targets = benchmark("targets")
+    compile(targets.AGAIN, "again", "exec")
+    assert {what for *_, what in targets.CASES.values()} == {"wall", "trained"}
+    assert {words.split()[0] for words, *_ in targets.CASES.values()} <= set(COMMANDS)
