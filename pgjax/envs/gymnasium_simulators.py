@@ -1,6 +1,7 @@
 """Gymnasium environments as the `Simulators` of `host_loop`: stepped in this process, and in others beside it."""
 
 import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from pgjax import dependencies
 from pgjax.envs import gymnasium_spaces, stepping
 from pgjax.types import PyTree, Step
+
+ERRORS = (RuntimeError, OSError, EOFError)  # of another process
 
 
 class Simulators:
@@ -58,18 +61,29 @@ class Simulators:
         pickled = _pickled(build) if processes > 1 else None
         if pickled is None:
             return None
-        memory, each = stepping.Shared(layout, count), -(-count // processes)
-        for first in range(each, count, each):
-            self.others.append(stepping.Beside(pickled, min(each, count - first), limit, memory, first))
-        memory.file.close()
+        each = -(-count // processes)
         try:
+            memory = stepping.Shared(layout, count)
+            with memory.file:
+                for first in range(each, count, each):
+                    self.others.append(stepping.Beside(pickled, min(each, count - first), limit, memory, first))
             self._wait()
-        except RuntimeError:  # such as an environment that was registered in a script
-            for other in self.others:
-                other.close()
-            self.others = []
+        except ERRORS:  # no process more can be had, or it can't make what was registered in a script
+            self._leave()
             return None
+        except BaseException:
+            self._leave()
+            raise
         return memory.rows
+
+    def _leave(self) -> None:
+        """End the other processes."""
+        others, self.others = self.others, []
+        for other in others:
+            other.leave()
+        until = time.monotonic() + stepping.PATIENCE
+        for other in others:
+            other.close(until)
 
     def reset(self, seeds: np.ndarray) -> PyTree:
         """The first observations [N, ...] of new episodes, with these seeds [N]."""
@@ -86,8 +100,7 @@ class Simulators:
         return obs, Step(last, rows.reward, rows.terminated, rows.truncated & ~rows.terminated)
 
     def close(self) -> None:
-        for other in self.others:
-            other.close()
+        self._leave()
         self.block.close()
 
     def _together(self, what: bytes, mine: Callable[[], None]) -> None:
@@ -104,7 +117,7 @@ class Simulators:
         for other in self.others:
             try:
                 other.end()
-            except RuntimeError as error:
+            except ERRORS as error:
                 errors.append(error)
         if errors:
             raise errors[0]

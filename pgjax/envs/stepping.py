@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -71,18 +72,25 @@ class Beside:
         """Args:
         build: the pickled function that makes an environment; count: how many; first: the row of the first.
         """
-        self.first = first
+        self.first, self.asked = first, True
         ours, theirs = os.pipe(), os.pipe()
         command = [sys.executable, "-P", __file__, str(theirs[0]), str(ours[1]), str(memory.file.fileno())]
         ends = (theirs[0], ours[1], memory.file.fileno())
         # In a session of its own, since a signal to this process's group is this process's to heed.
-        self.process = subprocess.Popen(command, pass_fds=ends, start_new_session=True)
+        try:
+            self.process = subprocess.Popen(command, pass_fds=ends, start_new_session=True)
+        except BaseException:
+            for end in (*ours, *theirs):
+                os.close(end)
+            raise
         self.read, self.write = os.fdopen(ours[0], "rb", 0), os.fdopen(theirs[1], "wb", 0)
         for end in (theirs[0], ours[1]):
             os.close(end)
-        _send(self.write, pickle.dumps((sys.path, build, count, limit, memory.layout, first)))
+        _send(self.write, pickle.dumps(sys.path))
+        _send(self.write, pickle.dumps((build, count, limit, memory.layout, first)))
 
     def begin(self, what: bytes) -> None:
+        self.asked = True
         with contextlib.suppress(OSError):  # the process has died, as `end` says
             self.write.write(what)
 
@@ -92,17 +100,24 @@ class Beside:
         Raises:
           RuntimeError: where an environment raised, with its traceback, and where the process is gone.
         """
-        said = self.read.read(1)
+        if not self.asked:
+            return
+        said, self.asked = self.read.read(1), False
         if said == ERROR:
             error, text = pickle.loads(_received(self.read))
             raise RuntimeError(f"{error}\n\n{text}")
         if said != WELL:
             raise RuntimeError(f"a process that steps environments has died (exit code {self.process.wait()})")
 
-    def close(self) -> None:
+    def leave(self) -> None:
+        """Let the process close its environments and end."""
         self.write.close()
+
+    def close(self, until: float) -> None:
+        """Wait for that until a time of time.monotonic."""
+        self.leave()
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:  # an environment that takes long for a step, or never ends one
             self.process.kill()
             self.process.wait()
@@ -116,10 +131,9 @@ class Shared:
         """Args:
         layout: Rows of (shape, dtype) without the leading N, or trees of them; file: None makes one.
         """
-        self.layout, self.file = (layout, count), file or tempfile.TemporaryFile()
-        size = sum(_size(leaf, count) for leaf in _leaves(layout))
-        if file is None:
-            self.file.truncate(size)
+        # A plain tuple, since the other process imports nothing of this package.
+        self.layout, size = (tuple(layout), count), sum(_size(leaf, count) for leaf in _leaves(layout))
+        self.file = _file(size) if file is None else file
         memory, at = mmap.mmap(self.file.fileno(), size), 0
 
         def array(leaf: tuple[Any, Any]) -> np.ndarray:
@@ -151,6 +165,19 @@ def fill(into: Any, values: Any) -> None:
             fill(part, value)
     else:
         np.copyto(into, values)
+
+
+def _file(size: int) -> Any:
+    """A file in memory where there are such; on a disk its blocks are taken at once, as a full one would kill later."""
+    if hasattr(os, "memfd_create"):
+        memory = os.fdopen(os.memfd_create("pgjax"), "r+b", 0)
+        memory.truncate(size)
+        return memory
+    file = tempfile.TemporaryFile()
+    file.truncate(size)
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+    return file
 
 
 def _is_leaf(x: Any) -> bool:
@@ -191,6 +218,8 @@ def _put(tree: Any, i: int, value: Any) -> None:
     if isinstance(tree, np.ndarray):
         if np.shape(value) != tree.shape[1:]:
             raise ValueError(f"an observation has shape {np.shape(value)}, and its space {tree.shape[1:]}")
+        if tree.dtype.kind in "iub" and not np.can_cast(np.asarray(value).dtype, tree.dtype, "same_kind"):
+            raise ValueError(f"an observation is of type {np.asarray(value).dtype}, and its space of {tree.dtype}")
         tree[i] = value
     elif isinstance(tree, dict):
         for name, part in tree.items():
@@ -223,8 +252,8 @@ def _serve(read: Any, write: Any, file: Any) -> None:
     block: Block | None = None
 
     def built() -> Block:
-        path, build, count, limit, (layout, every), first = pickle.loads(_received(read))
-        sys.path[:] = path
+        sys.path[:] = pickle.loads(_received(read))
+        build, count, limit, (layout, every), first = pickle.loads(_received(read))
         make, rows = pickle.loads(build), part_of(Shared(layout, every, file).rows, first, count)
         return Block([make() for _ in range(count)], limit, rows)
 

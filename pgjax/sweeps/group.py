@@ -131,14 +131,13 @@ def _key(
       replaced: the names of the parameters that the lanes bring along. What programs read of the numbers that the
         environment was made with is in its spaces.
     """
-    if not isinstance(given, str):
-        maker = given
-    elif ":" in given:  # a suite's own registry may name another class by now
-        maker = env.reset, env.step
-    else:
-        maker = registry.factory(given)
+    suite = isinstance(given, str) and ":" in given
+    maker = registry.factory(given) if isinstance(given, str) and not suite else given
+    known = isinstance(given, str) and getattr(maker, "__module__", "").partition(".")[0] in ("gymnax", "pgjax")
+    # What made another one may make something else by now: a user's function reads a file, a suite has a registry.
+    made = () if known else (env.reset, env.step, env.expert, env.held_out)
     spaces = env.observation_space, env.action_space
-    return key_of(given if isinstance(given, str) else "", maker, spaces, replaced, make_policy, row, frozen)
+    return key_of(maker, made, spaces, replaced, make_policy, row, frozen)
 
 
 def _rehearsed(env: Env, policy: Policy, learner: Learner, hypers: Hypers) -> Rehearsal:

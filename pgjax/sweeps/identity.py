@@ -6,13 +6,18 @@ objects. Where that can't be told, such as of a module of the user's, whose attr
 """
 
 import collections
+import datetime
 import dis
 import enum
 import functools
 import hashlib
 import inspect
+import os
+import pickle
+import random
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Generic, TypeVar
@@ -27,13 +32,17 @@ T = TypeVar("T")
 
 PLAIN = {str, bytes, int, float, complex, bool, type(None), type(Ellipsis), type(NotImplemented), range, slice}
 # What a class statement makes of a name, and what works by its name alone.
-NAMED = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType, np.ufunc)
+NAMED = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
 FIELD: Any = type(vars(collections.namedtuple("_Pair", "x"))["x"])  # of a NamedTuple
 WRAPPERS = (type(jnp.tanh), functools._lru_cache_wrapper)  # of jax.jit and of a cache, which add nothing
 # Attributes that say nothing of what a thing does, or that are looked at on their own.
 LEFT_OUT = {"__dict__", "__weakref__", "__doc__", "__module__", "__signature__", "__annotations__"}
 LEFT_OUT |= {"__orig_bases__", "_abc_impl"}
-BY_NAME = {"globals", "vars", "eval", "exec", "__import__", "import_module"}  # what these read, no text names
+# What these read, no text names; nor what comes from outside of the program.
+BY_NAME = {"globals", "vars", "eval", "exec", "__import__", "import_module", "open", "environ", "getenv", "argv"}
+BY_NAME |= {"load", "loads", "loadtxt", "read", "read_text", "read_bytes", "default_rng"}
+MODULE = types.ModuleType
+OUTSIDE = (os, random, time, datetime, np.random)
 
 
 STATE = ("__reduce__", "__reduce_ex__", "__getstate__")  # say what an object holds, where it isn't its attributes
@@ -103,12 +112,16 @@ def _key(x: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
         return kind, repr(x)  # 1, 1.0 and True are equal, and so are 0.0 and -0.0
     if isinstance(x, np.dtype):
         return x
+    if isinstance(x, np.ufunc):
+        if getattr(np, x.__name__, None) is not x:
+            raise _Unknown
+        return x
     if isinstance(x, NAMED):
         return kind, x.__name__, repr(getattr(x, "__objclass__", None))
     if kind is FIELD:
         return kind, repr(x.__reduce__())
     if isinstance(x, enum.Enum):
-        return kind, x.name, *_class(kind, seen)
+        return _key(kind, seen), x.name
     if id(x) in seen:
         return "again", seen[id(x)][0]
     seen[id(x)] = len(seen), x  # held, since another object could get the id of one that is gone
@@ -117,7 +130,7 @@ def _key(x: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
     if kind in (dict, types.MappingProxyType):
         return kind, tuple((_key(name, seen), _key(value, seen)) for name, value in x.items())
     if kind in (tuple, list) or (isinstance(x, tuple) and hasattr(kind, "_fields")):
-        return _key(kind, seen), tuple(_key(value, seen) for value in x)
+        return _key(kind, seen), tuple(_key(value, seen) for value in x), _key(_others(x), seen)
     if kind in (set, frozenset):
         return kind, tuple(_key(value, seen) for value in sorted(x, key=repr))
     if kind is functools.partial:
@@ -136,7 +149,7 @@ def _key(x: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
 
 
 def _array(x: Any) -> Hashable:
-    if isinstance(x, jax.core.Tracer) or x.dtype == object:
+    if isinstance(x, jax.core.Tracer) or x.dtype == object or (isinstance(x, np.ndarray) and type(x) is not np.ndarray):
         raise _Unknown
     if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
         return str(jax.random.key_impl(x)), _array(jax.random.key_data(x))
@@ -149,9 +162,11 @@ def _function(x: types.FunctionType, seen: dict[int, tuple[int, Any]]) -> Hashab
     inside = [held, x.__defaults__, x.__kwdefaults__, _others(x), _signature(x), repr(x.__annotations__)]
     if not _installed(x.__globals__):
         names = set(_names(x.__code__))
-        if names & BY_NAME:
+        found = {name: x.__globals__[name] for name in sorted(names) if name in x.__globals__}
+        drawn = "random" in names and any(value is np for value in found.values())
+        if names & BY_NAME or drawn or any(value in OUTSIDE for value in found.values() if isinstance(value, MODULE)):
             raise _Unknown
-        inside.append({name: x.__globals__[name] for name in sorted(names) if name in x.__globals__})
+        inside.append(found)
     return x.__module__, x.__qualname__, x.__code__, _key(inside, seen)
 
 
@@ -165,11 +180,12 @@ def _filled(cell: Any) -> Any:
 def _names(code: types.CodeType) -> Iterator[str]:
     """Every name that a function of the user's, or one inside it, may look up in its module."""
     yield from code.co_names
-    for step in dis.get_instructions(code):
+    steps = list(dis.get_instructions(code))
+    for i, step in enumerate(steps):
         if step.opname == "IMPORT_NAME":
             module = sys.modules.get(step.argval)
-            if module is None or not _installed(vars(module)):
-                raise _Unknown
+            if steps[i - 2].argval != 0 or module in OUTSIDE or module is None or not _installed(vars(module)):
+                raise _Unknown  # the first of the two values before it is how many packages above it looks
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             yield from _names(inner)
@@ -185,7 +201,8 @@ def _signature(x: Any) -> Any:
 def _class(x: type, seen: dict[int, tuple[int, Any]]) -> tuple[Hashable, ...]:
     # The class itself, whatever it does: a tree of another class is another tree.
     module = sys.modules.get(x.__module__)
-    if module is not None and _installed(vars(module)):
+    made = x.__flags__ & HEAP and (x.__module__ in ("builtins", "types") or any(map(_of_user, vars(x).values())))
+    if module is not None and _installed(vars(module)) and not made:
         return (x,)
     return x, _key([_others(x), x.__bases__], seen)
 
@@ -200,19 +217,36 @@ def _object(x: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
             raise _Unknown
         return x.__module__, x.__qualname__, *(_class(x.__self__, seen) if isinstance(x.__self__, type) else ())
     if isinstance(x, WRAPPERS):
-        return type(x), _key(getattr(x, "__wrapped__"), seen)  # noqa: B009
+        put = {name: value for name, value in _others(x).items() if name not in vars(jnp.tanh)}
+        return type(x), _key([getattr(x, "__wrapped__"), put], seen)  # noqa: B009  (no type says that it has one)
+    if type(x).__module__ == "mujoco._structs":  # Brax's models
+        return type(x), hashlib.sha256(pickle.dumps(x)).hexdigest()
     in_c = any(kind is not object and not kind.__flags__ & HEAP for kind in type(x).__mro__)
     if in_c or any(getattr(type(x), name) is not getattr(object, name) for name in STATE):
         raise _Unknown  # since it may hold more than its attributes
-    slots = [name for kind in type(x).__mro__ for name in _listed(vars(kind).get("__slots__", ()))]
+    every = [slot for kind in type(x).__mro__ for slot in vars(kind).values()]
+    slots = [slot for slot in every if isinstance(slot, types.MemberDescriptorType)]
     if not hasattr(x, "__dict__") and not slots:
         raise _Unknown
-    held = {name: getattr(x, name) for name in slots if hasattr(x, name) and name not in LEFT_OUT}
-    return _key(type(x), seen), _key({**held, **_others(x), "signature": _signature(x)}, seen)
+    held = {slot.__name__: slot.__get__(x) for slot in slots if _has(slot, x)}
+    return _key(type(x), seen), _key([held, _others(x), _signature(x)], seen)
 
 
-def _listed(slots: Any) -> tuple[str, ...]:
-    return (slots,) if isinstance(slots, str) else tuple(slots)
+def _has(slot: Any, x: Any) -> bool:
+    try:
+        slot.__get__(x)
+    except AttributeError:  # nothing was put into it
+        return False
+    return True
+
+
+def _of_user(x: Any) -> bool:
+    """Whether an attribute of a class is a function of the user's, put there or brought along."""
+    function = getattr(x, "__func__", getattr(x, "fget", x))
+    if not isinstance(function, types.FunctionType):
+        return False
+    space = function.__globals__
+    return not _installed(space) and not str(space.get("__name__", "")).startswith("namedtuple_")
 
 
 def _others(x: Any) -> dict[str, Any]:

@@ -484,6 +484,22 @@ class TestProcesses:
         with pytest.raises(ValueError, match=r"an observation has shape \(\), and its space \(1,\)"):
             Simulators(Short, 2, 9).reset(np.arange(2))
 
+    def test_an_observation_that_would_be_cut_is_refused(self):
+        class Real(Count):
+            observation_space = gymnasium.spaces.Box(0, 255, (1,), np.uint8)
+
+            def seen(self):
+                return np.array([0.5])
+
+        with pytest.raises(ValueError, match="an observation is of type float64, and its space of uint8"):
+            Simulators(Real, 2, 9).reset(np.arange(2))
+
+    @pytest.mark.parametrize("broken", ["", os.devnull])
+    def test_where_no_process_can_be_started_this_one_does_all(self, broken, monkeypatch):
+        monkeypatch.setattr(sys, "executable", broken)
+        with contextlib.closing(Simulators(Count, 4, 9, 2)) as worlds:
+            assert worlds.others == [] and len(worlds.block.worlds) == 4
+
     def test_no_process_is_left(self):
         worlds = Simulators(Count, 4, 9, 2)
         (other,) = worlds.others

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import functools
 import gc
+import os
 import random
 import types
 import weakref
@@ -158,6 +159,19 @@ class TestGroups:
         made = envs.make("PolicyProbe-pgjax")
         assert group_key(env=made) == group_key(env=envs.make("PolicyProbe-pgjax")) is not None
         assert group_key(env=lambda: made) not in (None, group_key(env=made))
+
+    def test_what_a_factory_makes_is_part_of_the_key(self):
+        """The same function may make another environment, from a file that has changed."""
+        tables = [np.ones((2, 2)), np.ones((2, 2)), np.zeros((2, 2))]
+
+        def build():
+            table = jnp.asarray(tables.pop(0))
+            made = envs.make("PolicyProbe-pgjax")
+            step = lambda key, params, state, action: made.step(key, params, state, action * table[0, 0].astype(int))  # noqa: E731
+            return made._replace(step=step)
+
+        kept = [key_of(built.reset, built.step) for built in (build(), build(), build())]
+        assert kept[0] == kept[1] != kept[2]
 
 
 SCALE = 1.0
@@ -337,6 +351,31 @@ class Abstract(abc.ABC):
     def x(self): ...
 
 
+class Slots:
+    __slots__ = ("__by",)
+
+    def __init__(self, by):
+        self.__by = by
+
+
+def reads_the_environment(x):
+    return x * float(os.environ.get("SCALE", 1))
+
+
+def reads_a_file(x):
+    return x * np.loadtxt("scale.txt")
+
+
+def draws_by_numpy(x):
+    return x * np.random.random()
+
+
+def imports_from_beside(x):
+    from .random import SCALE as scale
+
+    return x * scale
+
+
 def imports_of_its_own():
     import test_identity
 
@@ -385,6 +424,24 @@ class TestWhatIsSeen:
         assert key_of(no_init) is None and key_of(no_init.settings) is None
         function = types.FunctionType(closing.__code__, {})
         assert key_of(function) != key_of(closing)
+
+    def test_private_slots_are_seen(self):
+        assert key_of(Slots(1.0)) not in (None, key_of(Slots(2.0)))
+
+    def test_what_is_read_from_outside_has_none(self):
+        for function in (reads_the_environment, reads_a_file, draws_by_numpy, imports_from_beside):
+            assert key_of(function) is None
+
+    def test_ufuncs_and_arrays_of_other_kinds_have_none(self):
+        for thing in (np.frompyfunc(closing, 1, 1), np.ma.array([1.0], mask=[True])):
+            assert key_of(thing) is None
+        assert key_of(np.add) not in (None, key_of(np.exp))
+
+    def test_a_class_with_a_method_of_the_users_is_the_users(self, monkeypatch):
+        made = dataclasses.make_dataclass("Made", [("x", int)], namespace={"__call__": lambda self: SCALE})
+        before = key_of(made)
+        monkeypatch.setattr(f"{__name__}.SCALE", 3.0)
+        assert before is None or before != key_of(made)
 
     def test_an_error_of_the_users_is_no_error(self):
         class Rude:
