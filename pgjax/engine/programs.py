@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from pgjax.config import check_config
 from pgjax.engine import checkpoints, files, memory
 from pgjax.sweeps.group import Group
-from pgjax.sweeps.identity import Kept
+from pgjax.sweeps.kept import Kept
 from pgjax.training import evaluation, failures, host_loop, host_programs, vectorised
 from pgjax.types import PyTree
 

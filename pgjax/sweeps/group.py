@@ -17,7 +17,8 @@ from pgjax.errors import named
 from pgjax.plugs import made_policy
 from pgjax.running import check_state
 from pgjax.sweeps import environment, names
-from pgjax.sweeps.identity import Kept, key_of
+from pgjax.sweeps.identity import key_of
+from pgjax.sweeps.kept import Kept
 from pgjax.sweeps.values import checked_updates
 from pgjax.types import Algorithm, Env, Hypers, Learner, Policy, PyTree
 

@@ -16,19 +16,16 @@ import os
 import pickle
 import random
 import sys
-import threading
 import time
 import types
-from collections.abc import Callable, Hashable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Hashable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from pgjax.sweeps import neighbours
-
-T = TypeVar("T")
 
 PLAIN = {str, bytes, int, float, complex, bool, type(None), type(Ellipsis), type(NotImplemented), range, slice}
 # What a class statement makes of a name, and what works by its name alone.
@@ -47,44 +44,6 @@ OUTSIDE = (os, random, time, datetime, np.random)
 
 STATE = ("__reduce__", "__reduce_ex__", "__getstate__")  # say what an object holds, where it isn't its attributes
 HEAP = 1 << 9  # of a class's flags: it was made by a class statement, or could have been
-
-
-class Kept(Generic[T]):
-    """The things that were asked for last, by their keys: what is there is not made again."""
-
-    def __init__(self, most: int):
-        """Args:
-        most: how many; the one that nobody asked for the longest is let go.
-        """
-        self.most = most
-        self.things: collections.OrderedDict[Hashable, T] = collections.OrderedDict()
-        self.lock = threading.Lock()
-
-    def forget(self) -> None:
-        """Let go of everything."""
-        with self.lock:
-            self.things.clear()
-
-    def get(self, key: Hashable | None, make: Callable[[], T], keep: Callable[[T], bool] = lambda made: True) -> T:
-        """The thing of a key, made now unless it is there; one without a key is made and not kept.
-
-        Args:
-          keep: whether what was made may be kept.
-        """
-        if key is None:
-            return make()
-        with self.lock:
-            if key in self.things:
-                self.things.move_to_end(key)
-                return self.things[key]
-        made = make()
-        if not keep(made):
-            return made
-        with self.lock:
-            self.things[key] = made
-            while len(self.things) > self.most:
-                self.things.popitem(last=False)
-        return made
 
 
 class _Unknown(Exception):

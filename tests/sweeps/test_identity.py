@@ -23,7 +23,8 @@ from pgjax import envs, policies
 from pgjax.algorithms import roster
 from pgjax.engine import programs
 from pgjax.sweeps import group
-from pgjax.sweeps.identity import Kept, key_of
+from pgjax.sweeps.identity import key_of
+from pgjax.sweeps.kept import Kept
 from pgjax.sweeps.plan import plan
 
 SMALL = {"num_envs": 2, "num_steps": 4, "hidden": (4,), "eval_episodes": 2, "num_minibatches": 1}
