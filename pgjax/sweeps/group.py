@@ -138,7 +138,8 @@ def _key(
     # What made another one may make something else by now: a user's function reads a file, a suite has a registry.
     made = () if known else (env.reset, env.step, env.expert, env.held_out)
     spaces = env.observation_space, env.action_space
-    return key_of(maker, made, spaces, replaced, make_policy, row, frozen)
+    name = given if isinstance(given, str) else ""
+    return key_of(name, maker, made, spaces, replaced, make_policy, row, frozen)
 
 
 def _rehearsed(env: Env, policy: Policy, learner: Learner, hypers: Hypers) -> Rehearsal:

@@ -31,7 +31,7 @@ PLAIN = {str, bytes, int, float, complex, bool, type(None), type(Ellipsis), type
 # What a class statement makes of a name, and what works by its name alone.
 NAMED = (types.MemberDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
 FIELD: Any = type(vars(collections.namedtuple("_Pair", "x"))["x"])  # of a NamedTuple
-WRAPPERS = (type(jnp.tanh), functools._lru_cache_wrapper)  # of jax.jit and of a cache, which add nothing
+WRAPPERS = (type(jnp.tanh), functools._lru_cache_wrapper)  # of a compiled function and of a cache
 # Attributes that say nothing of what a thing does, or that are looked at on their own.
 LEFT_OUT = {"__dict__", "__weakref__", "__doc__", "__module__", "__signature__", "__annotations__"}
 LEFT_OUT |= {"__orig_bases__", "_abc_impl"}
@@ -40,8 +40,6 @@ BY_NAME = {"globals", "vars", "eval", "exec", "__import__", "import_module", "op
 BY_NAME |= {"load", "loads", "loadtxt", "read", "read_text", "read_bytes", "default_rng"}
 MODULE = types.ModuleType
 OUTSIDE = (os, random, time, datetime, np.random)
-
-
 STATE = ("__reduce__", "__reduce_ex__", "__getstate__")  # say what an object holds, where it isn't its attributes
 HEAP = 1 << 9  # of a class's flags: it was made by a class statement, or could have been
 
@@ -172,7 +170,7 @@ def _object(x: Any, seen: dict[int, tuple[int, Any]]) -> Hashable:
             raise _Unknown
         return types.ModuleType, x.__name__
     if isinstance(x, types.BuiltinFunctionType):
-        if not isinstance(x.__self__, (types.ModuleType, type, type(None))):
+        if not isinstance(x.__self__, (types.ModuleType, type, type(None))) or x.__self__ in OUTSIDE:
             raise _Unknown
         return x.__module__, x.__qualname__, *(_class(x.__self__, seen) if isinstance(x.__self__, type) else ())
     if isinstance(x, WRAPPERS):

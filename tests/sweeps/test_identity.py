@@ -10,6 +10,7 @@ import os
 import random
 import types
 import weakref
+from time import monotonic
 from typing import NamedTuple
 
 import jax
@@ -21,7 +22,7 @@ import pytest
 import pgjax
 from pgjax import envs, policies
 from pgjax.algorithms import roster
-from pgjax.engine import programs
+from pgjax.engine import programs, trainer
 from pgjax.sweeps import group
 from pgjax.sweeps.identity import key_of
 from pgjax.sweeps.kept import Kept
@@ -98,6 +99,13 @@ class TestRuns:
             plan_of("ppo", settings={"epsilon": 0.1, "stop_kl": 0.1})
         with pytest.raises(ValueError, match="metric 'entropy'"):
             plan_of(loss=of_that_name, settings={"entropy": [0.1, 0.2]})
+
+
+def test_the_cores_of_a_cpu_share_one_program(count):
+    engine = trainer.Engine(plan_of(), None, jax.devices()[:1] * 3, "lanes", 60.0)
+    assert len(engine.teams) == 3
+    first = engine.compile(0, 1, 1, team=0)
+    assert engine.compile(0, 1, 1, team=2) is first and count["compiled"] == 1
 
 
 def of_that_name(now, batch, *, entropy: float = 0.0):
@@ -371,6 +379,10 @@ def draws_by_numpy(x):
     return x * np.random.random()
 
 
+def reads_the_clock(x):
+    return x * monotonic()
+
+
 def imports_from_beside(x):
     from .random import SCALE as scale
 
@@ -430,7 +442,7 @@ class TestWhatIsSeen:
         assert key_of(Slots(1.0)) not in (None, key_of(Slots(2.0)))
 
     def test_what_is_read_from_outside_has_none(self):
-        for function in (reads_the_environment, reads_a_file, draws_by_numpy, imports_from_beside):
+        for function in (reads_the_environment, reads_a_file, draws_by_numpy, imports_from_beside, reads_the_clock):
             assert key_of(function) is None
 
     def test_ufuncs_and_arrays_of_other_kinds_have_none(self):
