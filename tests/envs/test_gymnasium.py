@@ -463,6 +463,7 @@ class TestProcesses:
 
     def test_signals_are_the_callers_to_heed(self):
         with contextlib.closing(Simulators(Count, 2, 9, 2)) as worlds:
+            assert os.getsid(worlds.others[0].process.pid) != os.getsid(0)  # before it could ignore them, too
             for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 worlds.others[0].process.send_signal(one)
             np.testing.assert_array_equal(worlds.reset(np.arange(2)), 0)

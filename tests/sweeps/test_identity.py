@@ -104,6 +104,11 @@ class TestRuns:
 def test_the_cores_of_a_cpu_share_one_program(count):
     engine = trainer.Engine(plan_of(), None, jax.devices()[:1] * 3, "lanes", 60.0)
     assert len(engine.teams) == 3
+    for platform in ("cpu", "gpu"):
+        found = [types.SimpleNamespace(platform=platform, id=i) for i in range(3)]
+        teams = trainer.Engine(plan_of(), None, found, "lanes", 60.0).teams
+        assert [team[0].id for team in teams] == ([0, 0, 0] if platform == "cpu" else [0, 1, 2])
+        assert trainer.Engine(plan_of(), None, found, "envs", 60.0).teams == [found]
     first = engine.compile(0, 1, 1, team=0)
     assert engine.compile(0, 1, 1, team=2) is first and count["compiled"] == 1
 
