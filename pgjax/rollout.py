@@ -119,9 +119,14 @@ def where(condition: Array, this: PyTree, that: PyTree) -> PyTree:
     return jax.tree.map(pick, this, that)
 
 
-def advance(alive: Array, moved: RolloutState, state: RolloutState) -> RolloutState:
-    """Keeps the state of an episode that has ended: further steps could overflow."""
-    return RolloutState._make((*where(alive, moved[:-1], state[:-1]), state.completed))
+def advance(alive: Array, moved: RolloutState, state: RolloutState, policy: Policy) -> RolloutState:
+    """Keeps the state of an episode that has ended: further steps could overflow.
+
+    The memory of a policy of whole episodes goes on, as `Policy.whole_episodes` says: it may be large.
+    """
+    memory = moved.memory if policy.whole_episodes else where(alive, moved.memory, state.memory)
+    moved, state = moved._replace(memory=()), state._replace(memory=())
+    return RolloutState._make((*where(alive, moved[:-1], state[:-1]), state.completed))._replace(memory=memory)
 
 
 def unroll(
@@ -200,7 +205,7 @@ def episodes(
         )
         one = row(state.obs, state.time, action, dist.log_prob(action), seen, alive.astype(jnp.float32))
         one = one._replace(state=(state.env, state.memory) if keep_states else ())
-        return (advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), one
+        return (advance(alive, moved, state, policy), alive & ~(seen.terminated | seen.truncated)), one
 
     alive = jnp.ones(num_episodes, bool)
     keys = jax.random.split(key_steps, limit)
@@ -237,7 +242,7 @@ def evaluate(
         state, alive = carry
         keys = jax.random.split(jax.random.fold_in(key_steps, t), 1 + num_episodes)
         moved, seen, _, _ = interact(keys[0], keys[1:], env, env_params, policy, params, state, greedy)
-        return (advance(alive, moved, state), alive & ~(seen.terminated | seen.truncated)), None
+        return (advance(alive, moved, state, policy), alive & ~(seen.terminated | seen.truncated)), None
 
     alive = jnp.ones(num_episodes, bool)
     (last, _), _ = scan_while(step, (state, alive), jnp.arange(limit), lambda carry, _: carry[1])

@@ -73,7 +73,8 @@ class Policy(NamedTuple):
       act: (params, memory, obs [B, ...]) -> (distribution [B], memory).
       evaluate: (params, trajectory) -> Evaluation.
       stepwise: `evaluate` itself, see by_observation.
-      whole_episodes: whether `evaluate` needs whole episodes, each from its first step on.
+      whole_episodes: whether `evaluate` needs whole episodes, each from its first step on. `act` goes on after an
+        episode's end, at the last observation, with a memory that has to stay finite and that nothing reads.
       parts: further functions for the losses of its own learner, such as twin critics.
       variables: what it holds besides its parameters.
     """

@@ -44,7 +44,7 @@ def play_on(
             moved, seen, _, _ = interact(keys[0], keys[1:], env, env_params, policy, params, state, greedy)
             total = total + jnp.where(alive, weight * seen.reward, 0.0)
             still = alive & ~(seen.terminated | seen.truncated)
-            return (advance(alive, moved, state), still, weight * discount, total), None
+            return (advance(alive, moved, state, policy), still, weight * discount, total), None
 
         carry = (state, at.mask > 0, jnp.ones(()), nothing)
         (*_, total), _ = scan_while(step, carry, jnp.arange(env.max_steps), lambda carry, _: carry[1])

@@ -5,10 +5,13 @@ import logging
 from pgjax.dependencies import importing
 from pgjax.engine.machine import cores
 from pgjax.executors.engine import Engine, submitting
-from pgjax.executors.worker import ENVIRONMENT
+from pgjax.executors.worker import environment
 
 # Seconds in which a scheduler has to answer.
 PATIENCE = 10
+# Of our own workers. Dask has malloc give memory back at once, and asks each thread a hundred times a second what it
+# does: together a tenth of the time of a chunk.
+SETTINGS = {"distributed.nanny.pre-spawn-environ": {}, "distributed.worker.profile.enabled": False}
 
 
 def engine(where: str, workers: int | None) -> Engine:
@@ -20,21 +23,21 @@ def engine(where: str, workers: int | None) -> Engine:
       ValueError: where no scheduler answers at `where`.
     """
     with importing("distributed", "dask", "on: dask"):
+        import dask
         from distributed import Client, LocalCluster
     if where and workers is not None:
         raise ValueError(f"workers: the scheduler at {where} has its own; leave workers={workers} out")
-    local = (
-        None
-        if where
-        else LocalCluster(
-            n_workers=workers or cores(),
-            threads_per_worker=1,
-            memory_limit=0,  # a worker that needs more than its share is no reason to kill it
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-            env=ENVIRONMENT,
-        )
-    )
+    local, count = None, workers or cores()
+    if not where:
+        with dask.config.set(SETTINGS):
+            local = LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                memory_limit=0,  # a worker that needs more than its share is no reason to kill it
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+                env=environment(count),
+            )
     try:
         client = Client(local or where, timeout=PATIENCE, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -52,4 +55,4 @@ def engine(where: str, workers: int | None) -> Engine:
         if local is not None:
             local.close()
 
-    return Engine("dask", submitting(submit), None if where else workers or cores(), close=close)
+    return Engine("dask", submitting(submit), None if where else count, close=close)

@@ -34,7 +34,7 @@ class Shape(NamedTuple):
 class Cache(NamedTuple):
     """The memory of B unfinished sequences; an episode begins with an empty one."""
 
-    keys: tuple[Array, ...]  # of each layer, [B, L, heads, D / heads]
+    keys: tuple[Array, ...]  # of each layer, [B, heads, L, D / heads]: each head's products read it as it lies
     values: tuple[Array, ...]
     length: Array  # [B] number of tokens in the cache
 
@@ -93,36 +93,38 @@ class Block(nnx.Module):
     def __call__(self, x: Array, places: Array, past: Pair | None = None) -> tuple[Array, Pair]:
         """The block's output [B, t, D] for x [B, t, D] at `places` [B, t] or [1, t], and its keys and values.
 
-        `past` holds earlier keys and values [B, L, heads, D / heads]; those of x, then one token, are written into it
+        `past` holds earlier keys and values [B, heads, L, D / heads]; those of x, then one token, are written into it
         first. Without `past`, x is the whole sequence from its first place on.
         """
         heads = (*x.shape[:2], self.shape.heads, -1)
-        q, k, v = (y.reshape(heads) for y in jnp.split(self.qkv(self.norm_attention(x)), 3, axis=-1))
+        parts = jnp.split(self.qkv(self.norm_attention(x)), 3, axis=-1)
+        q, k, v = (jnp.swapaxes(y.reshape(heads), 1, 2) for y in parts)  # [B, heads, t, D / heads]
         if self.shape.positions == "rotary":
             q, k = rotated(q, places), rotated(k, places)
         if past is not None:
             k, v = _write(past[0], k, places), _write(past[1], v, places)
-        seen = jnp.arange(k.shape[1])[None, None] <= places[..., None]  # [B or 1, t, s]
-        logits = jnp.einsum("bthd,bshd->bhts", q, k) / q.shape[-1] ** 0.5
+        seen = jnp.arange(k.shape[2])[None, None] <= places[..., None]  # [B or 1, t, s]
+        logits = jnp.einsum("bhtd,bhsd->bhts", q, k) / q.shape[-1] ** 0.5
         attention = jax.nn.softmax(jnp.where(seen[:, None], logits, -jnp.inf))
-        read = jnp.einsum("bhts,bshd->bthd", attention, v)
-        x = x + self.project(read.reshape(x.shape))
+        read = jnp.einsum("bhts,bhsd->bhtd", attention, v)
+        x = x + self.project(jnp.swapaxes(read, 1, 2).reshape(x.shape))
         return x + self.down(jax.nn.gelu(self.up(self.norm_mlp(x)))), (k, v)
 
 
 def rotated(x: Array, places: Array) -> Array:
-    """x [B, t, heads, d] rotated by angles that grow with the place, so that products depend on distances alone."""
+    """x [B, heads, t, d] rotated by angles that grow with the place, so that products depend on distances alone."""
     half = x.shape[-1] // 2
     angle = places[..., None] / 10_000 ** (jnp.arange(half) / half)[None, None]
-    cos, sin = jnp.cos(angle)[:, :, None], jnp.sin(angle)[:, :, None]
+    cos, sin = jnp.cos(angle)[:, None], jnp.sin(angle)[:, None]
     a, b = x[..., :half], x[..., half:]
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
 
 
 def _write(past: Array, new: Array, places: Array) -> Array:
-    """`past` [B, L, ...] with `new` [B, 1, ...] written at `places` [B, 1]."""
-    here = jnp.arange(past.shape[1])[None] == places  # [B, L]
-    return jnp.where(here[..., None, None], new, past)
+    """`past` [B, heads, L, d] with `new` [B, heads, 1, d] written at `places` [B, 1], where it lies."""
+    return jax.vmap(lambda past, new, place: jax.lax.dynamic_update_slice_in_dim(past, new, place[0], axis=1))(
+        past, new, places
+    )
 
 
 class Transformer(nnx.Module):
@@ -181,16 +183,17 @@ def policy(init: Init, merge: Merge, shape: Shape, prompt: int) -> Policy:
     """
 
     def memory(batch: int) -> Cache:
-        empty = jnp.zeros((batch, shape.length, shape.heads, shape.width // shape.heads))
+        empty = jnp.zeros((batch, shape.heads, shape.length, shape.width // shape.heads))
         return Cache((empty,) * shape.layers, (empty,) * shape.layers, jnp.zeros(batch, jnp.int32))
 
     def act(params: PyTree, memory: Cache, obs: Array) -> tuple[Categorical, Cache]:
         module, fresh = merge(params), memory.length == 0
         past = list(zip(memory.keys, memory.values, strict=True))
         # Only the prompt's places, since a branch copies all its values.
-        first = jax.tree.map(lambda x: x[:, :prompt], past)
+        first = jax.tree.map(lambda x: x[:, :, :prompt], past)
         begun = jax.lax.cond(any_lane(fresh), lambda _: module(obs[:, :prompt])[1], lambda first: first, first)
-        keep = lambda past, new, old: past.at[:, :prompt].set(jnp.where(fresh[:, None, None, None], new, old))  # noqa: E731
+        ours = fresh[:, None, None, None]
+        keep = lambda past, new, old: past.at[:, :, :prompt].set(jnp.where(ours, new, old))  # noqa: E731
         past = jax.tree.map(keep, past, begun, first)
         count = jnp.sum(obs != 0, axis=-1)
         last = jnp.maximum(count - 1, 0)
