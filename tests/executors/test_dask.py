@@ -8,9 +8,10 @@ import sys
 import pytest
 import toys
 
+from pgjax.engine.machine import cores
 from pgjax.executors import connect, engine_of
 
-distributed = pytest.importorskip("distributed")
+distributed, dask = pytest.importorskip("distributed"), pytest.importorskip("dask")
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,14 @@ def test_calls_run_and_their_failures_are_told(engine, tmp_path):
     assert [toys.failure(task) for task in tasks] == [None] * 3
     assert engine.workers == 1 and (tmp_path / "2").exists()
     assert str(toys.failure(engine.submit(toys.fail))) == "a call of this kind fails"
+
+
+def test_a_worker_is_not_slowed_by_what_dask_sets(engine, tmp_path):
+    for name in ("MALLOC_TRIM_THRESHOLD_", "NPROC"):
+        assert toys.failure(engine.submit(toys.tell, tmp_path / name, name)) is None
+    assert (tmp_path / "MALLOC_TRIM_THRESHOLD_").read_text() == os.environ.get("MALLOC_TRIM_THRESHOLD_", "unset")
+    assert (tmp_path / "NPROC").read_text() == os.environ.get("NPROC", str(cores()))
+    assert dask.config.get("distributed.worker.profile.enabled")  # of the user's own clusters
 
 
 def test_equal_calls_are_two(engine, tmp_path):

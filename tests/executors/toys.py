@@ -28,6 +28,10 @@ def count_devices(path):
     write(path, str(jax.device_count()))
 
 
+def tell(path, name):
+    write(path, os.environ.get(name, "unset"))
+
+
 def pid(path, seconds):
     write(path, str(os.getpid()))
     time.sleep(seconds)
