@@ -17,36 +17,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from common import RESULTS, commit, cpu, spread, write_json
-from gymnax.environments import spaces
+from token_world import PROMPT, VOCABULARY, world
 
 from pgjax import policies, rollout
 from pgjax.policies import transformer
 from pgjax.policies.distributions import Categorical
 from pgjax.runs import record
-from pgjax.types import Env, Policy, Step
+from pgjax.types import Policy
 
-VOCABULARY, PROMPT = 16, 4
 NETWORKS = {
     "64x64": dict(width=64, layers=2, heads=4),
     "128x128x128x128": dict(width=128, layers=4, heads=4),
 }
-
-
-def world(length):
-    """A random prompt and an answer that goes on to the last place: the end is written as token 1."""
-
-    def reset(key, params):
-        prompt = jax.random.randint(key, (PROMPT,), 1, VOCABULARY)
-        tokens = jnp.zeros(length, jnp.int32).at[:PROMPT].set(prompt)
-        return tokens, tokens
-
-    def step(key, params, tokens, action):
-        count = jnp.sum(tokens != 0)
-        tokens = jnp.where(jnp.arange(length) == count, jnp.maximum(action, 1), tokens).astype(jnp.int32)
-        return tokens, Step(tokens, jnp.float32(0), count + 1 >= length, jnp.bool_(False))
-
-    seen = spaces.Box(0, VOCABULARY - 1, (length,), jnp.int32)
-    return Env({}, reset, step, seen, spaces.Discrete(VOCABULARY), length - PROMPT)
 
 
 def uncached(merge):
@@ -64,7 +46,7 @@ def uncached(merge):
 
 def compare(name, length, batch, repeats):
     """Both ways on `batch` sequences of `length` tokens."""
-    shape = transformer.Shape(vocabulary=VOCABULARY, length=length, **NETWORKS[name])
+    shape = transformer.Shape(vocabulary=len(VOCABULARY), length=length, **NETWORKS[name])
     functional = policies.functional(lambda rngs: transformer.Transformer(shape, rngs=rngs), constants=False)
     env = world(length)
     kinds = {"cached": transformer.policy(*functional, shape, PROMPT), "uncached": uncached(functional[1])}
@@ -125,7 +107,7 @@ def main():
         cases = [("64x64", 16)]
     rows = [compare(*case, *((8, 1) if options.smoke else (64, 5))) for case in cases]
     if not options.smoke:
-        facts = {"vocabulary": VOCABULARY, "prompt": PROMPT, "cpu": cpu(), "commit": commit()}
+        facts = {"vocabulary": len(VOCABULARY), "prompt": PROMPT, "cpu": cpu(), "commit": commit()}
         write_json(RESULTS / "decoding.json", {**facts, **record.machine(), "rows": rows})
 
 

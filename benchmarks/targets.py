@@ -7,7 +7,8 @@
 
 Both are programs of the command line, in a folder of their own, with the same words. `first` begins with an empty cache
 of compiled programs, `again` has it full. `again in one process` is `pgjax.run` of the same shapes, with other numbers,
-by the interpreter beside each program, over its first run. Writes results/targets.json.
+by the interpreter beside each program, over its first run; `language` is the training of a transformer, rollout and
+update. Writes results/targets.json.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import sys
 import tempfile
 import time
 
-from common import RESULTS, commit, cpu, spread, write_json
+from common import HERE, RESULTS, commit, cpu, spread, write_json
 
 FIRST = "train ppo CartPole-v1 --seeds 32"
 # name -> (words, whether the cache is empty, what is compared)
@@ -38,6 +39,16 @@ for i in range(3):
     settings = {"learning_rate": 1e-3 * (1 + i), "num_envs": 2, "eval_episodes": 2}
     pgjax.run("reinforce", "CartPole-v1", seeds=2, updates=1, progress=False, settings=settings)
     print("took", time.perf_counter() - began)
+"""
+# 20 updates of 64 answers of 60 tokens, by a transformer of two layers of 64.
+LANGUAGE = f"""
+import sys, pgjax
+sys.path.insert(0, {str(HERE)!r})
+import token_world
+settings = {{"network": "transformer", "hidden": (64, 64), "pretrain": 0, "num_envs": 64, "num_minibatches": 4}}
+settings |= {{"num_epochs": 1, "eval_episodes": 2}}
+done = pgjax.run("rloo", token_world.world, seeds=1, updates=20, progress=False, settings=settings)
+print("took", done.summary["train_seconds"])
 """
 
 
@@ -65,6 +76,13 @@ def again(python):
         said = subprocess.run([python, "-c", AGAIN], cwd=place, capture_output=True, text=True, check=True).stdout
     first, *later = (float(x) for x in re.findall(r"took ([\d.]+)", said))
     return {"first": first, "later": min(later)}
+
+
+def language(python):
+    """Seconds of training, rollout and update, of the transformer."""
+    with tempfile.TemporaryDirectory() as place:
+        said = subprocess.run([python, "-c", LANGUAGE], cwd=place, capture_output=True, text=True, check=True).stdout
+    return float(re.findall(r"took ([\d.]+)", said)[-1])
 
 
 def main():
@@ -96,6 +114,14 @@ def main():
                 found[name]["ratio"],
                 f"peak {peak['pgjax']:.2f} and {peak['other']:.2f} GB",
             )
+        if options.only in "language":
+            rows = {"other": [], "pgjax": []}
+            for _ in range(options.repeats):
+                rows["other"].append(language(str(options.other.absolute().parent / "python")))
+                rows["pgjax"].append(language(sys.executable))
+            ratios = spread([a / b for a, b in zip(rows["pgjax"], rows["other"], strict=True)])
+            found["language"] = {**rows, "ratio": ratios, "tokens": 20 * 64 * 60}
+            told("language", {side: spread(times)["median"] for side, times in rows.items()}, "s", ratios, "")
         if options.only in "again in one process":
             rows = {"other": [], "pgjax": []}
             for _ in range(options.repeats):

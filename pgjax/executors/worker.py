@@ -14,7 +14,7 @@ def environment(workers: int) -> dict[str, str]:
     """The environment of each of `workers` processes of one machine: one CPU device, and its share of the cores.
 
     XLA gives a process a thread for each core of the machine. Where each of two workers has two, a chunk takes a fifth
-    longer than with one each (benchmarks/results/cluster_same.md).
+    longer than with one each (benchmarks/results/tricks.md).
     """
     share = os.environ.get("NPROC") or str(max(1, cores() // max(1, workers)))
     return {"JAX_NUM_CPU_DEVICES": "1", "NPROC": share}
