@@ -2,9 +2,9 @@
 # distributed 2026.8.0 with jax 0.10.2: a Dask worker has MALLOC_TRIM_THRESHOLD_=65536 in its environment, so that malloc
 # gives memory back at once. glibc then no longer raises the size from which it maps memory anew for each request, and
 # every call of a compiled program on the CPU touches new pages: its intermediate arrays, of a few megabytes, are mapped,
-# cleared by the kernel and unmapped each time. `distributed.nanny.pre-spawn-environ: {}` takes it away. A sweep of PPO
-# took 5 to 10 % longer in such workers, with three times the system time of plain processes.
-# Seen: SEEN
+# cleared by the kernel and unmapped each time. `distributed.nanny.pre-spawn-environ: {}` takes it away. Training small
+# networks in two such workers on two cores took 71 s with it and 68 s without, of these 8 and 4 s in the kernel.
+# Seen, of a gradient whose arrays have 4 MB: about 7,000 page faults a call with it, none without.
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
@@ -14,6 +14,7 @@ cat >"$place/seen.py" <<'PY'
 import logging
 import os
 import resource
+import sys
 
 import dask
 from distributed import Client, LocalCluster
@@ -47,11 +48,11 @@ def worker(settings):
 
 
 if __name__ == "__main__":
-    with_its_setting, value = worker({})
-    without, nothing = worker({"distributed.nanny.pre-spawn-environ": {}})
-    print(f"page faults a call: {with_its_setting:.0f} with MALLOC_TRIM_THRESHOLD_={value}, {without:.0f} without")
-    assert value == "65536" and nothing is None
-    assert with_its_setting > 2000 and without < 500
+    settings = {} if sys.argv[1] == "with" else {"distributed.nanny.pre-spawn-environ": {}}
+    count, value = worker(settings)
+    print(f"{count:.0f} page faults a call with MALLOC_TRIM_THRESHOLD_={value}")
+    assert (count > 2000 and value == "65536") if sys.argv[1] == "with" else (count < 500 and value is None)
 PY
 cd "$place"
-JAX_PLATFORMS=cpu "$place/venv/bin/python" seen.py
+JAX_PLATFORMS=cpu "$place/venv/bin/python" seen.py with
+JAX_PLATFORMS=cpu "$place/venv/bin/python" seen.py without
