@@ -14,6 +14,7 @@ from pgjax import envs, losses, policies
 from pgjax.config import Config
 from pgjax.numerics import value_classes
 from pgjax.policies.convolutions import ResNet
+from pgjax.policies.heads import Head
 from pgjax.policies.torsos import Residual, Torso, layer_norm
 from pgjax.types import Batch, Env, Evaluation, Step, Trajectory
 
@@ -162,6 +163,26 @@ def test_the_first_distribution_covers_the_box(kind, log_std):
     if log_std == "network":
         deviations = [np.std(x) for x in policy.act(jax.tree.map(lambda x: 3 * x, params), (), obs)[0].log_std.T]
         assert min(deviations) > 0
+
+
+def test_every_box_of_a_tree_has_deviations_of_its_own():
+    space = spaces.Dict({"a": spaces.Box(-1.0, 1.0, (2,)), "b": spaces.Box(-1.0, 1.0, (1,))})
+    head = Head.of(space)
+    assert (head.outputs, head.reals) == (3, 3)
+    dist = head(jnp.arange(3.0), jnp.array([0.1, 0.2, 0.3]))
+    np.testing.assert_allclose(dist.parts["a"].log_std, [0.1, 0.2])
+    np.testing.assert_allclose(dist.parts["b"].log_std, [0.3])
+    np.testing.assert_allclose(dist.parts["b"].mean, [2.0])
+
+
+def test_deviations_that_are_outputs_stay_within_their_bounds():
+    """From exp(-20) to exp(2) halves of the Box; beyond it densities would leave the numbers' range."""
+    for config in (Config(distribution="mixture"), Config(log_std="network")):
+        head = Head.of(spaces.Box(-1.0, 1.0, (1,)), config)
+        for x, bound in ((-1e3, -20.0), (1e3, 2.0)):
+            dist = head(jnp.full(head.outputs, x))
+            log_std = dist.each.log_std if config.distribution == "mixture" else dist.log_std
+            np.testing.assert_allclose(log_std, bound)
 
 
 OPTIONS = [
