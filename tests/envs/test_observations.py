@@ -161,8 +161,8 @@ def test_memories_exploration_and_action_values_keep_to_the_mask(options):
     assert np.all(found[np.isfinite(found)] > 0) and np.all(np.asarray(run.metrics.final_return_stochastic) > 0)
 
 
-@pytest.mark.parametrize("network", ["gru", "mingru"])  # step by step, and by a parallel scan
-def test_a_policy_with_a_memory_says_of_its_steps_what_it_acted_by(network):
+@pytest.mark.parametrize("network", ["mlp", "gru", "mingru"])  # at once, step by step, and by a parallel scan
+def test_a_policy_says_of_its_steps_what_it_acted_by(network):
     env = decoys()
     policy = policies.make(env, Config(network=network, hidden=(4,)))
     params = policy.init(jax.random.key(0))
