@@ -10,11 +10,11 @@ import worlds
 
 import pgjax
 from pgjax import Algorithm, Config, advantages, algorithms, estimators, losses, optimizers, policies
-from pgjax.algorithms import on_policy, updates
+from pgjax.algorithms import on_policy, phases, updates
 from pgjax.algorithms.roster import Entry
 from pgjax.declarations import in_order
 from pgjax.hyperparameters import bind, default_hypers, hyperparameters
-from pgjax.types import Running
+from pgjax.types import Batch, Running, Trajectory
 
 CONFIG = Config(num_envs=4, num_steps=4, num_epochs=2, num_minibatches=2, hidden=(8,), eval_episodes=2)
 
@@ -82,6 +82,21 @@ def test_a_phase_is_descent_on_the_joined_batches_by_an_optimiser_of_its_own():
     jax.tree.map(np.testing.assert_array_equal, begun.optimizer, before.phase.optimizer)
     wanted, _, _ = phase.apply(key_phase, policy, params, begun, joined, own)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), state.params, wanted)
+
+
+def test_joined_batches_keep_each_memory_beside_its_own_column():
+    """Column k B + b is the b-th of batch k, the memory that it began with included."""
+    every, t, b = 3, 4, 2
+    which = np.arange(every * b, dtype=np.float32).reshape(every, b)
+    steps = which[:, None] + 100 * np.arange(t, dtype=np.float32)[:, None]
+    rows = Trajectory(*[jnp.asarray(steps)] * (len(Trajectory._fields)))._replace(
+        memory=jnp.asarray(which[..., None] * np.ones(5, np.float32)), state=(), reference=()
+    )
+    batch = phases.joined(Batch(rows, *[jnp.asarray(steps)] * 3))
+    wanted = np.arange(every * b) + 100 * np.arange(t)[:, None]
+    np.testing.assert_array_equal(batch.trajectory.obs, wanted)
+    np.testing.assert_array_equal(batch.advantage, wanted)
+    np.testing.assert_array_equal(batch.trajectory.memory, np.arange(every * b)[:, None] * np.ones(5))
 
 
 def test_lanes_compute_a_phase_only_where_there_is_one():

@@ -75,6 +75,7 @@ def test_every_update_is_regression_on_the_latest_batches_weighed_by_the_critic_
                 np.testing.assert_array_equal(batch.trajectory.obs[:, column], rows.obs[:, b])
                 np.testing.assert_array_equal(batch.trajectory.action[:, column], rows.action[:, b])
                 np.testing.assert_allclose(batch.target[:, column], returns, rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(batch.value[:, column], value[rows.obs[:, b]], rtol=1e-5, atol=1e-6)
                 for t, s in enumerate(rows.obs[:, b]):
                     weight = min(np.exp((returns[t] - value[s]) / BETA), LARGEST)
                     ends += weight == LARGEST, weight < LARGEST

@@ -161,6 +161,19 @@ def test_memories_exploration_and_action_values_keep_to_the_mask(options):
     assert np.all(found[np.isfinite(found)] > 0) and np.all(np.asarray(run.metrics.final_return_stochastic) > 0)
 
 
+@pytest.mark.parametrize("network", ["mlp", "gru", "mingru"])  # at once, step by step, and by a parallel scan
+def test_a_policy_says_of_its_steps_what_it_acted_by(network):
+    env = decoys()
+    policy = policies.make(env, Config(network=network, hidden=(4,)))
+    params = policy.init(jax.random.key(0))
+    state = rollout.start(jax.random.key(1), env, policy, 8)
+    rows = jax.jit(lambda s: rollout.unroll(jax.random.key(2), env, policy, params, s, 6)[1])(state)
+    assert set(np.unique(rows.action)) == {1, 3}
+    now = jax.jit(policy.evaluate)(params, rows)
+    np.testing.assert_array_equal(np.isfinite(now.dist.logits), np.broadcast_to([False, True] * 2, (6, 8, 4)))
+    np.testing.assert_allclose(now.log_prob, rows.log_prob, rtol=1e-4, atol=1e-5)
+
+
 def test_the_greedy_action_and_the_target_of_q_learning_are_legal_ones():
     from pgjax.algorithms import dqn
     from pgjax.policies.action_values import Greedy

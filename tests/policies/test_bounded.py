@@ -11,6 +11,7 @@ from worlds import stretched
 from pgjax import policies
 from pgjax.config import Config
 from pgjax.envs import make
+from pgjax.policies.bounded import Beta
 from pgjax.policies.distributions import Categorical
 from pgjax.testing import check_policy
 
@@ -103,3 +104,8 @@ def test_the_mixture_policy_is_a_mixture_and_its_entropy_and_kl_are_bounds():
     within(samples, middle, variance)
     within(samples > middle, np.sum(share * scipy.stats.norm(mean, std).sf(middle[:, None]), axis=-1), 0.25)
     np.testing.assert_allclose(dist.mode()[..., 0], mean[np.arange(2), share.argmax(axis=-1)], rtol=1e-5)
+
+
+def test_a_flat_beta_has_its_mode_in_the_middle():
+    flat = Beta(*(jnp.full((1, 2), x) for x in (1.0, 1.0, -1.0, 3.0)))
+    np.testing.assert_allclose(flat.mode(), 1.0)

@@ -66,6 +66,11 @@ def test_a_mask_that_allows_nothing_rules_nothing_out():
     np.testing.assert_array_equal(legal_only(Categorical(LOGITS), nothing).logits, LOGITS)
     parts = legal_only(multi_categorical(jnp.zeros((1, 7)), NVEC), np.zeros((1, 3, 4), bool))
     np.testing.assert_array_equal(parts.logits, multi_categorical(jnp.zeros((1, 7)), NVEC).logits)
+    # Nor does one that allows none but a choice that isn't there: the first has 2, and its third is padding.
+    beyond = np.ones((1, 3, 4), bool)
+    beyond[0, 0] = [False, False, True, True]
+    parts = legal_only(multi_categorical(jnp.zeros((1, 7)), NVEC), beyond)
+    np.testing.assert_allclose(np.exp(Categorical(parts.logits).log_probs())[0, 0], [0.5, 0.5, 0, 0])
 
 
 def test_a_share_of_uniform_actions_is_over_the_legal_ones():

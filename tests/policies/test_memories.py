@@ -97,6 +97,13 @@ def remembered(kind, params, memory, x):
     return np.concatenate([h.real, h.imag], -1)
 
 
+def recalled(kind, params, memory):
+    """What the heads see of a memory: an LSTM shows h and keeps c to itself, an LRU shows relu(C h)."""
+    if kind == "lru":
+        return np.maximum(dense(params["leave"], memory), 0)
+    return memory[..., :4]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_units_are_those_of_their_papers(kind):
     policy, params = by_kind(kind)
@@ -107,15 +114,19 @@ def test_the_units_are_those_of_their_papers(kind):
     for _ in range(6):
         obs = g.normal(size=(3, 3))
         memory = remembered(kind, exact, memory, obs)
-        ours = act(params, ours, jnp.asarray(obs, jnp.float32))[1]
+        dist, ours = act(params, ours, jnp.asarray(obs, jnp.float32))
+        logits = dense(exact["actor_head"]["output"], recalled(kind, exact, memory))
+        np.testing.assert_allclose(dist.logits, logits, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(ours, memory, rtol=1e-4, atol=1e-5)
 
 
-def test_an_lru_is_stable_at_first_and_after_any_step():
-    policy, _ = by_kind("lru")
-    nu = np.asarray(policy.init(jax.random.key(0))["nu"], np.float64)
-    radius = np.exp(-np.exp(nu))
-    assert np.all((radius > 0.9 - 1e-6) & (radius < 0.999 + 1e-6))
+def test_an_lru_is_stable_at_first_and_turns_slowly():
+    """Orvieto et al. 2023, sec. 3.3 and 3.4: |lambda| from .9 to .999, angles from 0 to pi / 10."""
+    policy = policies.make(world(), Config(network="lru", hidden=(64,)))
+    params = jax.jit(policy.init)(jax.random.key(0))
+    radius, angle = np.exp(-np.exp(np.float64(params["nu"]))), np.exp(np.float64(params["theta"]))
+    assert np.all((radius > 0.9 - 1e-6) & (radius < 0.999 + 1e-6)) and np.ptp(radius) > 0.08
+    assert np.all((angle > 0) & (angle < np.pi / 10 + 1e-6)) and np.ptp(angle) > 0.25
 
 
 def test_gradients_of_a_sequence_are_those_of_its_steps():

@@ -14,6 +14,7 @@ from pgjax import envs, losses, policies
 from pgjax.config import Config
 from pgjax.numerics import value_classes
 from pgjax.policies.convolutions import ResNet
+from pgjax.policies.heads import Head
 from pgjax.policies.torsos import Residual, Torso, layer_norm
 from pgjax.types import Batch, Env, Evaluation, Step, Trajectory
 
@@ -85,10 +86,11 @@ def test_two_hot_targets_have_the_target_as_their_mean():
 
 
 def test_a_histogram_of_a_gaussian_is_that_of_scipy_and_its_loss_the_cross_entropy():
-    targets, logits = np.array([-20.0, 0.4, 7000.0]), np.random.default_rng(0).normal(size=(3, 101))
+    # The last two lie in the outermost bin and beyond it, where half of the Gaussian would fall outside.
+    targets, logits = np.array([-20.0, 0.4, 7000.0, 22_000.0, -1e6]), np.random.default_rng(0).normal(size=(5, 101))
     x = np.linspace(-10, 10, 101)
     edges = np.append(x - 0.1, 10.1)
-    at = np.sign(targets) * np.log1p(np.abs(targets))
+    at = np.clip(np.sign(targets) * np.log1p(np.abs(targets)), -10, 10)
     below = scipy.stats.norm.cdf((edges - at[:, None]) / 0.15)
     wanted = np.diff(below) / (below[:, -1:] - below[:, :1])
     with jax.enable_x64(True):
@@ -97,6 +99,25 @@ def test_a_histogram_of_a_gaussian_is_that_of_scipy_and_its_loss_the_cross_entro
         loss = value_classes.cross_entropy(extra, jnp.asarray(targets))
     log_q = logits - scipy.special.logsumexp(logits, axis=-1, keepdims=True)
     np.testing.assert_allclose(loss, -(wanted * log_q).sum(-1), rtol=1e-10)
+
+
+def test_the_value_of_classes_is_the_mean_of_their_bins():
+    logits = np.random.default_rng(2).normal(size=(4, 101))
+    x = np.linspace(-10, 10, 101)
+    wanted = scipy.special.softmax(logits, axis=-1) @ (np.sign(x) * np.expm1(np.abs(x)))
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(value_classes.expected(jnp.asarray(logits)), wanted, rtol=1e-10)
+
+
+@pytest.mark.parametrize("critic", ["two_hot", "hl_gauss"])
+def test_classes_begin_nearly_uniform(critic):
+    """With a gain of 1 the first values would be thousands: the outermost bins stand for 22,025."""
+    policy = policies.make(world(), Config(hidden=(8,), critic=critic))
+    rows = Trajectory(*[jnp.zeros(5)] * len(Trajectory._fields))._replace(
+        obs=jax.random.normal(jax.random.key(1), (5, 3)), action=jnp.zeros((5, 2)), next_obs=jnp.zeros((5, 3))
+    )
+    now = jax.jit(policy.evaluate)(policy.init(jax.random.key(0)), rows)
+    np.testing.assert_allclose(jax.nn.softmax(now.extra.logits), 1 / 101, rtol=0.2)
 
 
 def test_the_loss_of_a_critic_goes_by_what_the_network_says_besides_its_value():
@@ -144,6 +165,26 @@ def test_the_first_distribution_covers_the_box(kind, log_std):
         assert min(deviations) > 0
 
 
+def test_every_box_of_a_tree_has_deviations_of_its_own():
+    space = spaces.Dict({"a": spaces.Box(-1.0, 1.0, (2,)), "b": spaces.Box(-1.0, 1.0, (1,))})
+    head = Head.of(space)
+    assert (head.outputs, head.reals) == (3, 3)
+    dist = head(jnp.arange(3.0), jnp.array([0.1, 0.2, 0.3]))
+    np.testing.assert_allclose(dist.parts["a"].log_std, [0.1, 0.2])
+    np.testing.assert_allclose(dist.parts["b"].log_std, [0.3])
+    np.testing.assert_allclose(dist.parts["b"].mean, [2.0])
+
+
+def test_deviations_that_are_outputs_stay_within_their_bounds():
+    """From exp(-20) to exp(2) halves of the Box; beyond it densities would leave the numbers' range."""
+    for config in (Config(distribution="mixture"), Config(log_std="network")):
+        head = Head.of(spaces.Box(-1.0, 1.0, (1,)), config)
+        for x, bound in ((-1e3, -20.0), (1e3, 2.0)):
+            dist = head(jnp.full(head.outputs, x))
+            log_std = dist.each.log_std if config.distribution == "mixture" else dist.log_std
+            np.testing.assert_allclose(log_std, bound)
+
+
 OPTIONS = [
     {"network": "simba", "hidden": (8, 8)},
     {"layer_norm": True},
@@ -181,6 +222,28 @@ def test_an_ensemble_is_taught_one_by_one_and_its_value_is_the_mean():
     now = policy.evaluate(params, rows._replace(action=jnp.zeros(5, jnp.int32)))
     assert now.extra.values.shape == (5, 3) and np.all(np.std(now.extra.values, axis=-1) > 0)
     np.testing.assert_allclose(now.value, np.mean(now.extra.values, axis=-1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_each_critic_of_an_ensemble_has_a_torso_of_its_own_unless_it_is_shared(shared):
+    """The values written out; no critic of three may move the actor, unless it shares its torso."""
+    policy = policies.make(world(), Config(hidden=(4,), critics=3, shared=shared))
+    params = policy.init(jax.random.key(0))
+    obs = jax.random.normal(jax.random.key(1), (5, 3))
+    rows = Trajectory(*[jnp.zeros(5)] * len(Trajectory._fields))._replace(
+        obs=obs, action=jnp.zeros((5, 2)), next_obs=obs
+    )
+    p = jax.tree.map(np.float64, params)
+    own = [p["critic_torso"], *(other["torso"] for other in p["others"].values())] if not shared else []
+    heads = [p["critic_head"], *(other["head"] for other in p["others"].values())]
+    wanted = []
+    for torso, head in zip(own or [p["actor_torso"]] * 3, heads, strict=True):
+        hidden = np.tanh(np.float64(obs) @ torso["layers"][0]["kernel"] + torso["layers"][0]["bias"])
+        wanted.append((hidden @ head["kernel"] + head["bias"])[..., 0])
+    found = policy.evaluate(params, rows).extra.values
+    np.testing.assert_allclose(found, np.stack(wanted, axis=-1), rtol=1e-4, atol=1e-5)
+    moved = jax.grad(lambda p: jnp.sum(policy.evaluate(p, rows).extra.values ** 2))(params)["actor_torso"]
+    assert any(np.any(x != 0) for x in jax.tree.leaves(moved)) is shared
 
 
 @pytest.mark.parametrize(
