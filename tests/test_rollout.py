@@ -243,6 +243,35 @@ def test_the_mask_counts_the_steps_up_to_and_with_the_end(whole):
     np.testing.assert_allclose(trajectory.reward.sum(axis=0), done.episode_return, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("whole_episodes", [False, True])
+def test_a_memory_stays_after_the_end_but_that_of_a_policy_of_whole_episodes(whole_episodes):
+    def reset(key, params):
+        length = jax.random.randint(key, (), 1, 5)
+        return (length, jnp.int32(0)), jnp.zeros(1)
+
+    def step(key, params, state, action):
+        length, time = state
+        return (length, time + 1), Step(jnp.zeros(1), jnp.float32(1), time + 1 >= length, jnp.bool_(False))
+
+    env = Env({}, reset, step, spaces.Box(0, 1, (1,)), spaces.Discrete(2), 6)
+    policy = Policy(
+        init=lambda key: (),
+        memory=lambda batch: jnp.zeros(batch, jnp.int32),
+        act=lambda params, memory, obs: (Categorical(jnp.zeros((len(obs), 2))), memory + 1),
+        evaluate=None,
+        whole_episodes=whole_episodes,
+    )
+    play = jax.jit(lambda key: rollout.episodes(key, env, policy, (), B, keep_states=True))
+    trajectory, done = play(jax.random.key(0))
+    (_, time), memory = trajectory.state
+    longest = int(done.episode_length.max())
+    assert set(np.unique(done.episode_length)) >= {1.0, 4.0}
+    steps = np.arange(longest)[:, None]
+    np.testing.assert_array_equal(time[:longest], np.minimum(steps, done.episode_length))
+    expected = np.broadcast_to(steps, (longest, B)) if whole_episodes else np.minimum(steps, done.episode_length)
+    np.testing.assert_array_equal(memory[:longest], expected)
+
+
 def test_an_episode_cut_short_is_truncated(whole):
     limit, (trajectory, _), _, _, _ = whole
     running = (trajectory.mask[-1] == 1) & ~trajectory.terminated[-1]
