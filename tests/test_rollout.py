@@ -265,7 +265,7 @@ def test_a_memory_stays_after_the_end_but_that_of_a_policy_of_whole_episodes(who
     trajectory, done = play(jax.random.key(0))
     (_, time), memory = trajectory.state
     longest = int(done.episode_length.max())
-    assert set(np.unique(done.episode_length)) >= {1.0, 4.0}
+    assert 1 <= done.episode_length.min() < longest
     steps = np.arange(longest)[:, None]
     np.testing.assert_array_equal(time[:longest], np.minimum(steps, done.episode_length))
     expected = np.broadcast_to(steps, (longest, B)) if whole_episodes else np.minimum(steps, done.episode_length)

@@ -5,13 +5,13 @@ import logging
 from pgjax.dependencies import importing
 from pgjax.engine.machine import cores
 from pgjax.executors.engine import Engine, submitting
-from pgjax.executors.worker import environment
+from pgjax.executors.worker import ENVIRONMENT
 
 # Seconds in which a scheduler has to answer.
 PATIENCE = 10
-# Of our own workers. Dask has malloc give memory back at once, and asks each thread a hundred times a second what it
-# does: together a tenth of the time of a chunk.
-SETTINGS = {"distributed.nanny.pre-spawn-environ": {}, "distributed.worker.profile.enabled": False}
+# What our own workers go without: Dask has malloc give memory back at once, so that a program touches new pages at each
+# call, and asks each thread a hundred times a second what it does. Together they take a twentieth of a chunk's time.
+PROFILE, SET, TRIM = "worker.profile.enabled", "nanny.pre-spawn-environ", "MALLOC_TRIM_THRESHOLD_"
 
 
 def engine(where: str, workers: int | None) -> Engine:
@@ -29,14 +29,15 @@ def engine(where: str, workers: int | None) -> Engine:
         raise ValueError(f"workers: the scheduler at {where} has its own; leave workers={workers} out")
     local, count = None, workers or cores()
     if not where:
-        with dask.config.set(SETTINGS):
+        kept = {name: value for name, value in dask.config.get(f"distributed.{SET}", {}).items() if name != TRIM}
+        with dask.config.set({f"distributed.{SET}": kept, f"distributed.{PROFILE}": False}):
             local = LocalCluster(
                 n_workers=count,
                 threads_per_worker=1,
                 memory_limit=0,  # a worker that needs more than its share is no reason to kill it
                 dashboard_address=None,
                 silence_logs=logging.CRITICAL,
-                env=environment(count),
+                env=ENVIRONMENT,
             )
     try:
         client = Client(local or where, timeout=PATIENCE, set_as_default=False)

@@ -12,7 +12,7 @@ from typing import Any
 from pgjax.dependencies import importing
 from pgjax.engine.machine import cores
 from pgjax.executors.engine import Engine, submitting
-from pgjax.executors.worker import environment, follow
+from pgjax.executors.worker import ENVIRONMENT, follow
 
 # Seconds that a call has, after SIGTERM, to save what it has.
 PATIENCE = 30.0
@@ -22,8 +22,11 @@ def processes(workers: int | None) -> Engine:
     """`concurrent.futures.ProcessPoolExecutor`, with one worker for each core unless `workers` says otherwise."""
     spawn = multiprocessing.get_context("spawn")  # JAX's threads don't survive a fork
     count = workers or cores()
-    first = {"initializer": follow, "initargs": (os.getpid(), environment(count))}
-    return _pool("processes", count, lambda: concurrent.futures.ProcessPoolExecutor(count, spawn, **first))
+    return _pool(
+        "processes",
+        count,
+        lambda: concurrent.futures.ProcessPoolExecutor(count, spawn, initializer=follow, initargs=(os.getpid(),)),
+    )
 
 
 def loky(workers: int | None) -> Engine:
@@ -31,16 +34,15 @@ def loky(workers: int | None) -> Engine:
     with importing("loky", "loky", "on: loky"):
         from loky import ProcessPoolExecutor
     count = workers or cores()
-    given = environment(count)
-    first = {"initializer": _keep, "initargs": (os.getpid(), given), "env": given}
+    first = {"initializer": _keep, "initargs": (os.getpid(),), "env": ENVIRONMENT}
     return _pool("loky", count, lambda: ProcessPoolExecutor(count, **first))
 
 
-def _keep(parent: int, given: dict[str, str]) -> None:
+def _keep(parent: int) -> None:
     with importing("loky", "loky", "on: loky"):
         from loky import process_executor
     process_executor._MAX_MEMORY_LEAK_SIZE = float("inf")  # else a worker that compiles a larger program is replaced
-    follow(parent, given)
+    follow(parent)
 
 
 def _pool(kind: str, count: int, make: Callable[[], Any]) -> Engine:

@@ -1,13 +1,9 @@
 """MPI: rank 0 of a program that mpiexec started gives work to the other ranks."""
 
-import os
-
 from pgjax.dependencies import importing
 from pgjax.executors.engine import Engine, submitting
-from pgjax.executors.worker import alone, environment
+from pgjax.executors.worker import alone
 
-# Ranks on this machine, as Open MPI, MPICH and Intel MPI say.
-RANKS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
 # Seconds between two looks of a rank that waits, at most: mpi4py's millisecond takes a tenth of two busy cores.
 WAIT = 0.1
 
@@ -25,7 +21,7 @@ def engine(workers: int | None) -> Engine:
     start = f"mpiexec -n {(workers or 2) + 1} python -m mpi4py.futures -m pgjax ..."
     if _core.SharedPool is None:
         raise ValueError(f"on: mpi needs ranks to work on, and one more that gives out the work; start it as {start}")
-    pool = MPIPoolExecutor(initializer=_begin, backoff=WAIT)
+    pool = MPIPoolExecutor(initializer=alone, backoff=WAIT)
     if workers not in (None, pool.num_workers):
         raise ValueError(f"workers: mpiexec has started {pool.num_workers}, not {workers}; start it as {start}")
     return Engine(
@@ -34,8 +30,3 @@ def engine(workers: int | None) -> Engine:
         pool.num_workers,
         close=lambda cancel=False: pool.shutdown(False, cancel_futures=True),
     )
-
-
-def _begin() -> None:
-    here = next((int(os.environ[name]) for name in RANKS if os.environ.get(name, "").isdecimal()), 1)
-    alone(environment(here))

@@ -7,7 +7,7 @@ import socket
 from pgjax.dependencies import importing
 from pgjax.engine.machine import cores
 from pgjax.executors.engine import Engine, Future
-from pgjax.executors.worker import environment
+from pgjax.executors.worker import ENVIRONMENT
 
 # Seconds in which a cluster has to answer.
 PATIENCE = 10
@@ -27,8 +27,7 @@ def engine(where: str, workers: int | None) -> Engine:
         raise ValueError(f"workers: the cluster at {where} has its own; leave workers={workers} out")
     ours = not ray.is_initialized()
     if ours:
-        given = environment(workers or cores())
-        quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": {"env_vars": given}}
+        quiet = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": {"env_vars": ENVIRONMENT}}
         local = {} if where else {"num_cpus": workers or cores(), "include_dashboard": False}
         try:
             _call(where)

@@ -10,7 +10,6 @@ import time
 import pytest
 import toys
 
-from pgjax.engine.machine import cores
 from pgjax.executors import connect
 
 KINDS = [
@@ -58,15 +57,6 @@ def test_a_worker_sees_one_device(engine, tmp_path, monkeypatch):
     assert (tmp_path / "devices").read_text() == "1"
 
 
-@pytest.mark.parametrize("given", [None, "3"])
-def test_a_worker_has_its_share_of_the_cores(kind, given, tmp_path, monkeypatch):
-    monkeypatch.setenv("NPROC", given) if given else monkeypatch.delenv("NPROC", raising=False)
-    engine = connect(kind, 2, tmp_path)
-    assert toys.failure(engine.submit(toys.tell, tmp_path / "threads", "NPROC")) is None
-    engine.close()
-    assert (tmp_path / "threads").read_text() == (given or str(max(1, cores() // 2)))
-
-
 def test_closing_lets_a_call_save(kind, tmp_path):
     engine = connect(kind, 1, tmp_path)
     engine.submit(toys.until_told, tmp_path / "work")
@@ -81,8 +71,7 @@ def test_workers_end_with_their_parent(kind, tmp_path):
         import pathlib, sys, time
         sys.path.insert(0, {os.path.dirname(toys.__file__)!r})
         import toys
-        from pgjax.engine.machine import cores
-from pgjax.executors import connect
+        from pgjax.executors import connect
         connect({kind!r}, 1, pathlib.Path()).submit(toys.pid, {str(tmp_path / "pid")!r}, 600)
         time.sleep(600)"""
     (tmp_path / "main.py").write_text(code)
