@@ -191,10 +191,14 @@ def policy(init: Init, merge: Merge, shape: Shape, prompt: int) -> Policy:
         past = list(zip(memory.keys, memory.values, strict=True))
         # Only the prompt's places, since a branch copies all its values.
         first = jax.tree.map(lambda x: x[:, :, :prompt], past)
-        begun = jax.lax.cond(any_lane(fresh), lambda _: module(obs[:, :prompt])[1], lambda first: first, first)
         ours = fresh[:, None, None, None]
-        keep = lambda past, new, old: past.at[:, :, :prompt].set(jnp.where(ours, new, old))  # noqa: E731
-        past = jax.tree.map(keep, past, begun, first)
+
+        def read(first: list[Pair]) -> list[Pair]:
+            return jax.tree.map(lambda new, old: jnp.where(ours, new, old), module(obs[:, :prompt])[1], first)
+
+        # Selected inside, so that what is written doesn't read where it is written: it is then written in place.
+        begun = jax.lax.cond(any_lane(fresh), read, lambda first: first, first)
+        past = jax.tree.map(lambda past, begun: past.at[:, :, :prompt].set(begun), past, begun)
         count = jnp.sum(obs != 0, axis=-1)
         last = jnp.maximum(count - 1, 0)
         token = _at(obs[..., None], last[None])[0, :, 0]
